@@ -1,0 +1,66 @@
+import { KpopError } from "./errors";
+
+/** How a value looks in an error sentence: short, with its type. */
+export function describe(value: unknown): string {
+  if (value === undefined || value === null) return String(value);
+  if (typeof value === "string")
+    return `${JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value)} (string)`;
+  if (typeof value === "function") return "a function";
+  if (Array.isArray(value)) return `${JSON.stringify(value).slice(0, 60)} (array of ${value.length})`;
+  if (typeof value === "object") return `an object of ${value.constructor?.name ?? "no class"}`;
+  return `${String(value)} (${typeof value})`;
+}
+
+/** The library's one sentence for a bad argument. */
+export function invalid(name: string, expected: string, actual: unknown): KpopError {
+  return new KpopError(
+    "INVALID_ARGUMENT",
+    `Expected ${name} to be ${expected} but received ${describe(actual)}`,
+  );
+}
+
+/** A finite number in [minimum, maximum]. @throws INVALID_ARGUMENT */
+export function finite(name: string, value: unknown, minimum = -Infinity, maximum = Infinity): number {
+  if (typeof value !== "number" || !Number.isFinite(value) || value < minimum || value > maximum) {
+    throw invalid(name, `a finite number${range(minimum, maximum)}`, value);
+  }
+  return value;
+}
+
+/** An integer in [minimum, maximum]. @throws INVALID_ARGUMENT */
+export function integer(name: string, value: unknown, minimum = -Infinity, maximum = Infinity): number {
+  if (!Number.isSafeInteger(value) || (value as number) < minimum || (value as number) > maximum) {
+    throw invalid(name, `an integer${range(minimum, maximum)}`, value);
+  }
+  return value as number;
+}
+
+/** One of a closed set of strings. @throws INVALID_ARGUMENT */
+export function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {
+  if (!allowed.includes(value as T))
+    throw invalid(name, `one of ${allowed.map((a) => `"${a}"`).join(", ")}`, value);
+  return value as T;
+}
+
+/** A string with at least one character that is not white space. @throws INVALID_ARGUMENT */
+export function nonEmptyString(name: string, value: unknown): string {
+  if (typeof value !== "string" || value.trim() === "") throw invalid(name, "a non-empty string", value);
+  return value;
+}
+
+/** Rejects keys that no one reads, so that a typing mistake never passes as a default. @throws INVALID_ARGUMENT */
+export function knownKeys(name: string, value: object, known: readonly string[]): void {
+  const unknown = Object.keys(value).filter((key) => !known.includes(key));
+  if (unknown.length === 0) return;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    `Unknown ${unknown.length === 1 ? "option" : "options"} ${unknown.map((k) => `"${k}"`).join(", ")} in ${name}; it takes ${known.join(", ")}`,
+  );
+}
+
+function range(minimum: number, maximum: number): string {
+  if (minimum === -Infinity && maximum === Infinity) return "";
+  if (maximum === Infinity) return ` >= ${minimum}`;
+  if (minimum === -Infinity) return ` <= ${maximum}`;
+  return ` from ${minimum} to ${maximum}`;
+}

@@ -1,0 +1,120 @@
+/** The contract of the two native files. Types only; `lib/runtime` is their only importer. */
+
+export type NativeDtype =
+  "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "uint8" | "bool";
+
+/** What a native failure carries; the class that is thrown is made by the factory given to `initialize`. */
+export interface NativeFailure {
+  code: string;
+  message: string;
+  operation: string;
+}
+
+/** A handle on a tensor that exists, or will once the work queued before it has run. */
+export interface NativeTensor {
+  readonly shape: number[];
+  readonly dtype: NativeDtype;
+  readonly device: string;
+  readonly disposed: boolean;
+  dispose(): void;
+}
+
+/** A handle on one network. */
+export interface NativeModule {
+  readonly kind: NativeModuleKind;
+  /** Parameter keys, in the order of registration, with their shapes. */
+  parameterShapes(): Record<string, number[]>;
+  /** Puts a tensor, storage shared, in the place of a parameter; ordered with the other work of its device. */
+  assign(name: string, value: NativeTensor): void;
+  /** Full names of the cross-attention modules, in forward order (UNet only). */
+  crossAttentionNames(): string[];
+  dispose(): void;
+}
+
+export type NativeModuleKind = "unet" | "vae" | "clip-text";
+
+/** Adam's state over a fixed list of parameters. */
+export interface NativeOptimizer {
+  /** One update of every parameter that has a gradient; clears the gradients. */
+  step(learningRate: number): Promise<void>;
+  /** Drops the gradients. */
+  zeroGrad(): void;
+  /** Updates made so far. */
+  steps: number;
+  /** First and second moments, in the order of the parameters, as aliases of the live state. */
+  moments(): { first: NativeTensor[]; second: NativeTensor[] };
+  dispose(): void;
+}
+
+export interface NativePrompt {
+  value: NativeTensor;
+  mechanism: "concat" | "additive";
+  layers: string[];
+}
+
+export interface NativeAddon {
+  /** The libtorch that the addon was compiled against, for example "2.13.0". */
+  readonly builtForTorch: string;
+  initialize(makeError: (failure: NativeFailure) => Error): void;
+
+  // Tensors. `shape` throws on the JS thread when the operation cannot be.
+  /** Copies `data` (any typed array; converted to `dtype`). */
+  fromData(data: ArrayBufferView, shape: number[], dtype: NativeDtype, device: string): NativeTensor;
+  /** Uninitialised host memory. */
+  empty(shape: number[], dtype: NativeDtype): NativeTensor;
+  /** The host memory of a contiguous CPU tensor made by `empty`: a view, no copy. */
+  hostBytes(tensor: NativeTensor): Uint8Array;
+  /** Standard normal draws of a CPU generator seeded with `seed` (uint64 as BigInt): PyTorch's stream. */
+  randn(shape: number[], seed: bigint, dtype: NativeDtype, device: string): NativeTensor;
+  /** One operation of native/bindings/tensor_ops.inc. */
+  op(
+    name: string,
+    inputs: NativeTensor[],
+    integers: number[],
+    scalars: number[],
+    grad: boolean,
+  ): NativeTensor;
+  /** Elements as the matching typed array (half types widened to float32). */
+  read(tensor: NativeTensor): Promise<ArrayBufferView>;
+  /** Stored bytes, little-endian, in the tensor's own dtype. */
+  readBytes(tensor: NativeTensor): Promise<Uint8Array>;
+  /** Resolves when everything queued on the device so far has run; rejects when the tensor's own work failed. */
+  settle(tensor: NativeTensor): Promise<void>;
+  requireGrad(tensors: NativeTensor[], on: boolean): void;
+  /** Gradients of `loss` into `inputs` when given, else into every leaf that asks for one. */
+  backward(loss: NativeTensor, inputs: NativeTensor[] | null): Promise<void>;
+  /** The gradient accumulated so far; null when there is none. */
+  grad(tensor: NativeTensor): NativeTensor | null;
+  zeroGrad(tensors: NativeTensor[]): void;
+
+  // Networks. `config` is the validated configuration with diffusers' field names.
+  createModule(kind: NativeModuleKind, config: object): NativeModule;
+  unetForward(
+    module: NativeModule,
+    sample: NativeTensor,
+    timesteps: number[],
+    context: NativeTensor,
+    prompt: NativePrompt | null,
+    grad: boolean,
+  ): Promise<NativeTensor>;
+  vaeEncode(module: NativeModule, image: NativeTensor, grad: boolean): Promise<[NativeTensor, NativeTensor]>;
+  vaeDecode(module: NativeModule, latents: NativeTensor, grad: boolean): Promise<NativeTensor>;
+  clipTextForward(module: NativeModule, inputIds: NativeTensor, grad: boolean): Promise<NativeTensor>;
+
+  createAdam(
+    parameters: NativeTensor[],
+    options: { beta1: number; beta2: number; eps: number; weightDecay: number },
+  ): NativeOptimizer;
+
+  // The machine.
+  deviceCount(): number;
+  cpuCapability(): string;
+  setThreads(count: number): void;
+  threads(): number;
+}
+
+/** The torch-free loader that opens libtorch before the addon. */
+export interface NativeLoader {
+  /** Opens shared libraries by absolute path, in order, with global symbols; the linker's own words on failure. */
+  open(paths: string[]): { ok: true; version: string | null } | { ok: false; path: string; message: string };
+}
