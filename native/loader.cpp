@@ -1,0 +1,48 @@
+#include <dlfcn.h>
+#include <napi.h>
+
+#include <cstdint>
+#include <string>
+
+namespace {
+
+// The one C symbol of libtorch_cpu that tells the version: major, minor and patch in the three top bytes.
+Napi::Value libtorchVersion(Napi::Env env) {
+  using AbiVersion = std::uint64_t (*)();
+  auto* const abiVersion = reinterpret_cast<AbiVersion>(dlsym(RTLD_DEFAULT, "aoti_torch_abi_version"));
+  if (abiVersion == nullptr) return env.Null();
+  const std::uint64_t version = abiVersion();
+  const auto part = [version](int shift) { return std::to_string((version >> shift) & 0xFFU); };
+  return Napi::String::New(env, part(56) + "." + part(48) + "." + part(40));
+}
+
+// Global symbols, because the add-on's needed entries and libtorch's own plug-ins look them up by name. Everything is
+// bound at once, so that a library that does not fit fails here, with the linker's words, and not in mid-run.
+Napi::Value open(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (info.Length() != 1 || !info[0].IsArray()) throw Napi::TypeError::New(env, "open takes an array of paths");
+  const auto paths = info[0].As<Napi::Array>();
+  auto result = Napi::Object::New(env);
+  for (std::uint32_t i = 0; i < paths.Length(); ++i) {
+    const Napi::Value entry = paths[i];
+    const std::string path = entry.ToString().Utf8Value();
+    if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) continue;
+    const char* const words = dlerror();
+    result["ok"] = Napi::Boolean::New(env, false);
+    result["path"] = path;
+    result["message"] = words == nullptr ? "unknown reason" : words;
+    return result;
+  }
+  result["ok"] = Napi::Boolean::New(env, true);
+  result["version"] = libtorchVersion(env);
+  return result;
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports["open"] = Napi::Function::New(env, open, "open");
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(kpop_loader, init)
