@@ -33,16 +33,12 @@ export interface NativeModule {
 
 export type NativeModuleKind = "unet" | "vae" | "clip-text";
 
-/** Adam's state over a fixed list of parameters. */
+/** Adam over a fixed list of parameters. */
 export interface NativeOptimizer {
-  /** One update of every parameter that has a gradient; clears the gradients. */
+  /** One update of every parameter that has a gradient; drops the gradients. */
   step(learningRate: number): Promise<void>;
-  /** Drops the gradients. */
-  zeroGrad(): void;
-  /** Updates made so far. */
-  steps: number;
-  /** First and second moments, in the order of the parameters, as aliases of the live state. */
-  moments(): { first: NativeTensor[]; second: NativeTensor[] };
+  /** The live state, in the order of the parameters: moments, and float32 scalars that count updates. */
+  state(): { first: NativeTensor[]; second: NativeTensor[]; steps: NativeTensor[] };
   dispose(): void;
 }
 
@@ -57,7 +53,7 @@ export interface NativeAddon {
   readonly builtForTorch: string;
   initialize(makeError: (failure: NativeFailure) => Error): void;
 
-  // Tensors. `shape` throws on the JS thread when the operation cannot be.
+  // Tensors. An operation on shapes that do not fit throws at once, on the JS thread.
   /** Copies `data` (any typed array; converted to `dtype`). */
   fromData(data: ArrayBufferView, shape: number[], dtype: NativeDtype, device: string): NativeTensor;
   /** Uninitialised host memory. */
@@ -74,18 +70,22 @@ export interface NativeAddon {
     scalars: number[],
     grad: boolean,
   ): NativeTensor;
+  /** The same elements in another dtype or on another device; the same tensor when nothing changes. */
+  to(tensor: NativeTensor, dtype: NativeDtype, device: string, grad: boolean): NativeTensor;
+  /** Overwrites the elements of `target`, outside of autograd. */
+  copyInto(target: NativeTensor, source: NativeTensor): Promise<void>;
   /** Elements as the matching typed array (half types widened to float32). */
   read(tensor: NativeTensor): Promise<ArrayBufferView>;
   /** Stored bytes, little-endian, in the tensor's own dtype. */
   readBytes(tensor: NativeTensor): Promise<Uint8Array>;
   /** Resolves when everything queued on the device so far has run; rejects when the tensor's own work failed. */
   settle(tensor: NativeTensor): Promise<void>;
-  requireGrad(tensors: NativeTensor[], on: boolean): void;
+  requireGrad(tensors: NativeTensor[], on: boolean): Promise<void> | undefined;
   /** Gradients of `loss` into `inputs` when given, else into every leaf that asks for one. */
   backward(loss: NativeTensor, inputs: NativeTensor[] | null): Promise<void>;
   /** The gradient accumulated so far; null when there is none. */
   grad(tensor: NativeTensor): NativeTensor | null;
-  zeroGrad(tensors: NativeTensor[]): void;
+  zeroGrad(tensors: NativeTensor[]): Promise<void> | undefined;
 
   // Networks. `config` is the validated configuration with diffusers' field names.
   createModule(kind: NativeModuleKind, config: object): NativeModule;
@@ -104,12 +104,12 @@ export interface NativeAddon {
   createAdam(
     parameters: NativeTensor[],
     options: { beta1: number; beta2: number; eps: number; weightDecay: number },
-  ): NativeOptimizer;
+  ): Promise<NativeOptimizer>;
 
   // The machine.
   deviceCount(): number;
   cpuCapability(): string;
-  setThreads(count: number): void;
+  setThreads(count: number): Promise<void>;
   threads(): number;
 }
 

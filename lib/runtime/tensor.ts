@@ -1,0 +1,373 @@
+import type { NativeDtype, NativeTensor } from "../../typings/native";
+import { integer, invalid, oneOf } from "../check";
+import { KpopError } from "../errors";
+import { addon } from "./binding";
+import { adopt } from "./scope";
+import { gradEnabled } from "./grad-mode";
+
+export type Dtype = NativeDtype;
+export type TypedArray =
+  Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array | Uint8ClampedArray;
+
+const dtypes: readonly Dtype[] = [
+  "float32",
+  "float64",
+  "float16",
+  "bfloat16",
+  "int64",
+  "int32",
+  "uint8",
+  "bool",
+];
+
+/** Bytes of one element. */
+export const dtypeBytes: Readonly<Record<Dtype, number>> = {
+  float32: 4,
+  float64: 8,
+  float16: 2,
+  bfloat16: 2,
+  int64: 8,
+  int32: 4,
+  uint8: 1,
+  bool: 1,
+};
+
+export interface TensorOptions {
+  /** Default: the dtype of the data; float32 for plain numbers. */
+  dtype?: Dtype;
+  /** Default "cpu". */
+  device?: string;
+  /** Whether gradients are wanted for it. Default false. */
+  requiresGrad?: boolean;
+}
+
+/**
+ * A multi-dimensional array that lives in libtorch.
+ *
+ * Operations return at once: they queue the work on the device's thread, in call order, and give a handle whose shape
+ * and dtype are known already. A mistake in shapes throws at the call; what fails later (no memory, say) rejects
+ * `data()`, `item()` and `backward()` of everything that depends on it. A graph for `backward()` is recorded where an
+ * input asks for gradients, unless inside `noGrad`.
+ */
+export class Tensor {
+  /** @internal */
+  readonly native: NativeTensor;
+  private shapeCache: number[] | undefined;
+
+  /** @internal Use `Tensor.from`, `Tensor.empty` or an operation. */
+  constructor(native: NativeTensor) {
+    this.native = native;
+    adopt(this);
+  }
+
+  /**
+   * A tensor with a copy of `data`.
+   * @param data elements in row-major order, as many as `shape` holds
+   * @throws INVALID_ARGUMENT when the count differs from the shape's
+   */
+  static from(
+    data: TypedArray | readonly number[],
+    shape: readonly number[],
+    options: TensorOptions = {},
+  ): Tensor {
+    const array = ArrayBuffer.isView(data) ? data : numbersToArray(data, options.dtype);
+    const count = elementCount("shape", shape);
+    if (array.length !== count) {
+      throw invalid("data", `${count} elements, as shape [${shape.join(", ")}] holds,`, array.length);
+    }
+    const dtype = oneOf("dtype", options.dtype ?? dtypeOf(array), dtypes);
+    const device = options.device ?? "cpu";
+    const tensor = new Tensor(addon().fromData(array, [...shape], dtype, device));
+    if (options.requiresGrad) void addon().requireGrad([tensor.native], true);
+    return tensor;
+  }
+
+  /** Host memory that nothing has written yet; fill it through `hostBytes()`. */
+  static empty(shape: readonly number[], dtype: Dtype = "float32"): Tensor {
+    elementCount("shape", shape);
+    return new Tensor(addon().empty([...shape], oneOf("dtype", dtype, dtypes)));
+  }
+
+  /** A tensor of zeros. */
+  static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
+    const { dtype = "float32" } = options;
+    return Tensor.from(new Float32Array(elementCount("shape", shape)), shape, { ...options, dtype });
+  }
+
+  /** Concatenates along `dim`. */
+  static cat(tensors: readonly Tensor[], dim = 0): Tensor {
+    return run("cat", tensors, [dim]);
+  }
+
+  /** Joins tensors of one shape along a new dimension. */
+  static stack(tensors: readonly Tensor[], dim = 0): Tensor {
+    return run("stack", tensors, [dim]);
+  }
+
+  get shape(): number[] {
+    this.shapeCache ??= this.live().shape;
+    return [...this.shapeCache];
+  }
+
+  get dtype(): Dtype {
+    return this.live().dtype;
+  }
+
+  /** "cpu", "cuda:0", ... */
+  get device(): string {
+    return this.live().device;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.shape.reduce((a, b) => a * b, 1);
+  }
+
+  get disposed(): boolean {
+    return this.native.disposed;
+  }
+
+  // Elementwise. A number stands for a tensor of that value.
+
+  add(other: Tensor | number): Tensor {
+    return typeof other === "number" ? run("add_scalar", [this], [], [other]) : run("add", [this, other]);
+  }
+  sub(other: Tensor | number): Tensor {
+    return typeof other === "number" ? run("add_scalar", [this], [], [-other]) : run("sub", [this, other]);
+  }
+  mul(other: Tensor | number): Tensor {
+    return typeof other === "number" ? run("mul_scalar", [this], [], [other]) : run("mul", [this, other]);
+  }
+  div(other: Tensor | number): Tensor {
+    return typeof other === "number" ? run("div_scalar", [this], [], [other]) : run("div", [this, other]);
+  }
+  pow(exponent: number): Tensor {
+    return run("pow_scalar", [this], [], [exponent]);
+  }
+  maximum(other: Tensor): Tensor {
+    return run("maximum", [this, other]);
+  }
+  minimum(other: Tensor): Tensor {
+    return run("minimum", [this, other]);
+  }
+  clamp(minimum: number, maximum: number): Tensor {
+    return run("clamp", [this], [], [minimum, maximum]);
+  }
+  neg(): Tensor {
+    return run("neg", [this]);
+  }
+  abs(): Tensor {
+    return run("abs", [this]);
+  }
+  square(): Tensor {
+    return run("square", [this]);
+  }
+  sqrt(): Tensor {
+    return run("sqrt", [this]);
+  }
+  exp(): Tensor {
+    return run("exp", [this]);
+  }
+  log(): Tensor {
+    return run("log", [this]);
+  }
+  round(): Tensor {
+    return run("round", [this]);
+  }
+
+  // Products and reductions. Without `dims` a reduction is over all elements and gives a scalar.
+
+  matmul(other: Tensor): Tensor {
+    return run("matmul", [this, other]);
+  }
+  softmax(dim = -1): Tensor {
+    return run("softmax", [this], [dim]);
+  }
+  sum(dims?: number | readonly number[], keepDim = false): Tensor {
+    return dims === undefined ? run("sum_all", [this]) : run("sum", [this], reduction(dims, keepDim));
+  }
+  mean(dims?: number | readonly number[], keepDim = false): Tensor {
+    return dims === undefined ? run("mean_all", [this]) : run("mean", [this], reduction(dims, keepDim));
+  }
+  amax(dims: number | readonly number[], keepDim = false): Tensor {
+    return run("amax", [this], reduction(dims, keepDim));
+  }
+  amin(dims: number | readonly number[], keepDim = false): Tensor {
+    return run("amin", [this], reduction(dims, keepDim));
+  }
+  /** int64 indices of the largest elements along `dim`. */
+  argmax(dim = -1): Tensor {
+    return run("argmax", [this], [dim]);
+  }
+  /** Mean over all elements of (this - other)². */
+  mse(other: Tensor): Tensor {
+    return run("mse", [this, other]);
+  }
+
+  // Shape.
+
+  cat(others: Tensor | readonly Tensor[], dim = 0): Tensor {
+    return Tensor.cat([this, ...(others instanceof Tensor ? [others] : others)], dim);
+  }
+  /** Elements `start` up to `end` (exclusive; negative counts from the end) along `dim`. */
+  slice(dim: number, start: number, end: number = Number.MAX_SAFE_INTEGER, step = 1): Tensor {
+    return run("slice", [this], [dim, start, end, step]);
+  }
+  /** Rows `indices` (int64) along `dim`. */
+  indexSelect(dim: number, indices: Tensor): Tensor {
+    return run("index_select", [this, indices], [dim]);
+  }
+  reshape(shape: readonly number[]): Tensor {
+    return run("reshape", [this], shape);
+  }
+  /** Repeats dimensions of length 1 without copying. */
+  expand(shape: readonly number[]): Tensor {
+    return run("expand", [this], shape);
+  }
+  permute(dims: readonly number[]): Tensor {
+    return run("permute", [this], dims);
+  }
+  transpose(a: number, b: number): Tensor {
+    return run("transpose", [this], [a, b]);
+  }
+  squeeze(dim: number): Tensor {
+    return run("squeeze", [this], [dim]);
+  }
+  unsqueeze(dim: number): Tensor {
+    return run("unsqueeze", [this], [dim]);
+  }
+  contiguous(): Tensor {
+    return run("contiguous", [this]);
+  }
+  clone(): Tensor {
+    return run("clone", [this]);
+  }
+  /** The same storage, outside of the graph. */
+  detach(): Tensor {
+    return run("detach", [this]);
+  }
+
+  /** In another dtype or on another device; shares storage when nothing changes. */
+  to(target: Dtype | { dtype?: Dtype; device?: string }): Tensor {
+    const { dtype = this.dtype, device = this.device } =
+      typeof target === "string" ? { dtype: target } : target;
+    return new Tensor(addon().to(this.live(), oneOf("dtype", dtype, dtypes), device, gradEnabled()));
+  }
+
+  // Reading.
+
+  /** A copy of the elements, row-major. float16 and bfloat16 come as Float32Array, int64 as BigInt64Array. */
+  async data(): Promise<TypedArray> {
+    return (await addon().read(this.live())) as TypedArray;
+  }
+
+  /** The one element of a scalar. @throws INVALID_ARGUMENT when there are more */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw invalid("the tensor", "a single element for item()", this.shape);
+    return Number((await this.data())[0]);
+  }
+
+  /** The elements as they are stored, little-endian; do not write to it. */
+  bytes(): Promise<Uint8Array> {
+    return addon().readBytes(this.live());
+  }
+
+  /** The memory of a tensor made by `Tensor.empty`: writes to it are writes to the tensor. */
+  hostBytes(): Uint8Array {
+    return addon().hostBytes(this.live());
+  }
+
+  /** Resolves when the tensor has been computed. */
+  async settled(): Promise<this> {
+    await addon().settle(this.live());
+    return this;
+  }
+
+  /** Overwrites the elements, outside of the graph; shapes must match. */
+  async copyFrom(source: Tensor): Promise<void> {
+    if (source.shape.join() !== this.shape.join())
+      throw invalid("source", `of shape [${this.shape.join(", ")}]`, source.shape);
+    await addon().copyInto(this.live(), source.live());
+  }
+
+  // Autograd.
+
+  /** Asks for gradients, or no longer; for leaves only. */
+  async requireGrad(on = true): Promise<this> {
+    await addon().requireGrad([this.live()], on);
+    return this;
+  }
+
+  /**
+   * Adds the gradients of this scalar to the `grad` of the leaves that ask for them and frees the graph.
+   * @param inputs when given, only into these
+   */
+  async backward(inputs?: readonly Tensor[]): Promise<void> {
+    if (this.size !== 1) throw invalid("the tensor", "a scalar for backward()", this.shape);
+    await addon().backward(this.live(), inputs === undefined ? null : inputs.map((t) => t.live()));
+  }
+
+  /** The gradient that awaited `backward()` calls added up, as an alias; null when there is none. */
+  get grad(): Tensor | null {
+    const gradient = addon().grad(this.live());
+    return gradient === null ? null : new Tensor(gradient);
+  }
+
+  /** Drops the gradient. */
+  async zeroGrad(): Promise<void> {
+    await addon().zeroGrad([this.live()]);
+  }
+
+  /** Drops this handle; memory goes with the last handle on it and the last queued work that needs it. Idempotent. */
+  dispose(): void {
+    this.native.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  private live(): NativeTensor {
+    if (this.native.disposed)
+      throw new KpopError("DISPOSED", "The tensor was disposed; keep it out of the scope that freed it");
+    return this.native;
+  }
+}
+
+function run(
+  name: string,
+  inputs: readonly Tensor[],
+  integers: readonly number[] = [],
+  scalars: readonly number[] = [],
+): Tensor {
+  const natives = inputs.map((input, index) => {
+    if (!(input instanceof Tensor)) throw invalid(`input ${index} of ${name}`, "a Tensor", input);
+    if (input.native.disposed) throw new KpopError("DISPOSED", `Input ${index} of ${name} was disposed`);
+    return input.native;
+  });
+  return new Tensor(addon().op(name, natives, [...integers], [...scalars], gradEnabled()));
+}
+
+function reduction(dims: number | readonly number[], keepDim: boolean): number[] {
+  return [keepDim ? 1 : 0, ...(typeof dims === "number" ? [dims] : dims)];
+}
+
+function elementCount(name: string, shape: readonly number[]): number {
+  if (!Array.isArray(shape)) throw invalid(name, "an array of integers", shape);
+  return shape.reduce((count, length, index) => count * integer(`${name}[${index}]`, length, 0), 1);
+}
+
+function dtypeOf(array: TypedArray): Dtype {
+  if (array instanceof Float64Array) return "float64";
+  if (array instanceof BigInt64Array) return "int64";
+  if (array instanceof Int32Array) return "int32";
+  return array instanceof Float32Array ? "float32" : "uint8";
+}
+
+function numbersToArray(data: readonly number[], dtype: Dtype | undefined): TypedArray {
+  return dtype === "int64"
+    ? BigInt64Array.from(data, (n) => BigInt(n))
+    : dtype === "float64"
+      ? Float64Array.from(data)
+      : Float32Array.from(data);
+}

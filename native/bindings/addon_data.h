@@ -1,0 +1,48 @@
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "bindings/failure.h"
+
+namespace kpop {
+
+/** The way from a worker thread back to the JavaScript thread of one environment. Outlives the environment. */
+class Channel {
+ public:
+  explicit Channel(Napi::Env env);
+
+  /** On a worker thread: runs `settle` on the JavaScript thread. Dropped when the environment is gone. */
+  void complete(std::function<void(Napi::Env)> settle);
+
+  /** On the JavaScript thread: keep the event loop alive until as many completions have arrived. */
+  void expect_one(Napi::Env env);
+
+  /** The environment ends: queued work of it is skipped from now on. */
+  void close();
+  bool closed() const { return closed_; }
+
+ private:
+  Napi::ThreadSafeFunction function_;
+  std::atomic<bool> closed_{false};
+  int expected_ = 0;  // touched by the JavaScript thread alone
+};
+
+/** What the addon keeps for each environment (the main thread and every worker_thread have their own). */
+struct AddonData {
+  Napi::FunctionReference tensor_class;
+  Napi::FunctionReference module_class;
+  Napi::FunctionReference optimizer_class;
+  Napi::FunctionReference make_error;
+  std::shared_ptr<Channel> channel;
+
+  static AddonData& of(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }
+};
+
+/** A failure as the error class of the library, or as a plain Error before `initialize`. */
+Napi::Error to_error(Napi::Env env, const Failure& failure);
+
+}  // namespace kpop

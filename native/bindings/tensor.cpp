@@ -1,0 +1,88 @@
+#include "bindings/tensor.h"
+
+#include "bindings/addon_data.h"
+#include "bindings/arguments.h"
+#include "bindings/guarded.h"
+
+namespace kpop {
+
+TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TensorHandle>(info) {
+  if (info.Length() != 2 || !info[0].IsExternal()) {
+    throw Napi::TypeError::New(info.Env(), "Tensors are made by the addon's functions");
+  }
+  slot_ = *info[0].As<Napi::External<SlotPtr>>().Data();
+  if (info[1].As<Napi::Boolean>().Value()) {
+    int64_t bytes = static_cast<int64_t>(c10::elementSize(slot_->dtype));
+    for (const auto size : slot_->sizes) bytes *= size;
+    reported_bytes_ = bytes;
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), reported_bytes_);
+  }
+}
+
+TensorHandle::~TensorHandle() {
+  if (slot_) release(Env());
+}
+
+void TensorHandle::release(Napi::Env env) {
+  slot_.reset();
+  if (reported_bytes_ != 0) Napi::MemoryManagement::AdjustExternalMemory(env, -reported_bytes_);
+  reported_bytes_ = 0;
+}
+
+void TensorHandle::define(Napi::Env env) {
+  auto constructor = DefineClass(env, "NativeTensor",
+                                 {InstanceAccessor<&TensorHandle::shape>("shape"),
+                                  InstanceAccessor<&TensorHandle::dtype>("dtype"),
+                                  InstanceAccessor<&TensorHandle::device>("device"),
+                                  InstanceAccessor<&TensorHandle::disposed>("disposed"),
+                                  InstanceMethod<&TensorHandle::dispose>("dispose")});
+  AddonData::of(env).tensor_class = Napi::Persistent(constructor);
+}
+
+Napi::Object TensorHandle::wrap(Napi::Env env, SlotPtr slot, bool owns_memory) {
+  return AddonData::of(env).tensor_class.New(
+      {Napi::External<SlotPtr>::New(env, &slot), Napi::Boolean::New(env, owns_memory)});
+}
+
+SlotPtr TensorHandle::unwrap(const Napi::Value& value, const char* name) {
+  if (!value.IsObject() ||
+      !value.As<Napi::Object>().InstanceOf(AddonData::of(value.Env()).tensor_class.Value())) {
+    throw ArgumentError(std::string("Expected ") + name + " to be a tensor");
+  }
+  auto slot = Unwrap(value.As<Napi::Object>())->slot_;
+  if (!slot) throw ArgumentError(std::string("Expected ") + name + " to be a live tensor but it was disposed");
+  return slot;
+}
+
+std::vector<SlotPtr> slots_argument(const Napi::Value& value, const char* name) {
+  return array_argument(value, name, [&](const Napi::Value& item) { return TensorHandle::unwrap(item, name); });
+}
+
+Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), "shape", [&] {
+    return shape_value(info.Env(), unwrap(info.This(), "the tensor")->sizes);
+  });
+}
+
+Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), "dtype", [&] {
+    return Napi::String::New(info.Env(), dtype_name(unwrap(info.This(), "the tensor")->dtype));
+  });
+}
+
+Napi::Value TensorHandle::device(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), "device", [&] {
+    return Napi::String::New(info.Env(), device_name(unwrap(info.This(), "the tensor")->device));
+  });
+}
+
+Napi::Value TensorHandle::disposed(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), slot_ == nullptr);
+}
+
+Napi::Value TensorHandle::dispose(const Napi::CallbackInfo& info) {
+  if (slot_) release(info.Env());
+  return info.Env().Undefined();
+}
+
+}  // namespace kpop

@@ -1,0 +1,34 @@
+#include "bindings/tensor_ops.h"
+
+#include <ATen/ATen.h>
+
+#include <unordered_map>
+
+#include "nn/argument_error.h"
+
+namespace kpop {
+namespace {
+
+constexpr TensorOp kOps[] = {
+#define KPOP_OP(NAME, INPUTS, ...)                                                                        \
+  {#NAME, INPUTS,                                                                                         \
+   []([[maybe_unused]] at::ArrayRef<at::Tensor> in, [[maybe_unused]] at::ArrayRef<int64_t> i,             \
+      [[maybe_unused]] at::ArrayRef<double> s) -> at::Tensor { return __VA_ARGS__; }},
+#include "bindings/tensor_ops.inc"
+#undef KPOP_OP
+};
+
+}  // namespace
+
+const TensorOp& tensor_op(const std::string& name) {
+  static const auto* table = [] {
+    auto* map = new std::unordered_map<std::string, const TensorOp*>;
+    for (const auto& op : kOps) map->emplace(op.name, &op);
+    return map;
+  }();
+  const auto found = table->find(name);
+  if (found == table->end()) throw ArgumentError("No tensor operation is named " + name);
+  return *found->second;
+}
+
+}  // namespace kpop
