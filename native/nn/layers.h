@@ -1,0 +1,96 @@
+#pragma once
+
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+
+#include "module.h"
+
+namespace kpop::nn {
+
+/** y = x W^T + b.  weight (out, in), bias (out).  (..., in) → (..., out) */
+class Linear : public Leaf {
+ public:
+  Linear(int64_t in, int64_t out, bool bias = true) {
+    declare("weight", {out, in});
+    if (bias) declare("bias", {out});
+  }
+  Tensor forward(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    return at::linear(x, cast(0, dtype), slot_count() > 1 ? cast(1, dtype) : Tensor());
+  }
+};
+
+/** Convolution with a square kernel.  weight (out, in, k, k), bias (out).  (B, in, h, w) → (B, out, h', w')
+ */
+class Conv2d : public Leaf {
+ public:
+  Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0)
+      : stride_(stride), padding_(padding) {
+    declare("weight", {out, in, kernel, kernel});
+    declare("bias", {out});
+  }
+  Tensor forward(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    return at::conv2d(x, cast(0, dtype), cast(1, dtype), stride_, padding_);
+  }
+  /** A 1×1 kernel applied to tokens: (B, N, in) → (B, N, out). */
+  Tensor forward_tokens(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    return at::linear(x, cast(0, dtype).flatten(1), cast(1, dtype));
+  }
+
+ private:
+  int64_t stride_, padding_;
+};
+
+/** Normalises groups of channels; ATen accumulates the statistics in float32 for the half-width types.
+ *  weight, bias (channels).  (B, channels, ...) → same */
+class GroupNorm : public Leaf {
+ public:
+  GroupNorm(int64_t groups, int64_t channels, double eps) : groups_(groups), eps_(eps) {
+    check_argument(groups > 0 && channels % groups == 0, "Expected the number of channels (", channels,
+                   ") to be a multiple of norm_num_groups, but received ", groups);
+    declare("weight", {channels});
+    declare("bias", {channels});
+  }
+  Tensor forward(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    return at::group_norm(x, groups_, cast(0, dtype), cast(1, dtype), eps_);
+  }
+
+ private:
+  int64_t groups_;
+  double eps_;
+};
+
+/** Normalises the last dimension.  weight, bias (width).  (..., width) → same */
+class LayerNorm : public Leaf {
+ public:
+  explicit LayerNorm(int64_t width, double eps = 1e-5) : width_(width), eps_(eps) {
+    declare("weight", {width});
+    declare("bias", {width});
+  }
+  Tensor forward(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    return at::layer_norm(x, width_, cast(0, dtype), cast(1, dtype), eps_);
+  }
+
+ private:
+  int64_t width_;
+  double eps_;
+};
+
+/** Rows of a table.  weight (rows, width).  ids (...) int64 → (..., width) in `dtype` */
+class Embedding : public Leaf {
+ public:
+  Embedding(int64_t rows, int64_t width) { declare("weight", {rows, width}); }
+  Tensor forward(const Tensor& ids, at::ScalarType dtype) const {
+    // Rows are looked up before the cast: the table has 49408 of them, a prompt 77.
+    return at::embedding(parameters_[0].value(), ids).to(dtype);
+  }
+};
+
+}  // namespace kpop::nn

@@ -1,0 +1,53 @@
+#include "module.h"
+
+#include <ATen/ops/empty.h>
+
+namespace kpop::nn {
+
+void Leaf::declare(const std::string& name, at::IntArrayRef shape) {
+  register_parameter(name, at::empty(shape, at::TensorOptions().device(at::kMeta)), /*requires_grad=*/false);
+}
+
+void Network::index_parameters() {
+  for (const auto& entry : named_modules(/*name_prefix=*/"", /*include_self=*/false)) {
+    auto* leaf = dynamic_cast<Leaf*>(entry.value().get());
+    if (leaf == nullptr) continue;
+    const auto parameters = leaf->named_parameters(/*recurse=*/false);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      names_.push_back(entry.key() + "." + parameters[i].key());
+      slots_.emplace(names_.back(), &leaf->slot(i));
+    }
+  }
+  unassigned_ = names_.size();
+}
+
+Tensor* Network::find(const std::string& key) const {
+  const auto found = slots_.find(key);
+  check_argument(found != slots_.end(), "Expected a parameter name of ", name(), " but received \"", key,
+                 "\"; its ", names_.size(), " names start with \"", names_.front(), "\"");
+  return found->second;
+}
+
+void Network::assign_parameter(const std::string& key, Tensor value) {
+  Tensor& slot = *find(key);
+  check_argument(value.defined(), "Expected a tensor for parameter ", key, " but received none");
+  check_argument(value.is_floating_point(), "Expected parameter ", key,
+                 " to be a floating-point tensor but received ", value.scalar_type());
+  check_argument(value.sizes() == slot.sizes(), "Expected parameter ", key, " to have shape ", slot.sizes(),
+                 " but received ", value.sizes());
+  unassigned_ -= slot.is_meta();
+  unassigned_ += value.is_meta();
+  slot = std::move(value);
+}
+
+void Network::check_assigned() const {
+  if (unassigned_ == 0) [[likely]]
+    return;
+  for (const auto& key : names_) {
+    check_argument(!parameter(key).is_meta(), "Expected every parameter of ", name(),
+                   " to have data before forward, but ", unassigned_, " of ", names_.size(),
+                   " have none; the first is ", key);
+  }
+}
+
+}  // namespace kpop::nn

@@ -1,0 +1,123 @@
+#pragma once
+
+#include <cstddef>
+
+#include "activation.h"
+#include "attention.h"
+#include "conditioning.h"
+
+namespace kpop::nn {
+
+/** One Linear for values and gates: values · gelu(gates) (Shazeer 2020, GEGLU).  (..., in) → (..., out) */
+class GEGLU : public torch::nn::Module {
+ public:
+  GEGLU(int64_t in, int64_t out) { proj_ = register_module("proj", std::make_shared<Linear>(in, 2 * out)); }
+  Tensor forward(const Tensor& x) const {
+    const auto halves = proj_->forward(x).chunk(2, -1);
+    auto gate = at::gelu(halves[1]);
+    return gate.requires_grad() ? halves[0] * gate : gate.mul_(halves[0]);
+  }
+
+ private:
+  std::shared_ptr<Linear> proj_;
+};
+
+/** GEGLU to four times the width and back; diffusers numbers its parts 0 and 2, dropout being 1. */
+class FeedForward : public torch::nn::Module {
+ public:
+  explicit FeedForward(int64_t width) {
+    auto net = register_module("net", std::make_shared<torch::nn::Module>());
+    geglu_ = net->register_module("0", std::make_shared<GEGLU>(width, 4 * width));
+    out_ = net->register_module("2", std::make_shared<Linear>(4 * width, width));
+  }
+  Tensor forward(const Tensor& x) const { return out_->forward(geglu_->forward(x)); }
+
+ private:
+  std::shared_ptr<GEGLU> geglu_;
+  std::shared_ptr<Linear> out_;
+};
+
+/** Shape and options of one transformer site of the UNet. */
+struct TransformerOptions {
+  int64_t channels = 0;
+  int64_t heads = 8;
+  int64_t layers = 1;
+  int64_t cross_attention_dim = 768;
+  int64_t norm_num_groups = 32;
+  bool use_linear_projection = false;
+  bool upcast_attention = false;
+};
+
+/** Self-attention, cross-attention and feed-forward, each on a LayerNorm and added to its input.
+ *  (B, N, channels) → same */
+class BasicTransformerBlock : public torch::nn::Module {
+ public:
+  explicit BasicTransformerBlock(const TransformerOptions& o) {
+    const AttentionOptions self{.width = o.channels, .heads = o.heads, .upcast = o.upcast_attention};
+    auto cross = self;
+    cross.context_width = o.cross_attention_dim;
+    norm1_ = register_module("norm1", std::make_shared<LayerNorm>(o.channels));
+    attn1_ = register_module("attn1", std::make_shared<Attention>(self));
+    norm2_ = register_module("norm2", std::make_shared<LayerNorm>(o.channels));
+    attn2_ = register_module("attn2", std::make_shared<Attention>(cross));
+    norm3_ = register_module("norm3", std::make_shared<LayerNorm>(o.channels));
+    ff_ = register_module("ff", std::make_shared<FeedForward>(o.channels));
+  }
+
+  /** Position of attn2 among the network's cross-attention layers. */
+  void set_site(size_t site) { site_ = site; }
+
+  Tensor forward(Tensor x, const Conditioning& conditioning) const {
+    const auto normed = norm1_->forward(x);
+    x = add_residual(attn1_->forward(normed, normed), x);
+    x = add_residual(attn2_->forward(norm2_->forward(x), conditioning.at(site_)), x);
+    return add_residual(ff_->forward(norm3_->forward(x)), x);
+  }
+
+ private:
+  size_t site_ = 0;
+  std::shared_ptr<LayerNorm> norm1_, norm2_, norm3_;
+  std::shared_ptr<Attention> attn1_, attn2_;
+  std::shared_ptr<FeedForward> ff_;
+};
+
+/** Transformer blocks over the pixels of a feature map, added to it.  (B, channels, h, w) → same */
+class Transformer2DModel : public torch::nn::Module {
+ public:
+  explicit Transformer2DModel(const TransformerOptions& o) {
+    norm_ = register_module("norm", std::make_shared<GroupNorm>(o.norm_num_groups, o.channels, 1e-6));
+    proj_in_ = projection("proj_in", o);
+    blocks_ = register_module("transformer_blocks", std::make_shared<List<BasicTransformerBlock>>());
+    for (int64_t i = 0; i < o.layers; ++i) blocks_->emplace_back(o);
+    proj_out_ = projection("proj_out", o);
+  }
+
+  Tensor forward(const Tensor& x, const Conditioning& conditioning) const {
+    const auto height = x.size(2), width = x.size(3);
+    // In channels-last memory neither reordering copies anything.
+    auto tokens = norm_->forward(x).permute({0, 2, 3, 1}).flatten(1, 2);  // (B, h·w, channels)
+    tokens = proj_in_.forward(tokens);
+    for (size_t i = 0; i < blocks_->size(); ++i) tokens = (*blocks_)[i].forward(tokens, conditioning);
+    tokens = proj_out_.forward(tokens);
+    return add_residual(tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}), x);
+  }
+
+ private:
+  /** Linear, or the 1×1 convolution that older checkpoints store: the same map, weights of another shape. */
+  struct Projection {
+    std::shared_ptr<Linear> linear;
+    std::shared_ptr<Conv2d> conv;
+    Tensor forward(const Tensor& x) const { return linear ? linear->forward(x) : conv->forward_tokens(x); }
+  };
+  Projection projection(const char* name, const TransformerOptions& o) {
+    if (o.use_linear_projection)
+      return {register_module(name, std::make_shared<Linear>(o.channels, o.channels)), nullptr};
+    return {nullptr, register_module(name, std::make_shared<Conv2d>(o.channels, o.channels, 1))};
+  }
+
+  std::shared_ptr<GroupNorm> norm_;
+  Projection proj_in_, proj_out_;
+  std::shared_ptr<List<BasicTransformerBlock>> blocks_;
+};
+
+}  // namespace kpop::nn

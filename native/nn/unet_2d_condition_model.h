@@ -1,0 +1,75 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "embeddings.h"
+#include "unet_blocks.h"
+
+namespace kpop::nn {
+
+/** Fields of diffusers' config.json; the defaults are Stable Diffusion 1.4's. The lists marked "per level"
+ *  hold one entry for all levels or one for each. */
+struct UNetConfig {
+  int64_t in_channels = 4;
+  int64_t out_channels = 4;
+  bool center_input_sample = false;
+  bool flip_sin_to_cos = true;
+  double freq_shift = 0;
+  std::vector<std::string> down_block_types = {"CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
+                                               "CrossAttnDownBlock2D", "DownBlock2D"};
+  std::string mid_block_type = "UNetMidBlock2DCrossAttn";
+  std::vector<std::string> up_block_types = {"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D",
+                                             "CrossAttnUpBlock2D"};
+  bool only_cross_attention = false;  // true is not supported
+  std::vector<int64_t> block_out_channels = {320, 640, 1280, 1280};
+  std::vector<int64_t> layers_per_block = {2};  // per level
+  int64_t downsample_padding = 1;
+  double mid_block_scale_factor = 1;
+  std::string act_fn = "silu";
+  int64_t norm_num_groups = 32;
+  double norm_eps = 1e-5;
+  int64_t cross_attention_dim = 768;
+  std::vector<int64_t> transformer_layers_per_block = {1};  // per level
+  std::vector<int64_t> attention_head_dim = {8};            // per level; despite its name the number of heads
+  std::vector<int64_t> num_attention_heads = {};  // per level; when given it replaces attention_head_dim
+  bool use_linear_projection = false;
+  bool upcast_attention = false;
+};
+
+/** The noise predictor of Stable Diffusion 1.x (Rombach et al. 2022, arXiv 2112.10752). */
+class UNet2DConditionModel : public Network {
+ public:
+  /** @throws ArgumentError for a configuration outside this family */
+  explicit UNet2DConditionModel(const UNetConfig& config = {});
+
+  /** @param sample (B, in_channels, h, w), any h and w >= 1; its dtype is the compute dtype
+   *  @param timesteps (B), integers or floats
+   *  @param context (B, L, cross_attention_dim), cast to the compute dtype
+   *  @param prompt optional; put into the context of the layers it names
+   *  @returns (B, out_channels, h, w) in the sample's dtype
+   *  @throws ArgumentError when a shape does not fit, a layer is unknown or a parameter has no data */
+  Tensor forward(const Tensor& sample, const Tensor& timesteps, const Tensor& context,
+                 const Prompt* prompt = nullptr) const;
+
+  /** Full names of the attn2 modules in the order in which a forward meets them: down, mid, up. */
+  const std::vector<std::string>& cross_attention_names() const { return cross_attention_names_; }
+
+  const UNetConfig& config() const { return config_; }
+
+ private:
+  void check_inputs(const Tensor& sample, const Tensor& timesteps, const Tensor& context) const;
+  void number_cross_attention();
+
+  UNetConfig config_;
+  Activation act_;
+  std::vector<std::string> cross_attention_names_;
+  std::shared_ptr<Conv2d> conv_in_, conv_out_;
+  std::shared_ptr<TimestepEmbedding> time_embedding_;
+  std::shared_ptr<List<UNetDownBlock>> down_blocks_;
+  std::shared_ptr<UNetMidBlock2DCrossAttn> mid_block_;
+  std::shared_ptr<List<UNetUpBlock>> up_blocks_;
+  std::shared_ptr<GroupNorm> conv_norm_out_;
+};
+
+}  // namespace kpop::nn
