@@ -117,7 +117,7 @@ UNet2DConditionModel::UNet2DConditionModel(const UNetConfig& config)
 }
 
 void UNet2DConditionModel::number_cross_attention() {
-  for (const auto& entry : named_modules()) {
+  for (const auto& entry : named_modules(/*name_prefix=*/"", /*include_self=*/false)) {
     if (auto* block = dynamic_cast<BasicTransformerBlock*>(entry.value().get())) {
       block->set_site(cross_attention_names_.size());
       cross_attention_names_.push_back(entry.key() + ".attn2");
