@@ -39,6 +39,7 @@ Napi::Value open(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports["builtForTorch"] = KPOP_TORCH_VERSION;
   exports["open"] = Napi::Function::New(env, open, "open");
   return exports;
 }

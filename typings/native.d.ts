@@ -24,8 +24,8 @@ export interface NativeModule {
   readonly kind: NativeModuleKind;
   /** Parameter keys, in the order of registration, with their shapes. */
   parameterShapes(): Record<string, number[]>;
-  /** Puts a tensor, storage shared, in the place of a parameter; ordered with the other work of its device. */
-  assign(name: string, value: NativeTensor): void;
+  /** Puts tensors, storage shared, in the place of parameters. Nothing is copied. */
+  assign(names: string[], values: NativeTensor[]): Promise<void>;
   /** Full names of the cross-attention modules, in forward order (UNet only). */
   crossAttentionNames(): string[];
   dispose(): void;
@@ -115,6 +115,8 @@ export interface NativeAddon {
 
 /** The torch-free loader that opens libtorch before the addon. */
 export interface NativeLoader {
+  /** The libtorch that the addon beside it was compiled against, for example "2.13.0". */
+  readonly builtForTorch: string;
   /** Opens shared libraries by absolute path, in order, with global symbols; the linker's own words on failure. */
   open(paths: string[]): { ok: true; version: string | null } | { ok: false; path: string; message: string };
 }

@@ -133,7 +133,7 @@ Napi::Value op(const Napi::CallbackInfo& info) {
       inputs.clear();
       return operation.run(values, integers, scalars);
     });
-    return TensorHandle::wrap(info.Env(), slot);
+    return TensorHandle::wrap(info.Env(), slot, !operation.view);
   });
 }
 

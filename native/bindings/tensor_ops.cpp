@@ -10,12 +10,16 @@ namespace kpop {
 namespace {
 
 constexpr TensorOp kOps[] = {
-#define KPOP_OP(NAME, INPUTS, ...)                                                                        \
-  {#NAME, INPUTS,                                                                                         \
+#define KPOP_ENTRY(NAME, INPUTS, VIEW, ...)                                                               \
+  {#NAME, INPUTS, VIEW,                                                                                   \
    []([[maybe_unused]] at::ArrayRef<at::Tensor> in, [[maybe_unused]] at::ArrayRef<int64_t> i,             \
       [[maybe_unused]] at::ArrayRef<double> s) -> at::Tensor { return __VA_ARGS__; }},
+#define KPOP_OP(NAME, INPUTS, ...) KPOP_ENTRY(NAME, INPUTS, false, __VA_ARGS__)
+#define KPOP_VIEW(NAME, INPUTS, ...) KPOP_ENTRY(NAME, INPUTS, true, __VA_ARGS__)
 #include "bindings/tensor_ops.inc"
+#undef KPOP_VIEW
 #undef KPOP_OP
+#undef KPOP_ENTRY
 };
 
 }  // namespace

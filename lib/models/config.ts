@@ -1,0 +1,96 @@
+import { KpopError } from "../errors";
+
+/** How one field of a checkpoint's config.json is read. */
+export type FieldRule =
+  | { kind: "read"; accept: (value: unknown) => boolean; expected: string }
+  /** Only this value (or none) leaves the mathematics as this library computes it. */
+  | { kind: "fixed"; values: readonly unknown[] }
+  /** Changes nothing that is computed here. */
+  | { kind: "ignored" };
+
+const isInteger = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) > 0;
+const isIntegers = (value: unknown): boolean =>
+  Array.isArray(value) && value.length > 0 && value.every(isInteger);
+const isFinite = (value: unknown): boolean => typeof value === "number" && Number.isFinite(value);
+
+export const positiveInteger: FieldRule = { kind: "read", accept: isInteger, expected: "a positive integer" };
+export const integers: FieldRule = {
+  kind: "read",
+  accept: isIntegers,
+  expected: "a list of positive integers",
+};
+export const perLevel: FieldRule = {
+  kind: "read",
+  accept: (value) => isInteger(value) || isIntegers(value),
+  expected: "a positive integer or a list of them",
+};
+export const number: FieldRule = { kind: "read", accept: isFinite, expected: "a finite number" };
+export const boolean: FieldRule = {
+  kind: "read",
+  accept: (value) => typeof value === "boolean",
+  expected: "true or false",
+};
+export const ignored: FieldRule = { kind: "ignored" };
+
+export const fixed = (...values: unknown[]): FieldRule => ({ kind: "fixed", values });
+
+export function text(...allowed: string[]): FieldRule {
+  return {
+    kind: "read",
+    accept: (value) => allowed.includes(value as string),
+    expected: `one of ${allowed.join(", ")}`,
+  };
+}
+
+export function texts(...allowed: string[]): FieldRule {
+  return {
+    kind: "read",
+    accept: (value) =>
+      Array.isArray(value) && value.length > 0 && value.every((item) => allowed.includes(item as string)),
+    expected: `a list of ${allowed.join(", ")}`,
+  };
+}
+
+/**
+ * Reads a checkpoint's configuration over complete defaults. Fields that start with "_" are notes of the tool that
+ * wrote the file.
+ * @param what for messages, for example "unet/config.json"
+ * @throws UNSUPPORTED_MODEL for a field that is unknown, or whose value changes the mathematics in a way that this
+ *   library does not implement
+ */
+export function readConfig<C extends object>(
+  what: string,
+  raw: Readonly<Record<string, unknown>>,
+  defaults: Readonly<C>,
+  rules: Readonly<Record<string, FieldRule>>,
+): C {
+  const config: Record<string, unknown> = { ...defaults };
+  for (const [name, value] of Object.entries(raw)) {
+    if (name.startsWith("_")) continue;
+    const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
+    if (rule === undefined) {
+      if (value === null) continue;
+      throw unsupported(what, name, value, "is not known here and may change what the network computes");
+    }
+    if (rule.kind === "ignored" || value === null) continue;
+    if (rule.kind === "fixed") {
+      if (!rule.values.includes(value)) {
+        throw unsupported(
+          what,
+          name,
+          value,
+          `is supported only as ${rule.values.map((v) => JSON.stringify(v)).join(" or ") || "null"}`,
+        );
+      }
+    } else if (rule.accept(value)) {
+      config[name] = value;
+    } else {
+      throw unsupported(what, name, value, `should be ${rule.expected}`);
+    }
+  }
+  return config as C;
+}
+
+function unsupported(what: string, name: string, value: unknown, reason: string): KpopError {
+  return new KpopError("UNSUPPORTED_MODEL", `${what}: "${name}" = ${JSON.stringify(value)} ${reason}`);
+}

@@ -1,0 +1,89 @@
+import type { NativeModule, NativeModuleKind } from "../../typings/native";
+import { KpopError } from "../errors";
+import { addon } from "../runtime/binding";
+import { unscoped } from "../runtime/scope";
+import type { Tensor } from "../runtime/tensor";
+
+/** A network in libtorch whose parameters carry the checkpoint's keys. Base of the three model classes. */
+export abstract class Module<Config extends object> {
+  readonly config: Readonly<Config>;
+  /** @internal */
+  readonly native: NativeModule;
+  private readonly parameters = new Map<string, Tensor>();
+  private shapes: Readonly<Record<string, number[]>> | undefined;
+
+  protected constructor(kind: NativeModuleKind, config: Config) {
+    this.config = Object.freeze(config);
+    this.native = addon().createModule(kind, config);
+  }
+
+  /** Keys of all parameters, in the order of registration. */
+  parameterNames(): string[] {
+    return Object.keys(this.parameterShapes());
+  }
+
+  /** Keys with shapes; known before any weight is loaded. */
+  parameterShapes(): Readonly<Record<string, number[]>> {
+    this.shapes ??= Object.freeze(this.native.parameterShapes());
+    return this.shapes;
+  }
+
+  /**
+   * The parameter itself: what is written to it is written to the network.
+   * @throws INVALID_ARGUMENT when the network has no such key
+   */
+  parameter(name: string): Tensor {
+    const found = this.parameters.get(name);
+    if (found === undefined) {
+      throw new KpopError(
+        "INVALID_ARGUMENT",
+        `Expected the name of a parameter of ${this.constructor.name} but received "${name}"; parameterNames() lists them`,
+      );
+    }
+    return found;
+  }
+
+  /** Puts tensors in the place of parameters, without copying; the module owns their handles from then on. */
+  async assign(tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+    if (tensors.size === 0) return;
+    await this.native.assign(
+      [...tensors.keys()],
+      [...tensors.values()].map((tensor) => tensor.native),
+    );
+    for (const [name, tensor] of tensors) {
+      const before = this.parameters.get(name);
+      if (before !== tensor) before?.dispose();
+      this.parameters.set(name, tensor);
+    }
+  }
+
+  /** Makes the parameters of `copy` this one's: storage shared, except for `own`, which are copied in `ownDtype`. */
+  protected async shareInto(
+    copy: Module<Config>,
+    own: ReadonlySet<string>,
+    ownDtype?: "float32",
+  ): Promise<void> {
+    const tensors = unscoped(() => {
+      const shared = new Map<string, Tensor>();
+      for (const [name, tensor] of this.parameters) {
+        if (!own.has(name)) shared.set(name, tensor.detach());
+        else if (ownDtype === undefined || ownDtype === tensor.dtype)
+          shared.set(name, tensor.detach().clone());
+        else shared.set(name, tensor.detach().to(ownDtype));
+      }
+      return shared;
+    });
+    await copy.assign(tensors);
+  }
+
+  /** Frees the handles on the weights; memory goes with the last network that shares it. Idempotent. */
+  dispose(): void {
+    for (const tensor of this.parameters.values()) tensor.dispose();
+    this.parameters.clear();
+    this.native.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
