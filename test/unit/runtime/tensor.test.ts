@@ -1,0 +1,157 @@
+import { KpopError } from "../../../lib/errors";
+import { noGrad } from "../../../lib/runtime/grad-mode";
+import { Random } from "../../../lib/runtime/random";
+import { keep, scope } from "../../../lib/runtime/scope";
+import { Tensor } from "../../../lib/runtime/tensor";
+
+const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
+
+describe("Tensor", () => {
+  it("computes elementwise, reducing and shaping operations", async () => {
+    const a = Tensor.from([1, 2, 3, 4, 5, 6], [2, 3]);
+    const b = Tensor.from([6, 5, 4, 3, 2, 1], [2, 3]);
+    expect(await numbers(a.add(b))).toEqual([7, 7, 7, 7, 7, 7]);
+    expect(await numbers(a.sub(1).mul(2))).toEqual([0, 2, 4, 6, 8, 10]);
+    expect(await numbers(a.div(b).mul(b))).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(await a.mse(b).item()).toBeCloseTo((25 + 9 + 1 + 1 + 9 + 25) / 6, 6);
+    expect(await numbers(a.mean(0))).toEqual([2.5, 3.5, 4.5]);
+    expect(await numbers(a.sum([1], true))).toEqual([6, 15]);
+    expect(a.sum([1], true).shape).toEqual([2, 1]);
+    expect(await numbers(a.permute([1, 0]))).toEqual([1, 4, 2, 5, 3, 6]);
+    expect(await numbers(a.slice(1, 1, 3))).toEqual([2, 3, 5, 6]);
+    expect(await numbers(a.matmul(b.transpose(0, 1)))).toEqual([28, 10, 73, 28]);
+    expect(a.cat(b, 1).shape).toEqual([2, 6]);
+    expect(Tensor.stack([a, b]).shape).toEqual([2, 2, 3]);
+  });
+
+  it("knows shape and dtype before the work has run", () => {
+    const big = new Random(1).normal([64, 64, 64]);
+    const result = big.matmul(big).mean([0], false).to("float64");
+    expect(result.shape).toEqual([64, 64]);
+    expect(result.dtype).toBe("float64");
+  });
+
+  it("throws at the call when shapes do not fit", () => {
+    const call = (): Tensor => Tensor.from([1, 2], [2]).add(Tensor.from([1, 2, 3], [3]));
+    expect(call).toThrow(KpopError);
+    expect(call).toThrow(/add: .*size of tensor/);
+  });
+
+  it("rejects data whose count differs from the shape's", () => {
+    expect(() => Tensor.from([1, 2, 3], [2, 2])).toThrow(/Expected data to be 4 elements/);
+  });
+
+  it("keeps every dtype through from, to and data", async () => {
+    for (const dtype of ["float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8"] as const) {
+      const tensor = Tensor.from([0, 1, 2, 100], [4], { dtype });
+      expect(tensor.dtype).toBe(dtype);
+      expect(await numbers(tensor)).toEqual([0, 1, 2, 100]);
+    }
+    expect(await Tensor.from([1.5], [1]).to("float16").bytes()).toEqual(new Uint8Array([0x00, 0x3e]));
+  });
+
+  it("differentiates, and accumulates into grad", async () => {
+    const x = Tensor.from([1, 2, 3], [3], { requiresGrad: true });
+    await x.square().sum().backward();
+    expect(await numbers(x.grad!)).toEqual([2, 4, 6]);
+    await x.mul(3).sum().backward();
+    expect(await numbers(x.grad!)).toEqual([5, 7, 9]);
+    await x.zeroGrad();
+    expect(x.grad).toBeNull();
+  });
+
+  it("records no graph inside noGrad, even across awaits", async () => {
+    const x = Tensor.from([1], [1], { requiresGrad: true });
+    const y = await noGrad(async () => {
+      await Promise.resolve();
+      return x.mul(2).sum();
+    });
+    await expect(y.backward()).rejects.toMatchObject({ name: "KpopError", code: "NATIVE_FAILURE" });
+  });
+
+  it("carries the failure of one operation to all that depend on it", async () => {
+    const huge = Tensor.from([1], [1]).expand([2 ** 44]).contiguous();
+    await expect(huge.sum().item()).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
+  });
+
+  it("writes through hostBytes", async () => {
+    const tensor = Tensor.empty([2], "float32");
+    tensor.hostBytes().set(new Uint8Array(new Float32Array([4, 5]).buffer));
+    expect(await numbers(tensor)).toEqual([4, 5]);
+  });
+
+  it("refuses a disposed tensor and says so", () => {
+    const tensor = Tensor.from([1], [1]);
+    tensor.dispose();
+    tensor.dispose();
+    expect(() => tensor.add(1)).toThrow(expect.objectContaining({ code: "DISPOSED" }));
+  });
+
+  it("survives disposal while its work is queued", async () => {
+    const a = new Random(3).normal([256, 256]);
+    const product = a.matmul(a).matmul(a);
+    a.dispose();
+    const total = product.sum();
+    product.dispose();
+    expect(Number.isFinite(await total.item())).toBe(true);
+  });
+});
+
+describe("scope", () => {
+  it("frees what was made inside and not returned, across awaits", async () => {
+    let inner: Tensor | undefined;
+    let kept: Tensor | undefined;
+    const result = await scope(async () => {
+      inner = Tensor.from([1, 2], [2]);
+      await inner.data();
+      kept = keep(inner.mul(2));
+      return { sum: inner.add(kept), list: [inner.mul(5)] };
+    });
+    expect(inner!.disposed).toBe(true);
+    expect(kept!.disposed).toBe(false);
+    expect(await numbers(result.sum)).toEqual([3, 6]);
+    expect(await numbers(result.list[0]!)).toEqual([5, 10]);
+  });
+
+  it("hands what an inner scope returns to the outer one", () => {
+    let passed: Tensor | undefined;
+    scope(() => {
+      passed = scope(() => Tensor.from([1], [1]));
+      expect(passed.disposed).toBe(false);
+    });
+    expect(passed!.disposed).toBe(true);
+  });
+
+  it("frees everything when the function throws", () => {
+    let made: Tensor | undefined;
+    expect(() =>
+      scope(() => {
+        made = Tensor.from([1], [1]);
+        throw new Error("no");
+      }),
+    ).toThrow("no");
+    expect(made!.disposed).toBe(true);
+  });
+});
+
+describe("Random", () => {
+  it("draws PyTorch's numbers for a seed", async () => {
+    // torch.randn(4, generator=torch.Generator().manual_seed(42)) of torch 2.13.0
+    const drawn = await numbers(new Random(42).normal([4]));
+    const expected = [0.33669036626815796, 0.12880940735340118, 0.23446236550807953, 0.23033303022384644];
+    drawn.forEach((value, index) => expect(value).toBeCloseTo(expected[index]!, 6));
+  });
+
+  it("gives the same draws for the same labels, and others for others", async () => {
+    const draw = (...labels: (string | number)[]): Promise<number[]> => numbers(new Random(7).at(...labels).normal([8]));
+    expect(await draw("noise", 3)).toEqual(await draw("noise", 3));
+    expect(await draw("noise", 3)).not.toEqual(await draw("noise", 4));
+    expect(await draw("noise", 3)).not.toEqual(await draw("timestep", 3));
+  });
+
+  it("spreads small integers evenly", () => {
+    const counts = new Array<number>(10).fill(0);
+    for (let i = 0; i < 20_000; i++) counts[new Random(1).at("t", i).below(10)]!++;
+    for (const count of counts) expect(Math.abs(count - 2000)).toBeLessThan(250); // 5.9 standard deviations
+  });
+});
