@@ -1,0 +1,71 @@
+import type { NativeAddon, NativeLoader } from "../../typings/native";
+import { KpopError } from "../errors";
+import type { KpopErrorCode } from "../errors";
+import { findAddonFiles } from "./addon-files";
+import type { AddonFiles } from "./addon-files";
+import { findLibtorch } from "./libtorch";
+import type { FoundLibtorch } from "./libtorch";
+import { diagnoseLinker } from "./linker-words";
+import { checkPlatform } from "./platform";
+
+let loaded: NativeAddon | undefined;
+
+/**
+ * The native addon, loaded on the first call of each thread: the loader, the libtorch it opens, then the addon itself.
+ * @throws ADDON_MISSING, LIBTORCH_MISSING, LIBTORCH_INCOMPATIBLE
+ */
+export function addon(): NativeAddon {
+  return (loaded ??= load());
+}
+
+function load(): NativeAddon {
+  checkPlatform();
+  const files = findAddonFiles();
+  const loader = openLoader(files);
+  const libtorch = findLibtorch({ version: loader.builtForTorch });
+  openLibtorch(loader, libtorch);
+  const native = openNative(files.addon) as NativeAddon;
+  if (native.builtForTorch !== loader.builtForTorch) {
+    throw new KpopError(
+      "ADDON_MISSING",
+      `${files.addon} was built for libtorch ${native.builtForTorch} but its loader for ${loader.builtForTorch}; run \`npm run build\` or reinstall the package`,
+    );
+  }
+  native.initialize(
+    ({ code, message, operation }) => new KpopError(code as KpopErrorCode, message, { operation }),
+  );
+  return native;
+}
+
+/** Opens the torch-free loader, which is safe without any libtorch. @throws LIBTORCH_INCOMPATIBLE */
+export function openLoader(files: AddonFiles): NativeLoader {
+  return openNative(files.loader) as NativeLoader;
+}
+
+function openLibtorch(loader: NativeLoader, libtorch: FoundLibtorch): void {
+  const opened = loader.open(libtorch.libraries);
+  if (!opened.ok) throw refusal(opened.path, opened.message);
+  const version = opened.version ?? libtorch.version;
+  if (version !== loader.builtForTorch) {
+    throw new KpopError(
+      "LIBTORCH_INCOMPATIBLE",
+      `The libtorch at ${libtorch.directory} is ${version ?? "of an unknown version"} but kpop-native was built for ${loader.builtForTorch}; run \`npx kpop-native install-runtime\`, or set KPOP_LIBTORCH to one of that version`,
+    );
+  }
+}
+
+/** `process.dlopen` and not `require`: it keeps the linker's words and works the same from every module format. */
+function openNative(path: string): unknown {
+  const module: { exports: unknown } = { exports: {} };
+  try {
+    process.dlopen(module, path);
+  } catch (error) {
+    throw refusal(path, (error as Error).message);
+  }
+  return module.exports;
+}
+
+function refusal(path: string, words: string): KpopError {
+  const { meaning, remedy } = diagnoseLinker(words);
+  return new KpopError("LIBTORCH_INCOMPATIBLE", `${path} cannot be loaded: ${meaning} (${words}); ${remedy}`);
+}

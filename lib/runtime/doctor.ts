@@ -1,0 +1,209 @@
+import { dirname } from "node:path";
+import { knownKeys } from "../check";
+import { KpopError } from "../errors";
+import { findAddonFiles } from "./addon-files";
+import type { AddonFiles } from "./addon-files";
+import { openLoader } from "./binding";
+import { findLibtorch } from "./libtorch";
+import type { FoundLibtorch, LibtorchSource } from "./libtorch";
+import { diagnoseLinker } from "./linker-words";
+import { checkPlatform, glibcVersion, hasNvidiaDriver } from "./platform";
+import { probeNative } from "./probe";
+import { changedFiles, readRuntimeRecord } from "./install/record";
+
+export interface DoctorCheck {
+  /** "platform", "addon", "libtorch", "files", "load" or "gpu". */
+  name: string;
+  ok: boolean;
+  /** What was found, in a few words. */
+  found: string;
+  /** What to do about it. */
+  remedy?: string;
+}
+
+export interface DoctorReport {
+  /** Whether the library can work here. */
+  ok: boolean;
+  /** In order; the first that is not ok ends the examination. */
+  checks: DoctorCheck[];
+  node: string;
+  platform: string;
+  glibc: string | null;
+  addon: { kind: "local" | "prebuild"; path: string } | null;
+  libtorch: { path: string; version: string | null; source: LibtorchSource; flavour: "cpu" | "cuda" } | null;
+  /** ATen's name of the instruction set that its kernels use, such as "AVX512". */
+  cpuCapability: string | null;
+  devices: string[];
+  threads: number | null;
+}
+
+export interface DoctorOptions {
+  /** How long the child process that loads libtorch may take, in milliseconds; default 120 000. */
+  timeoutMs?: number;
+}
+
+/**
+ * Finds the native files and libtorch as the library does, loads them in a child process, and says what is wrong and
+ * how to mend it. What is wrong is in the report; only a bad argument throws (INVALID_ARGUMENT).
+ */
+export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport> {
+  knownKeys("doctor options", options, ["timeoutMs"]);
+  const report: DoctorReport = {
+    ok: false,
+    checks: [],
+    node: process.versions.node,
+    platform: `${process.platform}-${process.arch}`,
+    glibc: process.platform === "linux" ? glibcVersion() : null,
+    addon: null,
+    libtorch: null,
+    cpuCapability: null,
+    devices: [],
+    threads: null,
+  };
+  try {
+    await examine(report, options);
+    report.ok = true;
+  } catch (error) {
+    if (!(error instanceof Finding)) throw error;
+    report.checks.push(error.check);
+  }
+  return report;
+}
+
+/** Ends the examination with a check that failed. */
+class Finding extends Error {
+  constructor(readonly check: DoctorCheck) {
+    super(check.found);
+  }
+}
+
+async function examine(report: DoctorReport, options: DoctorOptions): Promise<void> {
+  const pass = (name: string, found: string): void => void report.checks.push({ name, ok: true, found });
+
+  attempt("platform", () => checkPlatform());
+  pass("platform", `${report.platform}, glibc ${report.glibc}, Node ${report.node}`);
+
+  const files = attempt("addon", () => findAddonFiles());
+  report.addon = { kind: files.kind, path: files.addon };
+  const { builtForTorch } = attempt("addon", () => openLoader(files));
+  pass("addon", `${files.kind} build for libtorch ${builtForTorch} at ${files.addon}`);
+
+  const libtorch = attempt("libtorch", () => findLibtorch({ version: builtForTorch }));
+  const { directory, version, source, flavour } = libtorch;
+  report.libtorch = { path: directory, version, source, flavour };
+  pass("libtorch", `${version ?? "unknown version"} (${flavour}) at ${directory}, from ${WHENCE[source]}`);
+
+  await checkFiles(libtorch, pass);
+  await load(report, files, libtorch, options, pass);
+  checkGpu(report, libtorch, pass);
+}
+
+const WHENCE: Record<LibtorchSource, string> = {
+  KPOP_LIBTORCH: "KPOP_LIBTORCH",
+  runtime: "install-runtime",
+  python: "the active Python",
+  system: "the system's libraries",
+};
+
+const REPLACE: Record<LibtorchSource, string> = {
+  KPOP_LIBTORCH: "Point KPOP_LIBTORCH at another libtorch, or unset it",
+  runtime: "Run `npx kpop-native install-runtime --force`",
+  python: "Reinstall torch in that Python, or run `npx kpop-native install-runtime`, which goes before it",
+  system: "Run `npx kpop-native install-runtime`, which goes before it",
+};
+
+async function checkFiles(
+  libtorch: FoundLibtorch,
+  pass: (name: string, found: string) => void,
+): Promise<void> {
+  const runtime = dirname(libtorch.directory);
+  const record = libtorch.source === "runtime" ? readRuntimeRecord(runtime) : null;
+  if (record === null) return;
+  const changed = await changedFiles(runtime, record);
+  if (changed.length > 0) {
+    throw new Finding({
+      name: "files",
+      ok: false,
+      found: `not as installed: ${changed.join(", ")}`,
+      remedy: REPLACE.runtime,
+    });
+  }
+  pass("files", `${Object.keys(record.files).length} libraries as installed (SHA-256)`);
+}
+
+async function load(
+  report: DoctorReport,
+  files: AddonFiles,
+  libtorch: FoundLibtorch,
+  options: DoctorOptions,
+  pass: (name: string, found: string) => void,
+): Promise<void> {
+  const started = performance.now();
+  const result = await probeNative(files, libtorch, options.timeoutMs);
+  if (!result.ok) {
+    const { meaning, remedy } = diagnoseLinker(result.words);
+    const isRefusal = !result.words.startsWith("the process");
+    throw new Finding({
+      name: "load",
+      ok: false,
+      found: isRefusal ? `${result.path}: ${meaning} (${result.words})` : `${result.path}: ${result.words}`,
+      remedy: isRefusal && !remedy.includes("--force") ? capital(remedy) : REPLACE[libtorch.source],
+    });
+  }
+  const version = result.version ?? libtorch.version;
+  if (version !== result.builtForTorch) {
+    throw new Finding({
+      name: "load",
+      ok: false,
+      found: `libtorch ${version ?? "of an unknown version"}, but the add-on was built for ${result.builtForTorch}`,
+      remedy: REPLACE[libtorch.source],
+    });
+  }
+  report.cpuCapability = result.cpuCapability;
+  report.threads = result.threads;
+  report.devices = ["cpu", ...Array.from({ length: result.devices }, (_, i) => `cuda:${i}`)];
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  pass("load", `in ${seconds} s; CPU capability ${result.cpuCapability}, ${result.threads} threads`);
+}
+
+/** A GPU that is not used is worth a word, but no fault. */
+function checkGpu(
+  report: DoctorReport,
+  libtorch: FoundLibtorch,
+  pass: (name: string, found: string) => void,
+): void {
+  const gpus = report.devices.length - 1;
+  if (gpus > 0) pass("gpu", report.devices.slice(1).join(", "));
+  else if (!hasNvidiaDriver()) pass("gpu", "none; the CPU is used");
+  else {
+    report.checks.push({
+      name: "gpu",
+      ok: true,
+      found: "an NVIDIA driver is there, but libtorch sees no GPU",
+      remedy:
+        libtorch.flavour === "cpu"
+          ? "Run `npx kpop-native install-runtime --cuda` to use the GPU"
+          : "Check `nvidia-smi` and CUDA_VISIBLE_DEVICES: the driver may be too old for this libtorch",
+    });
+  }
+}
+
+function attempt<T>(name: string, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    if (!(error instanceof KpopError)) throw error;
+    const [found = error.message, remedy] = split(error.message);
+    throw new Finding({ name, ok: false, found, ...(remedy !== undefined && { remedy: capital(remedy) }) });
+  }
+}
+
+/** The library's sentences end in what to do, after the last semicolon. */
+function split(message: string): [string, string?] {
+  const at = message.lastIndexOf("; ");
+  return at < 0 ? [message] : [message.slice(0, at), message.slice(at + 2)];
+}
+
+function capital(sentence: string): string {
+  return sentence.charAt(0).toUpperCase() + sentence.slice(1);
+}

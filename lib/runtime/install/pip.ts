@@ -1,0 +1,89 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { KpopError } from "../../errors";
+import { runChild } from "./child";
+
+export interface WheelRequest {
+  version: string;
+  flavour: "cpu" | "cuda";
+  /** A package index in the place of pip's own; default: KPOP_TORCH_INDEX_URL, else pip's configuration. */
+  indexUrl?: string | undefined;
+  signal?: AbortSignal | undefined;
+  onProgress?: (message: string, done?: number, total?: number) => void;
+}
+
+/**
+ * Downloads the wheel of torch into `folder` through the active Python's pip; for CUDA, the wheels of the CUDA
+ * libraries too. Wheels are taken apart by `unpackLibtorch`, so nothing is installed into the Python.
+ * @returns paths of the wheels that hold libraries
+ * @throws LIBTORCH_MISSING when pip fails, or offers a CUDA build where the CPU one was asked for
+ */
+export async function downloadWheels(folder: string, request: WheelRequest): Promise<string[]> {
+  const pip = await pipVersion(request.signal);
+  const requirement = `torch==${request.version}`;
+  const index = request.indexUrl ?? process.env.KPOP_TORCH_INDEX_URL;
+  const indexArguments = index ? ["--index-url", index] : [];
+  const run = async (...args: string[]) =>
+    await runChild("python3", ["-m", "pip", ...args, ...indexArguments], {
+      signal: request.signal,
+      env: { ...process.env, PIP_DISABLE_PIP_VERSION_CHECK: "1", PIP_NO_INPUT: "1" },
+      onLine: (line) => report(line, request.onProgress),
+    });
+  if (request.flavour === "cpu" && pip >= 22.2) {
+    request.onProgress?.(`asking pip for ${requirement}`);
+    const plan = await run(
+      ..."install --dry-run --ignore-installed --no-deps --quiet --report -".split(" "),
+      requirement,
+    );
+    if (needsCuda(plan)) throw cudaOffered(request.version);
+  }
+  await mkdir(folder, { recursive: true });
+  request.onProgress?.(`downloading ${requirement}`);
+  const bar = pip >= 24.1 ? "raw" : "off";
+  await run(
+    ..."download --only-binary=:all: --progress-bar".split(" "),
+    bar,
+    "--dest",
+    folder,
+    ...(request.flavour === "cpu" ? ["--no-deps"] : []),
+    requirement,
+  );
+  const wheels = (await readdir(folder)).filter((name) => /^(?:torch-|nvidia_).*\.whl$/.test(name));
+  return wheels.map((name) => join(folder, name));
+}
+
+/** The sentence for a CPU-only wish on an index whose plain build is the CUDA one. */
+export function cudaOffered(version: string): KpopError {
+  return new KpopError(
+    "LIBTORCH_MISSING",
+    `The package index offers only the CUDA build of torch ${version}, which needs several GB of CUDA packages; name an index that carries the CPU build with KPOP_TORCH_INDEX_URL or --index-url (pytorch.org's "Get Started" page gives it), take the CUDA one with \`npx kpop-native install-runtime --cuda\`, or set KPOP_LIBTORCH to a libtorch you have`,
+  );
+}
+
+async function pipVersion(signal: AbortSignal | undefined): Promise<number> {
+  try {
+    const words = await runChild("python3", ["-m", "pip", "--version"], { signal });
+    const [, major = "0", minor = "0"] = /pip (\d+)\.(\d+)/.exec(words) ?? [];
+    return Number(`${major}.${minor}`);
+  } catch (error) {
+    if (error instanceof KpopError && error.code === "ABORTED") throw error;
+    throw new KpopError(
+      "LIBTORCH_MISSING",
+      "libtorch is downloaded through pip but `python3 -m pip` does not run here; install Python 3 with pip, give an archive with --from FILE, or set KPOP_LIBTORCH to a libtorch you have",
+      { cause: error },
+    );
+  }
+}
+
+/** Reads pip's installation report (its documented JSON format, version 1). */
+function needsCuda(plan: string): boolean {
+  const report = JSON.parse(plan) as { install?: { metadata?: { requires_dist?: string[] } }[] };
+  const requirements = report.install?.[0]?.metadata?.requires_dist ?? [];
+  return requirements.some((requirement) => /^(?:nvidia-|cuda-toolkit)/.test(requirement));
+}
+
+function report(line: string, onProgress: WheelRequest["onProgress"]): void {
+  const [, done, total] = /^Progress (\d+) of (\d+)$/.exec(line) ?? [];
+  if (done !== undefined && total !== undefined) onProgress?.("downloading", Number(done), Number(total));
+  else if (/^(?:Collecting|Downloading|Saved|Looking)/.test(line)) onProgress?.(line);
+}

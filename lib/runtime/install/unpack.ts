@@ -1,0 +1,107 @@
+import { lstat, mkdir, open, readdir, realpath, rename } from "node:fs/promises";
+import { basename, join, sep } from "node:path";
+import { KpopError, throwIfAborted } from "../../errors";
+import { runChild } from "./child";
+import { extractZipEntry, zipEntries } from "./zip";
+
+export interface UnpackOptions {
+  signal?: AbortSignal | undefined;
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Serve Python, or tests of torch itself. */
+const NOT_NEEDED =
+  /^torch\/lib\/(?:libtorch_python|libshm|libaoti_custom_ops|libbackend_with_compiler|\w*_test)\b/;
+
+/**
+ * Unpacks the parts of a torch wheel, a CUDA library's wheel or a libtorch archive (.whl, .zip, .tar and its compressed
+ * forms) that programs in C++ need: torch/lib, torch/include, the version, nvidia/ and the licences.
+ * @throws IO_ERROR when the archive is damaged, of an unknown kind, or holds a path that leaves `target`
+ */
+export async function unpackLibtorch(
+  archive: string,
+  target: string,
+  options: UnpackOptions = {},
+): Promise<void> {
+  await mkdir(target, { recursive: true });
+  if (/\.(?:whl|zip)$/.test(archive)) await unpackZip(archive, target, options);
+  else if (/\.(?:tar|tgz|tar\.\w+)$/.test(archive)) await unpackTar(archive, target, options);
+  else {
+    throw new KpopError(
+      "UNSUPPORTED_FORMAT",
+      `Expected a torch wheel (.whl) or a libtorch archive (.zip, .tar, .tar.gz) but received ${archive}`,
+    );
+  }
+}
+
+async function unpackZip(archive: string, target: string, options: UnpackOptions): Promise<void> {
+  const file = await open(archive, "r");
+  try {
+    const wanted: { entry: Awaited<ReturnType<typeof zipEntries>>[number]; place: string }[] = [];
+    for (const entry of await zipEntries(file, archive)) {
+      const place = placeOf(entry.name, archive);
+      if (place === null) continue;
+      if (entry.isSymlink) throw unsafe(archive, entry.name);
+      wanted.push({ entry, place });
+    }
+    const total = wanted.reduce((sum, { entry }) => sum + entry.bytes, 0);
+    let done = 0;
+    for (const { entry, place } of wanted) {
+      throwIfAborted(options.signal);
+      await extractZipEntry(file, archive, entry, join(target, place));
+      done += entry.bytes;
+      options.onProgress?.(done, total);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function unpackTar(archive: string, target: string, options: UnpackOptions): Promise<void> {
+  const names = await runChild("tar", ["-tf", archive], { signal: options.signal });
+  for (const name of names.split("\n")) if (name !== "") placeOf(name, archive);
+  await runChild("tar", ["-xf", archive, "--no-same-owner", "-C", target], { signal: options.signal });
+  await checkLinks(archive, target);
+  const libtorch = join(target, "libtorch");
+  if (await exists(libtorch)) await rename(libtorch, join(target, "torch"));
+}
+
+/** Where an archive's file goes, or null when it is not needed. */
+function placeOf(name: string, archive: string): string | null {
+  const parts = name.split("/");
+  if (name.startsWith("/") || name.includes("\\") || name.includes("\0") || parts.includes("..")) {
+    throw unsafe(archive, name);
+  }
+  const place = name.replace(/^libtorch\//, "torch/");
+  if (NOT_NEEDED.test(place)) return null;
+  return /^(?:torch\/(?:lib|include)\/|torch\/(?:version\.py|build-version)$|nvidia\/|[^/]+\.dist-info\/)/.test(
+    place,
+  )
+    ? place
+    : null;
+}
+
+/** A link inside the unpacked tree that leads out of it would let a later write follow it. */
+async function checkLinks(archive: string, target: string): Promise<void> {
+  const root = await realpath(target);
+  for (const entry of await readdir(target, { recursive: true, withFileTypes: true })) {
+    if (!entry.isSymbolicLink()) continue;
+    const link = join(entry.parentPath, entry.name);
+    const end = await realpath(link).catch(() => null);
+    if (end === null || !end.startsWith(root + sep)) throw unsafe(archive, link);
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function unsafe(archive: string, name: string): KpopError {
+  return new KpopError(
+    "IO_ERROR",
+    `${basename(archive)} is refused: its entry ${JSON.stringify(name)} leads out of the folder it is unpacked into`,
+  );
+}
