@@ -1,0 +1,190 @@
+import { describe, integer } from "../check";
+import { KpopError } from "../errors";
+import type { Linear } from "./linear";
+import { linear } from "./linear";
+
+/** The fields of a diffusers `scheduler_config.json` that the forward process is made of; all of them checked. */
+export interface NoiseScheduleConfig {
+  readonly numTrainTimesteps: number;
+  readonly betaStart: number;
+  readonly betaEnd: number;
+  readonly betaSchedule: BetaSchedule;
+  /** Added to the inference timesteps. */
+  readonly stepsOffset: number;
+  /** The level behind the last step: 1 (no noise) if true, else that of timestep 0. */
+  readonly setAlphaToOne: boolean;
+  /** False where the config's own sampler is a PNDM that begins with Runge-Kutta steps, which `pndm` here lacks. */
+  readonly skipPrkSteps: boolean;
+}
+
+/** `scaled_linear`: √β is linear in t, as in latent diffusion (Rombach et al., arXiv 2112.10752). */
+export type BetaSchedule = "linear" | "scaled_linear" | "squaredcos_cap_v2";
+
+/** Stable Diffusion 1.x: what a single-file checkpoint, which has no scheduler config, is sampled with. */
+export const STABLE_DIFFUSION_SCHEDULE: NoiseScheduleConfig = Object.freeze({
+  numTrainTimesteps: 1000,
+  betaStart: 0.00085,
+  betaEnd: 0.012,
+  betaSchedule: "scaled_linear",
+  stepsOffset: 1,
+  setAlphaToOne: false,
+  skipPrkSteps: true,
+});
+
+/** Values under which the mathematics is ours; a field that is absent passes. */
+const ONLY: Readonly<Record<string, readonly unknown[]>> = {
+  prediction_type: ["epsilon"],
+  rescale_betas_zero_snr: [false],
+  timestep_spacing: ["leading"],
+  clip_sample: [false],
+  thresholding: [false],
+  trained_betas: [],
+};
+const BETA_SCHEDULES: readonly BetaSchedule[] = ["linear", "scaled_linear", "squaredcos_cap_v2"];
+/** Schedulers of diffusers that share these fields and this forward process; flow matching and EDM do not. */
+const SCHEDULERS =
+  /^(?:DDIM|DDPM|PNDM|LMSDiscrete|Euler(?:Ancestral)?Discrete|HeunDiscrete|DPMSolver(?:Multi|Single)step|DPMSolverSDE|DEISMultistep|UniPCMultistep|KDPM2(?:Ancestral)?Discrete)Scheduler$/;
+
+/**
+ * The forward process of a diffusion model over integer timesteps t = 0 … T−1: z_t = √ᾱ_t z_0 + √(1−ᾱ_t) n with
+ * ᾱ_t = Π_{s≤t}(1−β_s) (Ho et al., arXiv 2006.11239 eq. 4). Computed in float64; diffusers rounds every β to
+ * float32, and its ᾱ differ from these by less than 1e-6 of their value for Stable Diffusion's schedule.
+ */
+export class NoiseSchedule {
+  readonly config: NoiseScheduleConfig;
+  readonly betas: Float64Array;
+  readonly alphasCumprod: Float64Array;
+  /** ᾱ of the level that the last sampling step leads to. */
+  readonly finalAlphaCumprod: number;
+
+  constructor(config: NoiseScheduleConfig = STABLE_DIFFUSION_SCHEDULE) {
+    this.config = Object.freeze({ ...config });
+    this.betas = betasOf(config);
+    let product = 1;
+    this.alphasCumprod = this.betas.map((beta) => (product *= 1 - beta));
+    this.finalAlphaCumprod = config.setAlphaToOne ? 1 : this.alphasCumprod[0]!;
+  }
+
+  /**
+   * From the parsed `scheduler_config.json`, whatever sampler it names; absent fields take diffusers' defaults,
+   * save that latents are never clipped.
+   * @throws UNSUPPORTED_MODEL naming the field under which the mathematics would differ; INVALID_CHECKPOINT
+   */
+  static fromConfig(json: unknown): NoiseSchedule {
+    return new NoiseSchedule(parseConfig(json));
+  }
+
+  /** T. */
+  get length(): number {
+    return this.alphasCumprod.length;
+  }
+
+  /** ᾱ_t; for a negative t, the level behind the last step. @throws INVALID_ARGUMENT */
+  alphaCumprod(timestep: number): number {
+    integer("timestep", timestep, -this.length, this.length - 1);
+    return timestep < 0 ? this.finalAlphaCumprod : this.alphasCumprod[timestep]!;
+  }
+
+  /** σ_t = √((1−ᾱ_t)/ᾱ_t), the noise level in the variance-exploding view (Karras et al., arXiv 2206.00364). */
+  sigma(timestep: number): number {
+    const alpha = this.alphaCumprod(timestep);
+    return Math.sqrt((1 - alpha) / alpha);
+  }
+
+  /** The factors of z_0 and of the noise in z_t: √ᾱ_t and √(1−ᾱ_t). @throws INVALID_ARGUMENT */
+  noising(timestep: number): { signal: number; noise: number } {
+    const alpha = this.alphaCumprod(integer("timestep", timestep, 0, this.length - 1));
+    return { signal: Math.sqrt(alpha), noise: Math.sqrt(1 - alpha) };
+  }
+
+  /** z_t from z_0 and noise ~ N(0, I) of its shape. @throws INVALID_ARGUMENT */
+  addNoise<T extends Linear<T>>(clean: T, noise: T, timestep: number): T {
+    const factor = this.noising(timestep);
+    return linear([
+      [factor.signal, clean],
+      [factor.noise, noise],
+    ]);
+  }
+}
+
+function betasOf(config: NoiseScheduleConfig): Float64Array {
+  const { numTrainTimesteps: count, betaStart, betaEnd, betaSchedule } = config;
+  if (betaSchedule === "squaredcos_cap_v2") {
+    // Nichol and Dhariwal, arXiv 2102.09672 eq. 17, with β capped at 0.999.
+    const level = (t: number): number => Math.cos(((t + 0.008) / 1.008) * (Math.PI / 2)) ** 2;
+    return Float64Array.from({ length: count }, (_, i) =>
+      Math.min(1 - level((i + 1) / count) / level(i / count), 0.999),
+    );
+  }
+  const power = betaSchedule === "scaled_linear" ? 2 : 1;
+  const from = betaStart ** (1 / power);
+  const to = betaEnd ** (1 / power);
+  const step = count > 1 ? (to - from) / (count - 1) : 0;
+  return Float64Array.from({ length: count }, (_, i) => (from + step * i) ** power);
+}
+
+function parseConfig(json: unknown): NoiseScheduleConfig {
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw malformed("it", "a JSON object", json);
+  const fields = json as Record<string, unknown>;
+  const name = fields["_class_name"] ?? "";
+  if (typeof name !== "string" || (name !== "" && !SCHEDULERS.test(name)))
+    throw unsupported("_class_name", name, "a scheduler of a DDPM, such as PNDMScheduler or DDIMScheduler");
+  for (const [field, allowed] of Object.entries(ONLY)) {
+    const value = fields[field] ?? undefined;
+    if (value !== undefined && !allowed.includes(value))
+      throw unsupported(field, value, allowed.length > 0 ? JSON.stringify(allowed[0]) : "null");
+  }
+  const betaSchedule = fields["beta_schedule"] ?? "linear";
+  if (!BETA_SCHEDULES.includes(betaSchedule as BetaSchedule))
+    throw unsupported("beta_schedule", betaSchedule, `one of ${BETA_SCHEDULES.join(", ")}`);
+
+  const numTrainTimesteps = number(fields, "num_train_timesteps", 1000, 1, 1_000_000, true);
+  return {
+    numTrainTimesteps,
+    betaStart: number(fields, "beta_start", 0.0001, Number.MIN_VALUE, 0.999),
+    betaEnd: number(fields, "beta_end", 0.02, Number.MIN_VALUE, 0.999),
+    betaSchedule: betaSchedule as BetaSchedule,
+    stepsOffset: number(fields, "steps_offset", 0, 0, numTrainTimesteps - 1, true),
+    setAlphaToOne: boolean(fields, "set_alpha_to_one", name === "DDIMScheduler"),
+    skipPrkSteps: boolean(fields, "skip_prk_steps", name !== "PNDMScheduler"),
+  };
+}
+
+function number(
+  fields: Record<string, unknown>,
+  field: string,
+  fallback: number,
+  minimum: number,
+  maximum: number,
+  whole = false,
+): number {
+  const value = fields[field] ?? fallback;
+  if (
+    typeof value !== "number" ||
+    !(value >= minimum && value <= maximum) ||
+    (whole && !Number.isInteger(value))
+  )
+    throw malformed(field, `${whole ? "an integer" : "a number"} from ${minimum} to ${maximum}`, value);
+  return value;
+}
+
+function boolean(fields: Record<string, unknown>, field: string, fallback: boolean): boolean {
+  const value = fields[field] ?? fallback;
+  if (typeof value !== "boolean") throw malformed(field, "true or false", value);
+  return value;
+}
+
+function malformed(field: string, expected: string, value: unknown): KpopError {
+  return new KpopError(
+    "INVALID_CHECKPOINT",
+    `Expected ${field} in scheduler_config.json to be ${expected} but it is ${describe(value)}`,
+  );
+}
+
+function unsupported(field: string, value: unknown, expected: string): KpopError {
+  return new KpopError(
+    "UNSUPPORTED_MODEL",
+    `${field} in scheduler_config.json is ${describe(value)}, which changes the mathematics; supported is ${expected}`,
+  );
+}

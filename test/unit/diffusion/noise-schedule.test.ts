@@ -1,0 +1,124 @@
+import { NoiseSchedule, STABLE_DIFFUSION_SCHEDULE } from "../../../lib/diffusion/noise-schedule";
+import reference from "../../fixtures/samplers/reference.json";
+import { Vector } from "../../support/vector";
+
+const SD14 = {
+  _class_name: "PNDMScheduler",
+  _diffusers_version: "0.7.0",
+  beta_start: 0.00085,
+  beta_end: 0.012,
+  beta_schedule: "scaled_linear",
+  num_train_timesteps: 1000,
+  set_alpha_to_one: false,
+  skip_prk_steps: true,
+  steps_offset: 1,
+  trained_betas: null,
+  clip_sample: false,
+};
+
+describe("NoiseSchedule", () => {
+  it("reads Stable Diffusion's scheduler config", () => {
+    const schedule = NoiseSchedule.fromConfig(SD14);
+    expect(schedule.config).toEqual(STABLE_DIFFUSION_SCHEDULE);
+    expect(schedule.length).toBe(1000);
+    expect(schedule.betas[0]).toBeCloseTo(0.00085, 15);
+    expect(schedule.betas[999]).toBeCloseTo(0.012, 15);
+    expect(schedule.finalAlphaCumprod).toBe(schedule.alphasCumprod[0]);
+    expect(NoiseSchedule.fromConfig({ ...SD14, set_alpha_to_one: true }).finalAlphaCumprod).toBe(1);
+  });
+
+  it.each([
+    [0, 0.99915],
+    [1, 0.998296],
+    [500, 0.276333],
+    [941, 0.009117],
+    [961, 0.007282],
+    [981, 0.005776],
+    [999, 0.00466],
+  ])("has Stable Diffusion's level at timestep %i", (t, level) => {
+    expect(new NoiseSchedule().alphaCumprod(t)).toBeCloseTo(level, 6);
+  });
+
+  // diffusers multiplies float32 numbers; at the cosine schedule's capped end 1 − β has few digits left in float32.
+  it.each([
+    ["scaled_linear", {}, 1e-6],
+    ["linear", { beta_schedule: "linear", beta_start: 0.0001, beta_end: 0.02 }, 1e-6],
+    ["squaredcos_cap_v2", { beta_schedule: "squaredcos_cap_v2" }, 2e-5],
+  ] as const)("has diffusers' levels for %s", (name, fields, tolerance) => {
+    const schedule = NoiseSchedule.fromConfig({ ...SD14, ...fields });
+    for (const [t, level] of reference.alphasCumprod[name] as [number, number][])
+      expect(Math.abs(schedule.alphaCumprod(t) / level - 1)).toBeLessThan(tolerance);
+  });
+
+  it("sums its levels to diffusers' sum", () => {
+    const sum = new NoiseSchedule().alphasCumprod.reduce((a, b) => a + b);
+    expect(Math.abs(sum / reference.sumOfAllAlphas - 1)).toBeLessThan(1e-6);
+  });
+
+  it("noises with factors whose squares add to one", () => {
+    const schedule = new NoiseSchedule();
+    const { signal, noise } = schedule.noising(500);
+    expect(signal ** 2 + noise ** 2).toBeCloseTo(1, 14);
+    expect(signal).toBeCloseTo(Math.sqrt(schedule.alphasCumprod[500]!), 14);
+    expect(schedule.sigma(500)).toBeCloseTo(noise / signal, 14);
+    const [value] = schedule.addNoise(new Vector([2]), new Vector([-3]), 500).values;
+    expect(value).toBeCloseTo(2 * signal - 3 * noise, 14);
+  });
+
+  it("refuses timesteps outside the schedule", () => {
+    for (const t of [1000, 0.5, NaN, -1])
+      expect(() => new NoiseSchedule().noising(t)).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+      );
+    expect(() => new NoiseSchedule().alphaCumprod(1000)).toThrow(/timestep/);
+  });
+
+  it.each([
+    ["prediction_type", "v_prediction"],
+    ["prediction_type", "sample"],
+    ["rescale_betas_zero_snr", true],
+    ["timestep_spacing", "trailing"],
+    ["timestep_spacing", "linspace"],
+    ["clip_sample", true],
+    ["thresholding", true],
+    ["trained_betas", [0.1, 0.2]],
+    ["beta_schedule", "sigmoid"],
+    ["_class_name", "FlowMatchEulerDiscreteScheduler"],
+  ])("refuses a config whose %s is %p, naming the field", (field, value) => {
+    const make = (): NoiseSchedule => NoiseSchedule.fromConfig({ ...SD14, [field]: value });
+    expect(make).toThrow(expect.objectContaining({ code: "UNSUPPORTED_MODEL" }));
+    expect(make).toThrow(new RegExp(`^${field} `));
+  });
+
+  it.each([
+    ["num_train_timesteps", 0],
+    ["num_train_timesteps", "1000"],
+    ["beta_start", -1],
+    ["beta_end", 1],
+    ["steps_offset", 0.5],
+    ["set_alpha_to_one", "no"],
+  ])("refuses a malformed %s of %p", (field, value) => {
+    const make = (): NoiseSchedule => NoiseSchedule.fromConfig({ ...SD14, [field]: value });
+    expect(make).toThrow(expect.objectContaining({ code: "INVALID_CHECKPOINT" }));
+    expect(make).toThrow(new RegExp(`Expected ${field} `));
+  });
+
+  it("refuses a config that is not an object", () => {
+    for (const json of [null, [], "ddim"])
+      expect(() => NoiseSchedule.fromConfig(json)).toThrow(/scheduler_config\.json/);
+  });
+
+  it("takes diffusers' defaults for absent fields", () => {
+    const { betaSchedule, betaStart, betaEnd, stepsOffset, setAlphaToOne } = NoiseSchedule.fromConfig(
+      {},
+    ).config;
+    expect({ betaSchedule, betaStart, betaEnd, stepsOffset, setAlphaToOne }).toEqual({
+      betaSchedule: "linear",
+      betaStart: 0.0001,
+      betaEnd: 0.02,
+      stepsOffset: 0,
+      setAlphaToOne: false,
+    });
+    expect(NoiseSchedule.fromConfig({ _class_name: "DDIMScheduler" }).config.setAlphaToOne).toBe(true);
+  });
+});

@@ -1,0 +1,148 @@
+import { NoiseSchedule, STABLE_DIFFUSION_SCHEDULE } from "../../../../lib/diffusion/noise-schedule";
+import type { SamplerRun } from "../../../../lib/diffusion/samplers";
+import { SAMPLER_NAMES, sampler } from "../../../../lib/diffusion/samplers";
+import { ddimCoefficients } from "../../../../lib/diffusion/samplers/ddim";
+import reference from "../../../fixtures/samplers/reference.json";
+import { Vector } from "../../../support/vector";
+
+const schedule = new NoiseSchedule();
+const STOCK_TOLERANCE = 2e-6;
+const J = [0, 1, 2, 3, 4];
+
+/** The closed-form network of test/fixtures/samplers/make.py. */
+function sample(run: SamplerRun<Vector>): Vector {
+  let z = new Vector(J.map((j) => Math.cos(3 * j))).mul(run.initialScale);
+  run.timesteps.forEach((t, index) => {
+    const seen = run.scaleInput(index, z);
+    const noise = new Vector(seen.values.map((v, j) => Math.tanh(v) / 2 + Math.sin(t / 100 + j)));
+    const random = run.stochastic ? new Vector(J.map((j) => Math.cos(index + 2 * j))) : undefined;
+    z = run.step(index, z, noise, random);
+  });
+  return z;
+}
+
+function relativeError(actual: readonly number[], expected: readonly number[]): number {
+  const scale = Math.max(...expected.map(Math.abs));
+  return Math.max(...actual.map((value, i) => Math.abs(value - expected[i]!))) / scale;
+}
+
+describe("sampler timesteps", () => {
+  it.each(["ddim", "pndm", "euler"] as const)("equals diffusers' lists for %s", (name) => {
+    const lists = reference.timesteps[name === "euler" ? "ddim" : name];
+    expect(reference.eulerEqualsDdim).toBe(true);
+    for (const [steps, list] of Object.entries(lists))
+      expect(sampler(name).timesteps(schedule, Number(steps))).toEqual(list);
+  });
+
+  it.each(["ddim", "pndm"] as const)("equals diffusers' lists for %s without an offset", (name) => {
+    const plain = new NoiseSchedule({ ...STABLE_DIFFUSION_SCHEDULE, stepsOffset: 0 });
+    for (const [steps, list] of Object.entries(reference.timestepsOffset0[name]))
+      expect(sampler(name).timesteps(plain, Number(steps))).toEqual(list);
+  });
+
+  it("evaluates the second timestep of PNDM twice", () => {
+    const twelve = sampler("pndm").timesteps(schedule, 12);
+    expect(twelve.slice(0, 4)).toEqual([914, 831, 831, 748]);
+    expect([1, 2, 12, 50].map((steps) => sampler("pndm").timesteps(schedule, steps).length)).toEqual([
+      1, 3, 13, 51,
+    ]);
+  });
+
+  it.each(SAMPLER_NAMES)("refuses step counts that the schedule of %s lacks", (name) => {
+    for (const steps of [0, -1, 1.5, 1000, 1001, NaN, "50" as unknown as number]) {
+      const code = expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error;
+      expect(() => sampler(name).timesteps(schedule, steps)).toThrow(code);
+      expect(() => sampler(name).create(schedule, steps)).toThrow(code);
+    }
+    expect(() => sampler(name).timesteps(schedule, 1000)).toThrow(/would start at timestep 1000/);
+  });
+});
+
+describe("sampler runs", () => {
+  it.each(
+    reference.runs.map(
+      (run) =>
+        [`${run.sampler}, ${run.steps} steps, eta ${run.eta}, set_alpha_to_one ${run.one}`, run] as const,
+    ),
+  )("ends where diffusers does: %s", (_, { sampler: name, steps, one, eta, ...expected }) => {
+    const own = new NoiseSchedule({ ...STABLE_DIFFUSION_SCHEDULE, setAlphaToOne: one });
+    const { values } = sample(sampler(name).create(own, steps, eta > 0 ? { eta } : {}));
+    if ("final" in expected) expect(relativeError(values, expected.final!)).toBeLessThan(1e-13);
+    // The stock scheduler's levels and factors are float32.
+    expect(relativeError(values, expected.stock)).toBeLessThan(STOCK_TOLERANCE);
+  });
+
+  it("keeps what later steps read in retained, and no more than four predictions", () => {
+    const run = sampler("pndm").create<Vector>(schedule, 12);
+    let z = new Vector([1]);
+    const counts = run.timesteps.map((_, index) => {
+      z = run.step(index, z, new Vector([index]));
+      return run.retained.length;
+    });
+    expect(counts).toEqual([2, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4]);
+    expect(run.retained.map((kept) => kept.values[0])).toEqual([12, 11, 10, 9]);
+  });
+
+  it.each(SAMPLER_NAMES)("takes the steps of %s in order and only once", (name) => {
+    const run = sampler(name).create<Vector>(schedule, 2);
+    const one = new Vector([1]);
+    expect(() => run.step(1, one, one)).toThrow(/Expected step 0 .* received 1/);
+    run.timesteps.forEach((_, index) => run.step(index, one, one));
+    expect(() => run.step(run.timesteps.length, one, one)).toThrow(/create another/);
+  });
+
+  it("takes eta for DDIM alone, from 0 to 1, and fresh noise only with it", () => {
+    const one = new Vector([1]);
+    for (const eta of [-0.1, 1.1, NaN])
+      expect(() => sampler("ddim").create(schedule, 5, { eta })).toThrow(/eta/);
+    for (const name of ["pndm", "euler"]) {
+      expect(() => sampler(name).create(schedule, 5, { eta: 0.5 })).toThrow(/takes no eta/);
+      expect(() => sampler(name).create<Vector>(schedule, 5).step(0, one, one, one)).toThrow(/fresh noise/);
+    }
+    expect(() => sampler("ddim").create<Vector>(schedule, 5, { eta: 1 }).step(0, one, one)).toThrow(/none/);
+    expect(() => sampler("ddim").create<Vector>(schedule, 5).step(0, one, one, one)).toThrow(/some/);
+    expect(() => sampler("ddim").create(schedule, 5, { sigma: 1 } as object)).toThrow(
+      /Unknown option "sigma"/,
+    );
+  });
+
+  it("refuses the Runge-Kutta start of PNDM", () => {
+    const prk = new NoiseSchedule({ ...STABLE_DIFFUSION_SCHEDULE, skipPrkSteps: false });
+    expect(() => sampler("pndm").create(prk, 5)).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED_MODEL" }),
+    );
+    expect(sampler("ddim").create(prk, 5).timesteps).toHaveLength(5);
+  });
+
+  it("lists the samplers that exist when asked for another", () => {
+    expect(() => sampler("dpm++")).toThrow(/"ddim", "pndm", "euler"/);
+  });
+});
+
+describe("ddimCoefficients", () => {
+  it("gives eq. 12 of the DDIM paper, from the predicted clean image", () => {
+    for (const [a, b, eta] of [
+      [0.3, 0.6, 0],
+      [0.3, 0.6, 0.7],
+      [0.0058, 0.0073, 1],
+      [0.9983, 0.99915, 0],
+      [0.5, 1, 0.5],
+    ] as const) {
+      const z = 0.7;
+      const e = -1.3;
+      const clean = (z - Math.sqrt(1 - a) * e) / Math.sqrt(a);
+      const sigma = eta * Math.sqrt((1 - b) / (1 - a)) * Math.sqrt(1 - a / b);
+      const expected = Math.sqrt(b) * clean + Math.sqrt(1 - b - sigma ** 2) * e;
+      const { latents, noise, random } = ddimCoefficients(a, b, eta);
+      expect(latents * z + noise * e).toBeCloseTo(expected, 12);
+      expect(random).toBeCloseTo(sigma, 12);
+    }
+  });
+
+  it("keeps an exact mixture of image and noise exact", () => {
+    const { latents, noise } = ddimCoefficients(0.2, 0.9);
+    const [image, epsilon] = [1.7, -0.4];
+    const z = Math.sqrt(0.2) * image + Math.sqrt(0.8) * epsilon;
+    expect(latents * z + noise * epsilon).toBeCloseTo(Math.sqrt(0.9) * image + Math.sqrt(0.1) * epsilon, 12);
+  });
+});
