@@ -1,0 +1,119 @@
+import { mkdir, realpath, stat, writeFile } from "node:fs/promises";
+import { join, resolve, sep } from "node:path";
+import { KpopError } from "../errors";
+import { writeDirectoryAtomically } from "./atomic";
+import { checkChanged, entryOf, patchesOf } from "./checkpoint-changes";
+import { copyFolderFiles, writeFolderFiles } from "./checkpoint-folder-files";
+import { positionIdsKey } from "./checkpoint-place";
+import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
+import type { ChangedTensors, CheckpointSource } from "./checkpoint-types";
+import { copyPatched } from "./copy-patched";
+import { formatJson } from "./json-file";
+import { writeSafetensors } from "./safetensors-writer";
+
+export interface SaveFolderOptions {
+  /** More text files, by name within the folder; a function is given the folder as it stands before they are added. */
+  extraFiles?:
+    Readonly<Record<string, string>> | ((folder: string) => Promise<Readonly<Record<string, string>>>);
+  /** Replace a folder that holds a saved model; default false. */
+  force?: boolean;
+  signal?: AbortSignal;
+}
+
+/** Writes a checkpoint as a diffusers folder, whole or not at all. Tensors that did not change keep their bytes,
+ *  changed ones the dtype that the source stores. From a folder, its naming, shards, configs, tokenizer and the other
+ *  parts that model_index.json names go along, pickled files and links that lead out of it do not.
+ *  @throws OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NOT_FOUND (a single file without tokenizer), NO_SPACE, IO_ERROR, ABORTED */
+export async function saveDiffusersFolder(
+  source: CheckpointSource,
+  changed: ChangedTensors,
+  directory: string,
+  options: SaveFolderOptions = {},
+): Promise<void> {
+  checkChanged(source, changed);
+  await refuseParentOf(source, directory);
+  const fill = async (folder: string) => {
+    if (source.format === "diffusers") await copyWeights(source, changed, folder, options.signal);
+    else await convertWeights(source, changed, folder, options.signal);
+    if (source.format === "diffusers") await copyFolderFiles(source, folder);
+    else await writeFolderFiles(source, folder);
+    const { extraFiles = {} } = options;
+    const extra = typeof extraFiles === "function" ? await extraFiles(folder) : extraFiles;
+    for (const [name, text] of Object.entries(extra)) await writeFile(join(folder, name), text);
+  };
+  await writeDirectoryAtomically(directory, fill, {
+    force: options.force ?? false,
+    replaceable: isSavedModel,
+  });
+}
+
+/** Whether a folder with these entries is one that saving wrote, or could have. */
+export function isSavedModel(entries: readonly string[]): boolean {
+  return entries.includes("model_index.json") || entries.includes("kpop-run.json");
+}
+
+/** Replacing a folder that has the source somewhere below it would delete the source. */
+async function refuseParentOf(source: CheckpointSource, directory: string): Promise<void> {
+  const target = await realpath(directory).catch(() => resolve(directory));
+  const origin = await realpath(source.path).catch(() => source.path);
+  if (!origin.startsWith(target + sep)) return;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    `Cannot write the folder ${directory}: the model ${source.path} lies in it`,
+  );
+}
+
+async function copyWeights(
+  source: CheckpointSource,
+  changed: ChangedTensors,
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const component of COMPONENTS) {
+    const { files } = source[component];
+    const into = join(folder, FOLDERS[component]);
+    await mkdir(into);
+    for (const file of files) {
+      const patches = patchesOf(source, changed, file, signal);
+      await copyPatched(file, join(into, file.name), patches, signal === undefined ? {} : { signal });
+    }
+    const plain = `${STEMS[component]}.safetensors`;
+    if (files.length === 1 && files[0]!.name === plain) continue;
+    const all = files.flatMap(({ name, header }) =>
+      [...header.tensors].map(([key, { bytes }]) => ({ key, name, bytes })),
+    );
+    const index = {
+      metadata: { total_size: all.reduce((sum, { bytes }) => sum + bytes, 0) },
+      weight_map: Object.fromEntries(all.map(({ key, name }) => [key, name])),
+    };
+    await writeFile(join(into, `${plain}.index.json`), formatJson(index));
+  }
+}
+
+async function convertWeights(
+  source: CheckpointSource,
+  changed: ChangedTensors,
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const component of COMPONENTS) {
+    const into = join(folder, FOLDERS[component]);
+    await mkdir(into);
+    const { tensors, extra } = source[component];
+    const entries = [...tensors].map(([key, { shape }]) =>
+      entryOf(source, changed, component, key, { name: key, shape }, signal),
+    );
+    for (const [key, { shape }] of extra) {
+      const name = positionIdsKey(key);
+      if (name !== null) entries.push(entryOf(source, changed, component, key, { name, shape }, signal));
+    }
+    const path = join(into, `${STEMS[component]}.safetensors`);
+    await writeSafetensors(
+      path,
+      entries,
+      new Map([["format", "pt"]]),
+      signal === undefined ? {} : { signal },
+    );
+    await writeFile(join(into, "config.json"), formatJson(source[component].config));
+  }
+}

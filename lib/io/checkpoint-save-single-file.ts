@@ -1,0 +1,109 @@
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { KpopError } from "../errors";
+import { checkChanged, entryOf, patchesOf } from "./checkpoint-changes";
+import { positionIdsKey } from "./checkpoint-place";
+import { CONFIG_KEY } from "./checkpoint-single-file";
+import { readTokenizer } from "./checkpoint-tokenizer";
+import { COMPONENTS } from "./checkpoint-types";
+import type { ChangedTensors, CheckpointSource, ComponentName } from "./checkpoint-types";
+import { copyPatched } from "./copy-patched";
+import type { KeyMap } from "./key-map";
+import { LDM_PREFIXES, textKeyMap, unetKeyMap, vaeKeyMap } from "./ldm-keys";
+import { TOKENIZER_KEY, packTokenizer } from "./pack-tokenizer";
+import { writeSafetensors } from "./safetensors-writer";
+import type { WriteEntry } from "./safetensors-writer";
+import { isVaeAttentionWeight } from "./vae-attention-keys";
+
+export interface SaveFileOptions {
+  /** Replace a file that exists; default false. */
+  force?: boolean;
+  signal?: AbortSignal;
+}
+
+/** Writes a checkpoint as one safetensors file in the original code's naming, which WebUI and ComfyUI load. Tensors
+ *  that did not change keep their bytes, changed ones the dtype that the source stores. From a single file everything
+ *  else it holds goes along; from a folder, the configs and the tokenizer go into the metadata.
+ *  @throws OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, INVALID_CHECKPOINT, NO_SPACE, IO_ERROR, ABORTED */
+export async function saveSingleFile(
+  source: CheckpointSource,
+  changed: ChangedTensors,
+  path: string,
+  options: SaveFileOptions = {},
+): Promise<void> {
+  checkChanged(source, changed);
+  const target = resolve(path);
+  await checkFree(target, options);
+  const { signal } = options;
+  if (source.format === "single-file") {
+    const file = source.unet.files[0]!;
+    const metadata = await withTokenizer(source, file.header.metadata);
+    await copyPatched(file, target, patchesOf(source, changed, file, signal), {
+      ...(metadata === file.header.metadata ? {} : { metadata }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return;
+  }
+  const { unet, vae, textEncoder, scheduler } = source;
+  const configs = { unet: unet.config, vae: vae.config, text_encoder: textEncoder.config, scheduler };
+  const metadata = new Map([
+    ["format", "pt"],
+    [CONFIG_KEY, JSON.stringify(configs)],
+  ]);
+  const entries = COMPONENTS.flatMap((component) => ldmEntries(source, changed, component, signal));
+  await writeSafetensors(target, entries, await withTokenizer(source, metadata), options);
+}
+
+/** @throws OUTPUT_NOT_EMPTY when the file is there and is not to be replaced */
+export async function checkFree(path: string, options: { force?: boolean }): Promise<void> {
+  if (options.force === true || (await stat(path).catch(() => null)) === null) return;
+  throw new KpopError(
+    "OUTPUT_NOT_EMPTY",
+    `${path} exists; choose another name, or ask for it to be replaced (force)`,
+  );
+}
+
+function ldmEntries(
+  source: CheckpointSource,
+  changed: ChangedTensors,
+  component: ComponentName,
+  signal: AbortSignal | undefined,
+): WriteEntry[] {
+  const { tensors, extra, config } = source[component];
+  const map: KeyMap = { unet: unetKeyMap, vae: vaeKeyMap, textEncoder: () => textKeyMap(true) }[component](
+    config,
+  );
+  const entries = [...tensors].map(([key, { shape }]) => {
+    const renamed = map.toThere(key);
+    if (renamed === null) {
+      throw new KpopError(
+        "INVALID_CHECKPOINT",
+        `${key} of the ${component} has no name in a single-file checkpoint`,
+      );
+    }
+    const attention = component === "vae" && isVaeAttentionWeight(key);
+    const as = { name: LDM_PREFIXES[component] + renamed, shape: attention ? [...shape, 1, 1] : shape };
+    return entryOf(source, changed, component, key, as, signal);
+  });
+  for (const [key, { shape }] of extra) {
+    const renamed = positionIdsKey(key);
+    if (renamed === null) continue;
+    const name = LDM_PREFIXES[component] + renamed;
+    entries.push(entryOf(source, changed, component, key, { name, shape }, signal));
+  }
+  return entries;
+}
+
+async function withTokenizer(
+  source: CheckpointSource,
+  metadata: ReadonlyMap<string, string>,
+): Promise<ReadonlyMap<string, string>> {
+  if (metadata.has(TOKENIZER_KEY)) return metadata;
+  const files = await readTokenizer(source).catch((error: unknown) => {
+    if (source.format === "single-file" && error instanceof KpopError && error.code === "NOT_FOUND")
+      return null;
+    throw error;
+  });
+  const packed = files === null ? null : packTokenizer(files);
+  return packed === null ? metadata : new Map([...metadata, [TOKENIZER_KEY, packed]]);
+}

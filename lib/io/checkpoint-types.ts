@@ -1,0 +1,94 @@
+import type { NativeDtype } from "../../typings/native";
+import type { FileStamp } from "./read-range";
+import type { FileDtype } from "./safetensors-dtypes";
+import type { SafetensorsHeader } from "./safetensors-header";
+
+/** The networks of a checkpoint, as the model class names them. */
+export const COMPONENTS = ["unet", "vae", "textEncoder"] as const;
+export type ComponentName = (typeof COMPONENTS)[number];
+
+/** The same networks as diffusers names their folders. */
+export const FOLDERS: Readonly<Record<ComponentName, string>> = {
+  unet: "unet",
+  vae: "vae",
+  textEncoder: "text_encoder",
+};
+
+/** Name of each network's weight file, without ".safetensors". */
+export const STEMS: Readonly<Record<ComponentName, string>> = {
+  unet: "diffusion_pytorch_model",
+  vae: "diffusion_pytorch_model",
+  textEncoder: "model",
+};
+
+/** A JSON object as it stands in a config file. */
+export type Config = Readonly<Record<string, unknown>>;
+
+/** Where the bytes of one tensor lie. */
+export interface TensorLocation {
+  /** Absolute path of the safetensors file. */
+  readonly file: string;
+  /** What the file was when its header was read; a file that has changed since is refused. */
+  readonly stamp: FileStamp;
+  /** The tensor's name in that file. */
+  readonly key: string;
+  readonly dtype: FileDtype;
+  /** As the network takes it. */
+  readonly shape: readonly number[];
+  /** As the file has it: 1×1 convolutions (C, C, 1, 1) where the network has a linear layer (C, C). */
+  readonly storedShape: readonly number[];
+  /** First byte, counted from the start of the file. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** Set when a delta supplies the tensor: the place in the checkpoint that it is to be saved to. */
+  readonly home?: TensorLocation;
+}
+
+/** One safetensors file of a checkpoint. */
+export interface WeightFile {
+  /** Absolute path. */
+  readonly path: string;
+  /** Name to save it under, within the component's folder; a variant's mark (".fp16") is left out. */
+  readonly name: string;
+  readonly stamp: FileStamp;
+  readonly header: SafetensorsHeader;
+}
+
+/** One network of a checkpoint, its tensors not read yet. */
+export interface ComponentSource {
+  /** The component's config.json, or what stands for it in a single file. */
+  readonly config: Config;
+  /** By diffusers key in today's naming (`to_q`, `to_out.0`, `text_model.…`), whatever the file calls them. */
+  readonly tensors: ReadonlyMap<string, TensorLocation>;
+  /** By the file's own key: tensors that no network here uses (position_ids); saved as they came. */
+  readonly extra: ReadonlyMap<string, TensorLocation>;
+  readonly files: readonly WeightFile[];
+}
+
+/** A checkpoint on disk: configurations, and where every tensor lies. */
+export interface CheckpointSource extends Readonly<Record<ComponentName, ComponentSource>> {
+  /** Absolute. */
+  readonly path: string;
+  readonly format: "diffusers" | "single-file";
+  readonly scheduler: Config;
+  /** model_index.json; null for a single file. */
+  readonly modelIndex: Config | null;
+}
+
+/** What saving needs of a tensor; `Tensor` has it. */
+export interface TensorData {
+  readonly shape: readonly number[];
+  readonly dtype: NativeDtype;
+  to(dtype: NativeDtype): TensorData;
+  bytes(): Promise<Uint8Array>;
+  dispose(): void;
+}
+
+/** Tensors that differ from the source, by diffusers key. */
+export type ChangedTensors = Readonly<Partial<Record<ComponentName, ReadonlyMap<string, TensorData>>>>;
+
+/** Every weight file of a checkpoint, once each. */
+export function weightFiles(source: CheckpointSource): WeightFile[] {
+  const files = COMPONENTS.flatMap((component) => source[component].files);
+  return [...new Map(files.map((file) => [file.path, file])).values()];
+}

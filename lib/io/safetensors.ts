@@ -1,0 +1,122 @@
+import { invalid } from "../check";
+import { KpopError } from "../errors";
+import { Tensor } from "../runtime/tensor";
+import { forEachLimited } from "./for-each-limited";
+import { fileDtype, runtimeDtype } from "./safetensors-dtypes";
+import type { FileDtype } from "./safetensors-dtypes";
+import { SafetensorsReader } from "./safetensors-reader";
+import { writeSafetensors } from "./safetensors-writer";
+
+/** Tensors read at the same time by `load`. */
+const IN_FLIGHT = 4;
+
+/** An open file: what it holds, and tensors on demand. Close it, or declare it with `await using`. */
+export class SafetensorsFile implements AsyncDisposable {
+  /** Tensor names, in the order of their data. */
+  readonly names: string[];
+  /** Element types as the file spells them: "F32", "F16", … */
+  readonly dtypes: ReadonlyMap<string, FileDtype>;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** The free texts of `__metadata__`; an object without a prototype. */
+  readonly metadata: Readonly<Record<string, string>>;
+
+  /** @internal */
+  constructor(private readonly reader: SafetensorsReader) {
+    const { tensors, metadata } = reader.header;
+    this.names = [...tensors.keys()];
+    this.dtypes = new Map([...tensors].map(([name, { dtype }]) => [name, dtype]));
+    this.shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
+    this.metadata = Object.assign(
+      Object.create(null) as Record<string, string>,
+      Object.fromEntries(metadata),
+    );
+  }
+
+  get path(): string {
+    return this.reader.path;
+  }
+
+  /** Reads one tensor into host memory, in the file's dtype.
+   *  @throws UNSUPPORTED_FORMAT for a dtype that tensors do not have (see `readBytes`); INVALID_ARGUMENT, IO_ERROR */
+  async read(name: string): Promise<Tensor> {
+    const { dtype, shape } = this.reader.entry(name);
+    const runtime = runtimeDtype(dtype);
+    if (runtime === null) {
+      throw new KpopError(
+        "UNSUPPORTED_FORMAT",
+        `Tensor ${JSON.stringify(name)} of ${this.path} is ${dtype}, which tensors here cannot hold; readBytes gives its bytes`,
+      );
+    }
+    const tensor = Tensor.empty([...shape], runtime);
+    try {
+      await this.reader.readInto(name, tensor.hostBytes());
+      return tensor;
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
+  }
+
+  /** The stored bytes of one tensor, little-endian.
+   *  @param into where they go; exactly as long as the tensor. Default: new memory.
+   *  @throws INVALID_ARGUMENT, IO_ERROR */
+  async readBytes(name: string, into?: Uint8Array): Promise<Uint8Array> {
+    const target = into ?? new Uint8Array(this.reader.entry(name).bytes);
+    await this.reader.readInto(name, target);
+    return target;
+  }
+
+  async close(): Promise<void> {
+    await this.reader.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** Opens a file and checks its header; no tensor data is read.
+ *  @throws NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR */
+export async function open(path: string): Promise<SafetensorsFile> {
+  return new SafetensorsFile(await SafetensorsReader.open(path));
+}
+
+/** Reads every tensor of a file into host memory.
+ *  @throws NOT_FOUND, INVALID_SAFETENSORS, UNSUPPORTED_FORMAT, IO_ERROR */
+export async function load(path: string): Promise<Map<string, Tensor>> {
+  const file = await open(path);
+  const tensors = new Map<string, Tensor>();
+  try {
+    await forEachLimited(file.names, IN_FLIGHT, async (name) => {
+      tensors.set(name, await file.read(name));
+    });
+    return new Map(file.names.map((name) => [name, tensors.get(name)!]));
+  } catch (error) {
+    for (const tensor of tensors.values()) tensor.dispose();
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Writes tensors to a file, each in its own dtype; the file appears under its name when it is complete.
+ *  @throws INVALID_ARGUMENT, NO_SPACE, NOT_FOUND, IO_ERROR */
+export async function save(
+  path: string,
+  tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
+  metadata: ReadonlyMap<string, string> | Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const entries = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
+  const texts = metadata instanceof Map ? [...metadata] : Object.entries(metadata);
+  for (const [key, text] of texts) {
+    if (typeof text !== "string") throw invalid(`metadata ${JSON.stringify(key)}`, "a string", text);
+  }
+  await writeSafetensors(
+    path,
+    entries.map(([name, tensor]) => {
+      if (!(tensor instanceof Tensor)) throw invalid(`tensor ${JSON.stringify(name)}`, "a Tensor", tensor);
+      return { name, dtype: fileDtype(tensor.dtype), shape: tensor.shape, bytes: () => tensor.bytes() };
+    }),
+    new Map(texts as [string, string][]),
+  );
+}
