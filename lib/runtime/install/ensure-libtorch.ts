@@ -17,6 +17,7 @@ export async function ensureLibtorch(
   if (before !== null) return before;
   await installRuntime({ flavour: "cpu", ...(onProgress && { onProgress }) });
   const after = searchLibtorch(request);
-  if (after.found === null) throw new Error(`The libtorch just installed is refused: ${after.refused.join("; ")}`);
+  if (after.found === null)
+    throw new Error(`The libtorch just installed is refused: ${after.refused.join("; ")}`);
   return after.found;
 }

@@ -77,8 +77,8 @@ async function pipVersion(signal: AbortSignal | undefined): Promise<number> {
 
 /** Reads pip's installation report (its documented JSON format, version 1). */
 function needsCuda(plan: string): boolean {
-  const report = JSON.parse(plan) as { install?: { metadata?: { requires_dist?: string[] } }[] };
-  const requirements = report.install?.[0]?.metadata?.requires_dist ?? [];
+  const { install } = JSON.parse(plan) as { install?: { metadata?: { requires_dist?: string[] } }[] };
+  const requirements = install?.[0]?.metadata?.requires_dist ?? [];
   return requirements.some((requirement) => /^(?:nvidia-|cuda-toolkit)/.test(requirement));
 }
 
