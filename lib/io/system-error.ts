@@ -25,11 +25,16 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Turns what the file system threw into a `KpopError` that names the path; passes other errors on unchanged.
  *  @param doing completes "Cannot …", for example "read" or "write" */
 export function systemError(error: unknown, doing: string, path: string): unknown {
-  if (error instanceof KpopError || !(error instanceof Error)) return error;
-  const code = (error as NodeJS.ErrnoException).code;
-  if (typeof code !== "string") return error;
-  const reason = REASONS[code] ?? error.message;
-  return new KpopError(CODES[code] ?? "IO_ERROR", `Cannot ${doing} ${path}: ${reason}`, { cause: error });
+  if (!isSystemError(error)) return error;
+  const reason = REASONS[error.code] ?? error.message;
+  return new KpopError(CODES[error.code] ?? "IO_ERROR", `Cannot ${doing} ${path}: ${reason}`, {
+    cause: error,
+  });
+}
+
+/** Told by its fields, not by its class: errors of another realm (a vm context) have another `Error`. */
+function isSystemError(error: unknown): error is { code: string; message: string } {
+  return typeof error === "object" && error !== null && "syscall" in error && "code" in error;
 }
 
 /** Runs `work`; file system failures come out as `KpopError` (NOT_FOUND, NO_SPACE, OUTPUT_NOT_EMPTY, IO_ERROR). */
