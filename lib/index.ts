@@ -1,10 +1,39 @@
-export { KpopError } from "./errors";
-export type { KpopErrorCode } from "./errors";
-export { doctor } from "./runtime/doctor";
-export type { DoctorCheck, DoctorOptions, DoctorReport } from "./runtime/doctor";
-export { installRuntime } from "./runtime/install/install-runtime";
-export type {
-  InstallProgress,
-  InstallRuntimeOptions,
-  InstalledRuntime,
-} from "./runtime/install/install-runtime";
+/** kpop-native: remove concepts from Stable Diffusion checkpoints. */
+export { KpopError, type KpopErrorCode } from "./errors";
+export { Tensor, type Dtype, type TensorOptions, type TypedArray } from "./runtime/tensor";
+export { scope, keep } from "./runtime/scope";
+export { noGrad } from "./runtime/grad-mode";
+export { Random } from "./runtime/random";
+export * as safetensors from "./io/safetensors";
+export { Image } from "./io/image";
+export { Adam, type AdamOptions } from "./nn/optimizer";
+export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
+export { CLIPTokenizer, type EncodeOptions } from "./text/clip-tokenizer";
+export {
+  UNet2DConditionModel,
+  type PromptLayers,
+  type PromptMechanism,
+  type UNetConfig,
+  type UNetForwardOptions,
+} from "./models/unet";
+export { AutoencoderKL, type AutoencoderKLConfig } from "./models/vae";
+export { CLIPTextModel, type CLIPTextConfig } from "./models/clip-text";
+export type { ParameterSelector } from "./models/parameter-selector";
+export { NoiseSchedule, type NoiseScheduleConfig } from "./diffusion/noise-schedule";
+export {
+  StableDiffusion,
+  type ComputeDtype,
+  type Device,
+  type LoadOptions,
+  type LoadProgress,
+} from "./diffusion/stable-diffusion";
+export type { GenerateOptions, GenerateStep } from "./diffusion/generate";
+export type { SamplerName } from "./diffusion/samplers";
+export type { SaveFormat, SaveOptions } from "./diffusion/save-model";
+export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
+export { erase, type EraseOptions } from "./erasure/erase";
+export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
+export type { RunManifest } from "./erasure/manifest";
+export type { CommonOptions, StepReport } from "./erasure/method";
+export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
+export { METHOD_NAMES, methodNamed } from "./erasure/registry";

@@ -52,6 +52,8 @@ export interface TensorOptions {
 export class Tensor {
   /** @internal */
   readonly native: NativeTensor;
+  /** @internal Whether `copyFrom` or an optimizer has written to it. */
+  written = false;
   private shapeCache: number[] | undefined;
 
   /** @internal Use `Tensor.from`, `Tensor.empty` or an operation. */
@@ -287,6 +289,7 @@ export class Tensor {
   async copyFrom(source: Tensor): Promise<void> {
     if (source.shape.join() !== this.shape.join())
       throw invalid("source", `of shape [${this.shape.join(", ")}]`, source.shape);
+    this.written = true;
     await addon().copyInto(this.live(), source.live());
   }
 
@@ -332,6 +335,14 @@ export class Tensor {
       throw new KpopError("DISPOSED", "The tensor was disposed; keep it out of the scope that freed it");
     return this.native;
   }
+}
+
+/** Asks for the gradients of many leaves, or no longer, in one call. */
+export async function requireGradients(tensors: readonly Tensor[], on: boolean): Promise<void> {
+  await addon().requireGrad(
+    tensors.map((tensor) => tensor.native),
+    on,
+  );
 }
 
 function run(

@@ -1,6 +1,7 @@
 #include "bindings/tensor_ops.h"
 
 #include <ATen/ATen.h>
+#include <ATen/WrapDimUtils.h>
 
 #include <unordered_map>
 
@@ -8,6 +9,15 @@
 
 namespace kpop {
 namespace {
+
+/** at::index_select has no kernel for shapes alone; at::index has. */
+at::Tensor select_along(const at::Tensor& values, int64_t dim, const at::Tensor& indices) {
+  const auto wrapped = at::maybe_wrap_dim(dim, values.dim());
+  c10::List<std::optional<at::Tensor>> where;
+  for (int64_t before = 0; before < wrapped; ++before) where.push_back(std::nullopt);
+  where.push_back(indices);
+  return at::index(values, where);
+}
 
 constexpr TensorOp kOps[] = {
 #define KPOP_ENTRY(NAME, INPUTS, VIEW, ...)                                                               \

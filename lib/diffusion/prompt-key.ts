@@ -1,0 +1,193 @@
+import { createCipheriv, createDecipheriv, randomBytes, scrypt } from "node:crypto";
+import { promisify } from "node:util";
+import { invalid, nonEmptyString, oneOf } from "../check";
+import { KpopError } from "../errors";
+import * as safetensors from "../io/safetensors";
+import type { PromptLayers, PromptMechanism } from "../models/unet";
+import { unscoped } from "../runtime/scope";
+import { Tensor } from "../runtime/tensor";
+
+const FORMAT = "kpop-prompt-key";
+const VERSION = "1";
+/** scrypt's cost (RFC 7914): 128 MiB and about half a second a guess. */
+const COST = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
+
+export interface PromptKeyFields {
+  prompt: Tensor;
+  mechanism: PromptMechanism;
+  layers: PromptLayers;
+  concepts: string[];
+}
+
+/**
+ * The learned prompt of a KPOP erasure: with it the erased model still makes the concept (arXiv 2403.12326).
+ *
+ * `prompt` is (k, d) for the concatenative mechanism and (L, d) for the additive one; with a prompt of its own for
+ * each concept it is (n, k, d), in the order of `concepts`, and `select` gives the key of one.
+ */
+export class PromptKey {
+  readonly prompt: Tensor;
+  readonly mechanism: PromptMechanism;
+  readonly layers: PromptLayers;
+  readonly concepts: string[];
+
+  constructor(fields: PromptKeyFields) {
+    this.prompt = fields.prompt;
+    this.mechanism = oneOf("mechanism", fields.mechanism, ["concat", "additive"] as const);
+    this.layers = fields.layers;
+    this.concepts = [...fields.concepts];
+    const dims = this.prompt.shape.length;
+    if (dims !== 2 && !(dims === 3 && this.prompt.shape[0] === this.concepts.length)) {
+      throw invalid("prompt", `of shape (k, d), or (${this.concepts.length}, k, d)`, this.prompt.shape);
+    }
+  }
+
+  /** Whether each concept has a prompt of its own. */
+  get perConcept(): boolean {
+    return this.prompt.shape.length === 3;
+  }
+
+  /** The key of one concept; this key itself when one prompt serves all. @throws INVALID_ARGUMENT */
+  select(concept: string): PromptKey {
+    const index = this.concepts.indexOf(concept);
+    if (index < 0)
+      throw invalid("concept", `one of ${this.concepts.map((c) => `"${c}"`).join(", ")}`, concept);
+    if (!this.perConcept) return this;
+    const [, k, d] = this.prompt.shape as [number, number, number];
+    const prompt = this.prompt.slice(0, index, index + 1).reshape([k, d]);
+    return new PromptKey({ prompt, mechanism: this.mechanism, layers: this.layers, concepts: [concept] });
+  }
+
+  /**
+   * Reads a key file.
+   * @throws INVALID_KEY when the file is no key, or the passphrase is missing or wrong; NOT_FOUND, INVALID_SAFETENSORS
+   */
+  static async load(path: string, options: { passphrase?: string } = {}): Promise<PromptKey> {
+    const file = await safetensors.open(path);
+    try {
+      return await readKey(file, options.passphrase);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /**
+   * Writes the key, as float32 safetensors.
+   * @param options.passphrase when given, prompt and concepts are encrypted: scrypt, then AES-256-GCM
+   */
+  async save(path: string, options: { passphrase?: string } = {}): Promise<void> {
+    const float = this.prompt.detach().to("float32");
+    const header = JSON.stringify({
+      mechanism: this.mechanism,
+      layers: this.layers,
+      concepts: this.concepts,
+      shape: float.shape,
+    });
+    const metadata = { format: FORMAT, version: VERSION };
+    if (options.passphrase === undefined) {
+      await safetensors.save(path, { prompt: float }, { ...metadata, key: header });
+      return;
+    }
+    nonEmptyString("passphrase", options.passphrase);
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(Buffer.byteLength(header));
+    const plain = Buffer.concat([length, Buffer.from(header), await float.bytes()]);
+    const salt = randomBytes(16);
+    const nonce = randomBytes(12);
+    const cipher = createCipheriv("aes-256-gcm", await stretch(options.passphrase, salt), nonce);
+    const sealed = Buffer.concat([cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
+    await safetensors.save(
+      path,
+      { sealed: Tensor.from(new Uint8Array(sealed), [sealed.length]) },
+      {
+        ...metadata,
+        encryption: "scrypt+aes-256-gcm",
+        salt: salt.toString("hex"),
+        nonce: nonce.toString("hex"),
+      },
+    );
+  }
+
+  dispose(): void {
+    this.prompt.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+async function readKey(
+  file: safetensors.SafetensorsFile,
+  passphrase: string | undefined,
+): Promise<PromptKey> {
+  const { metadata, path } = file;
+  if (metadata["format"] !== FORMAT) {
+    throw new KpopError("INVALID_KEY", `${path} is no prompt key; erase() with method "kpop" makes one`);
+  }
+  if (metadata["version"] !== VERSION) {
+    throw new KpopError(
+      "INVALID_KEY",
+      `${path} is a prompt key of version ${metadata["version"]}; this library reads version ${VERSION}`,
+    );
+  }
+  if (metadata["encryption"] === undefined) {
+    const prompt = await unscoped(() => file.read("prompt"));
+    return fromHeader(path, metadata["key"], prompt);
+  }
+  if (passphrase === undefined)
+    throw new KpopError("INVALID_KEY", `${path} is encrypted; give its passphrase`);
+  const opened = await decrypt(path, await file.readBytes("sealed"), metadata, passphrase);
+  const headerLength = opened.readUInt32LE(0);
+  const header = opened.subarray(4, 4 + headerLength).toString("utf8");
+  const elements = new Float32Array(new Uint8Array(opened.subarray(4 + headerLength)).buffer);
+  const { shape } = JSON.parse(header) as { shape: number[] };
+  return fromHeader(
+    path,
+    header,
+    unscoped(() => Tensor.from(elements, shape)),
+  );
+}
+
+function fromHeader(path: string, header: string | undefined, prompt: Tensor): PromptKey {
+  try {
+    const { mechanism, layers, concepts } = JSON.parse(header ?? "") as PromptKeyFields;
+    if (!Array.isArray(concepts) || concepts.some((c) => typeof c !== "string")) throw new Error("concepts");
+    return new PromptKey({ prompt, mechanism, layers, concepts });
+  } catch (cause) {
+    prompt.dispose();
+    throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`, { cause });
+  }
+}
+
+async function decrypt(
+  path: string,
+  sealed: Uint8Array,
+  metadata: Readonly<Record<string, string>>,
+  passphrase: string,
+): Promise<Buffer> {
+  const salt = Buffer.from(metadata["salt"] ?? "", "hex");
+  const nonce = Buffer.from(metadata["nonce"] ?? "", "hex");
+  if (
+    metadata["encryption"] !== "scrypt+aes-256-gcm" ||
+    salt.length !== 16 ||
+    nonce.length !== 12 ||
+    sealed.length < 20
+  ) {
+    throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`);
+  }
+  const decipher = createDecipheriv("aes-256-gcm", await stretch(passphrase, salt), nonce);
+  decipher.setAuthTag(sealed.subarray(-16));
+  try {
+    return Buffer.concat([decipher.update(sealed.subarray(0, -16)), decipher.final()]);
+  } catch (cause) {
+    throw new KpopError("INVALID_KEY", `${path} does not open with this passphrase, or was changed`, {
+      cause,
+    });
+  }
+}
+
+function stretch(passphrase: string, salt: Buffer): Promise<Buffer> {
+  const derive = promisify<string, Buffer, number, typeof COST, Buffer>(scrypt);
+  return derive(passphrase.normalize("NFKC"), salt, 32, COST);
+}

@@ -1,0 +1,253 @@
+import { join } from "node:path";
+import { knownKeys, nonEmptyString, oneOf } from "../check";
+import { KpopError, throwIfAborted } from "../errors";
+import { readCheckpoint } from "../io/checkpoint-read";
+import { compareShapes } from "../io/checkpoint-shapes";
+import { readTensors } from "../io/checkpoint-tensors";
+import { readTokenizer } from "../io/checkpoint-tokenizer";
+import { COMPONENTS, FOLDERS, type CheckpointSource, type ComponentName } from "../io/checkpoint-types";
+import type { Image } from "../io/image";
+import { CLIPTextModel } from "../models/clip-text";
+import type { Module } from "../models/module";
+import { UNet2DConditionModel } from "../models/unet";
+import { AutoencoderKL } from "../models/vae";
+import { addon } from "../runtime/binding";
+import { noGrad } from "../runtime/grad-mode";
+import { packageRoot } from "../runtime/package-root";
+import { scope, unscoped } from "../runtime/scope";
+import type { Dtype, Tensor } from "../runtime/tensor";
+import { CLIPTokenizer } from "../text/clip-tokenizer";
+import { encodePrompts } from "./conditioning";
+import { generate, type GenerateOptions } from "./generate";
+import { NoiseSchedule } from "./noise-schedule";
+import { SAMPLER_NAMES, type SamplerName } from "./samplers";
+import { saveModel, type SaveOptions } from "./save-model";
+
+export type Device = "auto" | "cpu" | "cuda" | `cuda:${number}`;
+export type ComputeDtype = "float32" | "bfloat16" | "float16";
+
+export interface LoadProgress {
+  component: ComponentName;
+  bytes: number;
+  totalBytes: number;
+}
+
+export interface LoadOptions {
+  /** Default "auto": the first CUDA device if there is one, else the CPU. */
+  device?: Device;
+  /** What weights are held and computed in. Default "float32". */
+  dtype?: ComputeDtype;
+  signal?: AbortSignal;
+  onProgress?(progress: LoadProgress): void;
+}
+
+/** What a model is made of. */
+interface Parts {
+  unet: UNet2DConditionModel;
+  vae: AutoencoderKL;
+  textEncoder: CLIPTextModel;
+  tokenizer: CLIPTokenizer;
+  schedule: NoiseSchedule;
+  source: CheckpointSource;
+  device: string;
+  dtype: ComputeDtype;
+  /** UNet keys whose weights are no longer the source's. */
+  changed: ReadonlySet<string>;
+}
+
+/** A Stable Diffusion 1.x checkpoint in memory. */
+export class StableDiffusion {
+  readonly unet: UNet2DConditionModel;
+  readonly vae: AutoencoderKL;
+  readonly textEncoder: CLIPTextModel;
+  readonly tokenizer: CLIPTokenizer;
+  readonly schedule: NoiseSchedule;
+  /** "cpu", "cuda:0", ... */
+  readonly device: string;
+  readonly dtype: ComputeDtype;
+  /** Where the weights came from. */
+  readonly source: CheckpointSource;
+  /** UNet keys that an erasure trained: what a delta holds. */
+  readonly changed: ReadonlySet<string>;
+
+  /** @internal Use `StableDiffusion.load`. */
+  constructor(parts: Parts) {
+    this.unet = parts.unet;
+    this.vae = parts.vae;
+    this.textEncoder = parts.textEncoder;
+    this.tokenizer = parts.tokenizer;
+    this.schedule = parts.schedule;
+    this.source = parts.source;
+    this.device = parts.device;
+    this.dtype = parts.dtype;
+    this.changed = parts.changed;
+  }
+
+  /**
+   * Loads a checkpoint.
+   * @param path a diffusers folder, a single-file LDM .safetensors, or "pocket" (the built-in model)
+   * @throws NOT_FOUND, UNSUPPORTED_FORMAT, UNSUPPORTED_MODEL, INVALID_CHECKPOINT, INVALID_SAFETENSORS,
+   *   DEVICE_UNAVAILABLE, OUT_OF_MEMORY, ABORTED
+   */
+  static async load(path: string, options: LoadOptions = {}): Promise<StableDiffusion> {
+    nonEmptyString("path", path);
+    knownKeys("the load options", options, ["device", "dtype", "signal", "onProgress"]);
+    const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
+    throwIfAborted(options.signal);
+    const source = await readCheckpoint(path === "pocket" ? join(packageRoot(), "models", "pocket") : path);
+    const device = resolveDevice(options.device ?? "auto");
+    const unet = new UNet2DConditionModel(source.unet.config);
+    const vae = new AutoencoderKL(source.vae.config);
+    const textEncoder = new CLIPTextModel(source.textEncoder.config);
+    const networks = { unet, vae, textEncoder };
+    try {
+      for (const name of COMPONENTS)
+        compareShapes(
+          networks[name].parameterShapes(),
+          source[name].tensors,
+          [],
+          `${source.path} (${FOLDERS[name]})`,
+        );
+      const tokenizer = new CLIPTokenizer(await readTokenizer(source), {
+        maxLength: textEncoder.config.max_position_embeddings,
+      });
+      const schedule = NoiseSchedule.fromConfig(source.scheduler);
+      for (const name of COMPONENTS) await fill(networks[name], name, source, device, dtype, options);
+      return new StableDiffusion({
+        ...networks,
+        tokenizer,
+        schedule,
+        source,
+        device,
+        dtype,
+        changed: new Set(),
+      });
+    } catch (error) {
+      for (const network of Object.values(networks)) network.dispose();
+      throw error;
+    }
+  }
+
+  /** Side of the pictures that the checkpoint was trained for, in pixels. */
+  get imageSize(): number {
+    const side = this.source.unet.config["sample_size"];
+    return (typeof side === "number" ? side : 64) * this.vae.downsampling;
+  }
+
+  /** The sampler of the checkpoint's own scheduler where it is one of ours, else "ddim". */
+  get defaultSampler(): SamplerName {
+    const name = String(this.source.scheduler["_class_name"] ?? "").toLowerCase();
+    return SAMPLER_NAMES.find((sampler) => name.startsWith(sampler)) ?? "ddim";
+  }
+
+  /** Prompts as the UNet takes them: (B, L, d). */
+  async encode(prompt: string | readonly string[]): Promise<Tensor> {
+    const prompts = typeof prompt === "string" ? [prompt] : prompt;
+    return noGrad(() => encodePrompts(this.tokenizer, this.textEncoder, prompts, this.device));
+  }
+
+  /**
+   * Pictures for prompts, prompt by prompt.
+   * @throws INVALID_ARGUMENT, OUT_OF_MEMORY, ABORTED
+   */
+  generate(prompt: string | readonly string[], options: GenerateOptions = {}): Promise<Image[]> {
+    return generate(this, prompt, options);
+  }
+
+  /**
+   * Writes the model. Tensors that no method changed have the input's bytes.
+   * @throws OUTPUT_NOT_EMPTY (unless `force`), NO_SPACE, IO_ERROR
+   */
+  save(path: string, options: SaveOptions = {}): Promise<void> {
+    return saveModel(this, path, options);
+  }
+
+  /**
+   * A model with a UNet of its own: every weight but copies of `own` is shared with this one.
+   * @internal
+   */
+  async derive(own: ReadonlySet<string>, ownDtype?: "float32"): Promise<StableDiffusion> {
+    const [unet, vae, textEncoder] = await Promise.all([
+      this.unet.share(own, ownDtype),
+      this.vae.share(),
+      this.textEncoder.share(),
+    ]);
+    const { tokenizer, schedule, source, device, dtype } = this;
+    return new StableDiffusion({
+      unet,
+      vae,
+      textEncoder,
+      tokenizer,
+      schedule,
+      source,
+      device,
+      dtype,
+      changed: new Set([...this.changed, ...own]),
+    });
+  }
+
+  /** Frees the weights that no other model shares. Idempotent. */
+  dispose(): void {
+    this.unet.dispose();
+    this.vae.dispose();
+    this.textEncoder.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function resolveDevice(wanted: string): string {
+  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(wanted)) {
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected device to be "auto", "cpu", "cuda" or "cuda:0" and so on but received "${wanted}"`,
+    );
+  }
+  if (wanted === "cpu") return "cpu";
+  const count = addon().deviceCount();
+  if (wanted === "auto") return count > 0 ? "cuda:0" : "cpu";
+  const index = Number(wanted.split(":")[1] ?? 0);
+  if (index >= count) {
+    throw new KpopError(
+      "DEVICE_UNAVAILABLE",
+      `Expected a CUDA device ${index} but this machine and libtorch have ${count}; use device "cpu", or see \`kpop-native doctor\``,
+    );
+  }
+  return `cuda:${index}`;
+}
+
+/** Reads one network's weights. Memory holds each tensor once, and a stored one only until it is converted. */
+async function fill(
+  network: Module<object>,
+  component: ComponentName,
+  source: CheckpointSource,
+  device: string,
+  dtype: Dtype,
+  options: LoadOptions,
+): Promise<void> {
+  const wanted = new Map(
+    network.parameterNames().map((name) => [name, source[component].tensors.get(name)!]),
+  );
+  const { onProgress } = options;
+  const tensors = await unscoped(() =>
+    readTensors(wanted, {
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      ...(onProgress === undefined
+        ? {}
+        : { onProgress: (p: { bytes: number; totalBytes: number }) => onProgress({ component, ...p }) }),
+    }),
+  );
+  const placed = await scope(async () => {
+    const result = new Map<string, Tensor>();
+    for (const [name, tensor] of tensors) {
+      const converted = tensor.to({ dtype, device });
+      result.set(name, converted);
+      tensor.dispose();
+      await converted.settled();
+    }
+    return result;
+  });
+  await network.assign(placed);
+}

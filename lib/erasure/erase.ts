@@ -1,0 +1,189 @@
+import { integer, invalid, knownKeys, nonEmptyString } from "../check";
+import { PromptKey } from "../diffusion/prompt-key";
+import { StableDiffusion } from "../diffusion/stable-diffusion";
+import { selectParameters } from "../models/parameter-selector";
+import type { PromptLayers, PromptMechanism, UNet2DConditionModel } from "../models/unet";
+import { addon } from "../runtime/binding";
+import { unscoped } from "../runtime/scope";
+import { Random } from "../runtime/random";
+import { Tensor } from "../runtime/tensor";
+import { throwIfAborted } from "../errors";
+import { Erasure } from "./erasure";
+import { describeOptions, fingerprint, hashInputs, versions } from "./manifest";
+import type { CommonOptions, ErasureContext, MethodOptions, StepReport } from "./method";
+import type { KpopOptions } from "./methods/kpop";
+import { methodNamed } from "./registry";
+import { RunState } from "./run-state";
+import { EvaluationCounter } from "./shared/evaluations";
+
+/** Options of `erase`: a method's own beside those that every method takes. */
+export type EraseOptions = KpopOptions;
+
+const COMMON = ["method", "concepts", "preserve", "seed", "signal", "onStep", "checkpoint", "resume"];
+
+interface Common extends Required<Omit<CommonOptions, "signal" | "onStep" | "checkpoint" | "concepts">> {
+  concepts: string[];
+  signal: AbortSignal | undefined;
+  onStep: ((report: StepReport) => void) | undefined;
+  checkpoint: { directory: string; every: number } | undefined;
+}
+
+/**
+ * Erases concepts from a model. The model given is left as it was.
+ *
+ * @param model a loaded model, or what `StableDiffusion.load` takes
+ * @throws INVALID_ARGUMENT (unknown options too), NUMERIC_FAILURE (a loss became NaN), OUT_OF_MEMORY, ABORTED, and for
+ *   a path what `StableDiffusion.load` throws
+ */
+export async function erase(model: StableDiffusion | string, options: EraseOptions): Promise<Erasure> {
+  if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
+  const { method: name = "kpop" } = options;
+  const method = methodNamed(name);
+  const ownKeys = Object.keys(method.defaults);
+  knownKeys(`the options of "${method.name}"`, options, [...COMMON, ...ownKeys]);
+  const common = parseCommon(options);
+  throwIfAborted(common.signal);
+  return unscoped(async () => {
+    const base =
+      typeof model === "string"
+        ? await StableDiffusion.load(model, common.signal === undefined ? {} : { signal: common.signal })
+        : model;
+    if (!(base instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion or a path", model);
+    try {
+      const given = Object.fromEntries(
+        Object.entries(options).filter(([key, value]) => ownKeys.includes(key) && value !== undefined),
+      );
+      const own = method.parse(given, base);
+      return await run(base, common, method, own);
+    } finally {
+      if (typeof model === "string") base.dispose();
+    }
+  });
+}
+
+async function run(
+  base: StableDiffusion,
+  common: Common,
+  method: ReturnType<typeof methodNamed>,
+  own: MethodOptions,
+): Promise<Erasure> {
+  const inputs = await hashInputs(base, common.signal);
+  const described = describeOptions(own);
+  const trained = selectParameters(method.parameters(own), base.unet.parameterNames());
+  const student = await base.derive(new Set(trained), "float32");
+  const evaluations = new EvaluationCounter();
+  const store = new Map<string, Tensor>();
+  const { concepts, preserve, seed } = common;
+  const identity = { inputs, described, concepts, preserve, seed, device: base.device, dtype: base.dtype };
+  const context: ErasureContext = {
+    base,
+    teacher: base.unet,
+    student: student.unet,
+    trained,
+    concepts,
+    preserve,
+    random: new Random(seed),
+    signal: common.signal,
+    store,
+    evaluations,
+    predict: predictor(base, evaluations),
+    encode: (prompts) => base.encode(prompts),
+    runState: new RunState(common.checkpoint, common.resume, fingerprint(identity)),
+  };
+  try {
+    const history: StepReport[] = [];
+    for await (const report of method.run(context, own)) {
+      history.push(report);
+      common.onStep?.(report);
+    }
+    const key = keyOf(store, described, concepts);
+    const last = history.at(-1);
+    return new Erasure({
+      method: method.name,
+      model: student,
+      ...(key === undefined ? {} : { key }),
+      history,
+      manifest: {
+        method: method.name,
+        reference: method.reference,
+        concepts,
+        preserve,
+        options: described,
+        seed,
+        versions: versions(),
+        device: base.device,
+        dtype: base.dtype,
+        threads: addon().threads(),
+        inputs,
+        outputs: {},
+        seconds: last?.seconds ?? 0,
+        unetEvaluations: evaluations.total,
+        iterations: last?.iteration ?? 0,
+        changedParameters: trained.length,
+        finishedAt: new Date().toISOString(),
+      },
+    });
+  } catch (error) {
+    student.dispose();
+    for (const tensor of store.values()) tensor.dispose();
+    throw error;
+  }
+}
+
+/** Predictions in the model's dtype, given and returned in float32. */
+function predictor(base: StableDiffusion, evaluations: EvaluationCounter): ErasureContext["predict"] {
+  return async (unet: UNet2DConditionModel, latents, timesteps, context, options = {}) => {
+    evaluations.add(timesteps.length);
+    const noise = await unet.forward(latents.to(base.dtype), timesteps, context, options);
+    return noise.to("float32");
+  };
+}
+
+function keyOf(
+  store: Map<string, Tensor>,
+  options: Record<string, unknown>,
+  concepts: string[],
+): PromptKey | undefined {
+  const prompt = store.get("prompt");
+  if (prompt === undefined) return undefined;
+  const { mechanism, layers } = options["prompt"] as { mechanism: PromptMechanism; layers: PromptLayers };
+  return new PromptKey({ prompt, mechanism, layers, concepts });
+}
+
+function parseCommon(options: EraseOptions): Common {
+  const { preserve = [], seed = 0, signal, onStep, checkpoint, resume = false } = options;
+  const concepts = typeof options.concepts === "string" ? [options.concepts] : options.concepts;
+  if (!Array.isArray(concepts) || concepts.length === 0)
+    throw invalid("concepts", "a non-empty string or a list of them", options.concepts);
+  for (const concept of concepts) nonEmptyString("concepts", concept);
+  if (new Set(concepts).size !== concepts.length) throw invalid("concepts", "free of repetitions", concepts);
+  if (!Array.isArray(preserve)) throw invalid("preserve", "a list of strings", preserve);
+  for (const prompt of preserve) nonEmptyString("preserve", prompt);
+  integer("seed", seed, 0);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalid("signal", "an AbortSignal", signal);
+  if (onStep !== undefined && typeof onStep !== "function") throw invalid("onStep", "a function", onStep);
+  if (typeof resume !== "boolean") throw invalid("resume", "true or false", resume);
+  if (resume && checkpoint === undefined)
+    throw invalid("checkpoint", "given when resume is true", checkpoint);
+  return {
+    concepts: [...concepts],
+    preserve: [...preserve],
+    seed,
+    signal,
+    onStep,
+    resume,
+    checkpoint: checkpoint === undefined ? undefined : parseCheckpoint(checkpoint),
+  };
+}
+
+function parseCheckpoint(checkpoint: unknown): { directory: string; every: number } {
+  if (typeof checkpoint !== "object" || checkpoint === null)
+    throw invalid("checkpoint", "an object with a directory", checkpoint);
+  knownKeys("checkpoint", checkpoint, ["directory", "every"]);
+  const { directory, every = 50 } = checkpoint as { directory?: unknown; every?: unknown };
+  return {
+    directory: nonEmptyString("checkpoint.directory", directory),
+    every: integer("checkpoint.every", every, 1),
+  };
+}

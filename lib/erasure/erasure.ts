@@ -1,0 +1,108 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { basename, join, relative } from "node:path";
+import { knownKeys, nonEmptyString, oneOf } from "../check";
+import type { PromptKey } from "../diffusion/prompt-key";
+import { changedTensors, SAVE_FORMATS, type SaveFormat } from "../diffusion/save-model";
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { checkTarget, writeDirectoryAtomically } from "../io/atomic";
+import { saveDelta } from "../io/checkpoint-delta";
+import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
+import { saveSingleFile } from "../io/checkpoint-save-single-file";
+import { sha256File } from "../io/sha256-file";
+import { weightFilesBelow } from "../io/weight-files-below";
+import type { RunManifest } from "./manifest";
+import type { StepReport } from "./method";
+
+/** Name of the manifest beside saved weights. */
+export const MANIFEST_FILE = "kpop-run.json";
+
+export interface SaveErasureOptions {
+  /** Default "diffusers". */
+  format?: SaveFormat;
+  /** Replace a folder that holds a saved model. Default false. */
+  force?: boolean;
+  signal?: AbortSignal;
+}
+
+/** The result of `erase()`. */
+export class Erasure {
+  readonly method: string;
+  /** The model without the concepts; it shares every weight that the method left alone with the one it came from. */
+  readonly model: StableDiffusion;
+  /** KPOP's learned prompt, which brings the concepts back. */
+  readonly key?: PromptKey;
+  readonly history: StepReport[];
+  /** Its `outputs` are filled in by `save`. */
+  readonly manifest: RunManifest;
+
+  /** @internal Use `erase`. */
+  constructor(fields: {
+    method: string;
+    model: StableDiffusion;
+    key?: PromptKey;
+    history: StepReport[];
+    manifest: RunManifest;
+  }) {
+    this.method = fields.method;
+    this.model = fields.model;
+    if (fields.key !== undefined) this.key = fields.key;
+    this.history = fields.history;
+    this.manifest = fields.manifest;
+  }
+
+  /**
+   * Writes the model and kpop-run.json into a folder: a diffusers folder, or `model.safetensors` (single-file), or
+   * `delta.safetensors` (only what changed). The key is never among them; save it with `key.save`.
+   * @throws OUTPUT_NOT_EMPTY (unless `force`), NO_SPACE, IO_ERROR, ABORTED
+   */
+  async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
+    nonEmptyString("directory", directory);
+    knownKeys("the save options", options, ["format", "force", "signal"]);
+    const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
+    const { force = false, signal } = options;
+    const cancel = signal === undefined ? {} : { signal };
+    const { source } = this.model;
+    const changed = changedTensors(this.model);
+    if (format === "diffusers") {
+      await saveDiffusersFolder(source, changed, directory, {
+        force,
+        ...cancel,
+        extraFiles: async (folder) => ({ [MANIFEST_FILE]: await this.describe(folder) }),
+      });
+      return;
+    }
+    await checkTarget(directory, { force, replaceable: isSavedModel });
+    await writeDirectoryAtomically(
+      directory,
+      async (folder) => {
+        await mkdir(folder, { recursive: true });
+        if (format === "single-file")
+          await saveSingleFile(source, changed, join(folder, "model.safetensors"), cancel);
+        else
+          await saveDelta(source, changed, join(folder, "delta.safetensors"), { ...this.manifest }, cancel);
+        await writeFile(join(folder, MANIFEST_FILE), await this.describe(folder));
+      },
+      { force, replaceable: isSavedModel },
+    );
+  }
+
+  /** Frees the erased model and the key. */
+  dispose(): void {
+    this.model.dispose();
+    this.key?.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  private async describe(folder: string): Promise<string> {
+    const outputs: [string, string][] = [];
+    for (const path of await weightFilesBelow(folder))
+      outputs.push([relative(folder, path), await sha256File(path)]);
+    this.manifest.outputs = Object.fromEntries(
+      outputs.sort(([a], [b]) => (basename(a) < basename(b) ? -1 : 1)),
+    );
+    return `${JSON.stringify(this.manifest, null, 2)}\n`;
+  }
+}

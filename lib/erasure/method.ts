@@ -1,0 +1,89 @@
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import type { ParameterSelector } from "../models/parameter-selector";
+import type { UNet2DConditionModel } from "../models/unet";
+import type { Random } from "../runtime/random";
+import type { Tensor } from "../runtime/tensor";
+import type { EvaluationCounter } from "./shared/evaluations";
+import type { RunState, TrainingState } from "./run-state";
+
+/** What one step of a run tells. */
+export interface StepReport {
+  /** Steps done, from 1. */
+  iteration: number;
+  iterations: number;
+  losses: Record<string, number>;
+  /** Since the start, interruptions left out. */
+  seconds: number;
+  etaSeconds: number;
+}
+
+/** Options that every method takes. */
+export interface CommonOptions {
+  /** What to erase: one or more prompts, normally a bare name each. */
+  concepts: string | string[];
+  /** Prompts whose pictures are to stay as they are. */
+  preserve?: string[];
+  /** Of every random draw. Default 0. */
+  seed?: number;
+  signal?: AbortSignal;
+  onStep?(report: StepReport): void;
+  /** Where and how often (in iterations, default 50) the state is saved, for `resume`. */
+  checkpoint?: { directory: string; every?: number };
+  /** Go on from the state in `checkpoint.directory` if there is one. Default false. */
+  resume?: boolean;
+}
+
+/** A method's own options, complete and checked. */
+export interface MethodOptions {
+  readonly method: string;
+}
+
+/** What a method works with: never files, devices or flags. */
+export interface ErasureContext {
+  /** The model as it came; it stays as it is. */
+  readonly base: StableDiffusion;
+  /** The frozen network. */
+  readonly teacher: UNet2DConditionModel;
+  /** The network to change; it has float32 copies of `trained` and shares everything else with the teacher. */
+  readonly student: UNet2DConditionModel;
+  /** Keys that the method may change. */
+  readonly trained: readonly string[];
+  readonly concepts: readonly string[];
+  readonly preserve: readonly string[];
+  readonly random: Random;
+  readonly signal: AbortSignal | undefined;
+  /** Tensors that the method leaves beside the weights; KPOP's prompt. */
+  readonly store: Map<string, Tensor>;
+  readonly evaluations: EvaluationCounter;
+  /** Predictions of a network in its own compute dtype, given and returned in float32, counted. */
+  predict(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timesteps: readonly number[],
+    context: Tensor,
+    options?: Parameters<UNet2DConditionModel["forward"]>[3],
+  ): Promise<Tensor>;
+  /** Prompts as (B, L, d). */
+  encode(prompts: readonly string[]): Promise<Tensor>;
+  /** The saved state of this run, for the shared training loop. */
+  readonly runState: RunState;
+}
+
+/** An erasure method: one file in methods/, one line in the registry. */
+export interface ErasureMethod<O extends MethodOptions> {
+  /** Registry key and value of the CLI's --method. */
+  readonly name: string;
+  /** The paper. */
+  readonly reference: string;
+  /** Every option of the method's own with its default; flags and help come from here. */
+  readonly defaults: Readonly<Omit<O, "method">>;
+  /** One line of help for each of `defaults`. */
+  readonly help: Readonly<Record<keyof Omit<O, "method">, string>>;
+  /** Checks given options over the defaults. @throws INVALID_ARGUMENT naming the option */
+  parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion): O;
+  /** The only weights it may change. */
+  parameters(options: O): ParameterSelector;
+  run(context: ErasureContext, options: O): AsyncIterable<StepReport>;
+}
+
+export type { TrainingState };

@@ -1,0 +1,95 @@
+import { mkdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { KpopError } from "../errors";
+import * as safetensors from "../io/safetensors";
+import type { Tensor } from "../runtime/tensor";
+import type { StepReport } from "./method";
+
+const FILE = "kpop-state.safetensors";
+const FORMAT = "kpop-run-state-1";
+
+/** What a method needs to go on where it stopped. */
+export interface TrainingState {
+  /** Live tensors by name; restoring writes into them. */
+  tensors(): ReadonlyMap<string, Tensor>;
+  /** Everything else, as JSON. */
+  numbers(): unknown;
+  restore(numbers: unknown): void;
+}
+
+/** What the run as a whole has spent and said so far. */
+export interface RunProgress {
+  iteration: number;
+  seconds: number;
+  evaluations: number;
+  history: StepReport[];
+}
+
+/** The saved state of a run: one file, replaced whole. */
+export class RunState {
+  /** @param fingerprint a hash of the model and the options; a state of another run is refused */
+  constructor(
+    private readonly options: { directory: string; every: number } | undefined,
+    private readonly resume: boolean,
+    private readonly fingerprint: string,
+  ) {}
+
+  /** Where the state is kept; undefined when the run keeps none. */
+  get path(): string | undefined {
+    return this.options === undefined ? undefined : join(this.options.directory, FILE);
+  }
+
+  due(iteration: number): boolean {
+    return this.options !== undefined && iteration % this.options.every === 0;
+  }
+
+  async save(state: TrainingState, progress: RunProgress): Promise<void> {
+    const { path, options, fingerprint } = this;
+    if (path === undefined || options === undefined) return;
+    await mkdir(options.directory, { recursive: true });
+    await safetensors.save(path, state.tensors(), {
+      format: FORMAT,
+      fingerprint,
+      progress: JSON.stringify(progress),
+      numbers: JSON.stringify(state.numbers()),
+    });
+  }
+
+  /**
+   * Puts a saved state, if there is one and it was asked for, into `state`.
+   * @returns the progress it stands for; null to start from the beginning
+   * @throws INVALID_ARGUMENT when the state belongs to another run
+   */
+  async restore(state: TrainingState): Promise<RunProgress | null> {
+    const { path } = this;
+    if (!this.resume || path === undefined || !(await exists(path))) return null;
+    const file = await safetensors.open(path);
+    try {
+      const { metadata } = file;
+      if (metadata["format"] !== FORMAT)
+        throw new KpopError("INVALID_CHECKPOINT", `${path} is no saved state of a run`);
+      if (metadata["fingerprint"] !== this.fingerprint) {
+        throw new KpopError(
+          "INVALID_ARGUMENT",
+          `${path} belongs to a run with another model or other options; give the same ones, or another checkpoint directory`,
+        );
+      }
+      state.restore(JSON.parse(metadata["numbers"]!));
+      for (const [name, tensor] of state.tensors()) {
+        const saved = await file.read(name);
+        await tensor.copyFrom(saved.to({ device: tensor.device }));
+        saved.dispose();
+      }
+      return JSON.parse(metadata["progress"]!) as RunProgress;
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

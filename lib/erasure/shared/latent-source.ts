@@ -1,0 +1,25 @@
+import type { Tensor } from "../../runtime/tensor";
+
+/** What one iteration trains on. */
+export interface LatentBatch {
+  /** (B, 4, h, w), float32. */
+  readonly latents: Tensor;
+  /** Timestep of each item, for the losses. */
+  readonly timesteps: readonly number[];
+  /** Index of each item's text among the texts to erase. */
+  readonly texts: readonly number[];
+}
+
+/** Gives the noisy latents z_t that an iteration trains on. */
+export interface LatentSource {
+  next(iteration: number): Promise<LatentBatch>;
+  /**
+   * Told once an iteration, before the weights change.
+   * @param conditional the student's ε(z_t, t, c) for the batch, no graph
+   */
+  advance(iteration: number, conditional: Tensor): Promise<void>;
+  /** Live tensors that change over the run, and the rest of the state. */
+  tensors(): ReadonlyMap<string, Tensor>;
+  numbers(): unknown;
+  restore(numbers: unknown): void;
+}

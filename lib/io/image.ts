@@ -1,0 +1,73 @@
+import { PNG } from "pngjs";
+import { KpopError } from "../errors";
+import { writeFileAtomically } from "./atomic";
+
+/** A picture: 8-bit RGB, row-major, three bytes a pixel. */
+export class Image {
+  readonly width: number;
+  readonly height: number;
+  /** height × width × 3 bytes. */
+  readonly data: Uint8Array;
+
+  /** @throws INVALID_ARGUMENT when `data` is not width × height × 3 bytes */
+  constructor(width: number, height: number, data: Uint8Array) {
+    if (data.length !== width * height * 3) {
+      throw new KpopError(
+        "INVALID_ARGUMENT",
+        `Expected data to be ${width} × ${height} × 3 bytes but received ${data.length}`,
+      );
+    }
+    this.width = width;
+    this.height = height;
+    this.data = data;
+  }
+
+  /** The picture as a PNG file's bytes. */
+  async png(): Promise<Buffer> {
+    const png = new PNG({ width: this.width, height: this.height, colorType: 2, filterType: 4 });
+    for (let from = 0, to = 0; from < this.data.length; from += 3, to += 4) {
+      png.data[to] = this.data[from]!;
+      png.data[to + 1] = this.data[from + 1]!;
+      png.data[to + 2] = this.data[from + 2]!;
+      png.data[to + 3] = 255;
+    }
+    const chunks: Buffer[] = [];
+    for await (const chunk of png.pack()) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks);
+  }
+
+  /** Writes a PNG file; the old file, if any, stays until the new one is complete. @throws NO_SPACE, NOT_FOUND, IO_ERROR */
+  async save(path: string): Promise<void> {
+    const bytes = await this.png();
+    await writeFileAtomically(path, (file) => file.writeFile(bytes));
+  }
+
+  /**
+   * Pictures of one size side by side, in rows.
+   * @param gap white pixels between pictures
+   */
+  static grid(rows: readonly (readonly Image[])[], gap = 2): Image {
+    const cell = rows[0]?.[0];
+    if (cell === undefined)
+      throw new KpopError("INVALID_ARGUMENT", "Expected rows to hold at least one picture");
+    const columns = Math.max(...rows.map((row) => row.length));
+    const width = columns * (cell.width + gap) - gap;
+    const height = rows.length * (cell.height + gap) - gap;
+    const data = new Uint8Array(width * height * 3).fill(255);
+    rows.forEach((row, r) =>
+      row.forEach((image, c) => {
+        if (image.width !== cell.width || image.height !== cell.height) {
+          throw new KpopError(
+            "INVALID_ARGUMENT",
+            `Expected pictures of ${cell.width} × ${cell.height} but received one of ${image.width} × ${image.height}`,
+          );
+        }
+        for (let y = 0; y < image.height; y++) {
+          const target = ((r * (cell.height + gap) + y) * width + c * (cell.width + gap)) * 3;
+          data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), target);
+        }
+      }),
+    );
+    return new Image(width, height, data);
+  }
+}
