@@ -13,7 +13,7 @@ export default defineConfig(
       "no-implicit-coercion": ["error", { boolean: false }],
       "object-shorthand": "error",
       "prefer-const": "error",
-      "@typescript-eslint/consistent-type-imports": "error",
+      "@typescript-eslint/consistent-type-imports": ["error", { disallowTypeAnnotations: false }],
       "@typescript-eslint/no-import-type-side-effects": "error",
       "@typescript-eslint/no-shadow": "error",
       "@typescript-eslint/no-unnecessary-type-arguments": "error",

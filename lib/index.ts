@@ -37,3 +37,10 @@ export type { RunManifest } from "./erasure/manifest";
 export type { CommonOptions, StepReport } from "./erasure/method";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
+export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
+export {
+  installRuntime,
+  type InstallProgress,
+  type InstallRuntimeOptions,
+  type InstalledRuntime,
+} from "./runtime/install/install-runtime";

@@ -5,6 +5,7 @@ module.exports = class SummaryReporter {
     const failed = results.numFailedTests + results.numRuntimeErrorTestSuites;
     const skipped = results.numPendingTests + results.numTodoTests;
     const tail = skipped === 0 ? "" : `, ${skipped} skipped`;
-    process.stdout.write(`${results.numPassedTests} passed, ${failed} failed${tail}\n`);
+    // jest prints its own summary after every other reporter's, so the line waits for the end of the process.
+    process.once("exit", () => process.stdout.write(`${results.numPassedTests} passed, ${failed} failed${tail}\n`));
   }
 };

@@ -8,6 +8,15 @@ import type { FoundLibtorch } from "./libtorch";
 import { diagnoseLinker } from "./linker-words";
 import { checkPlatform } from "./platform";
 
+export type {
+  NativeDtype,
+  NativeModule,
+  NativeModuleKind,
+  NativeOptimizer,
+  NativePrompt,
+  NativeTensor,
+} from "../../typings/native";
+
 let loaded: NativeAddon | undefined;
 
 /**

@@ -1,0 +1,194 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { installRuntime } from "../../../../lib/runtime/install/install-runtime";
+import type { InstallProgress } from "../../../../lib/runtime/install/install-runtime";
+import { hashFile, readRuntimeRecord } from "../../../../lib/runtime/install/record";
+import { findLibtorch } from "../../../../lib/runtime/libtorch";
+import { elfHeader, fakePython } from "../../../support/fake-libtorch";
+import { temporaryFolders } from "../../../support/temporary";
+import { zip } from "../../../support/zip-writer";
+
+const folder = temporaryFolders();
+const environment = { ...process.env };
+let cache: string;
+
+beforeEach(() => {
+  cache = folder();
+  process.env = { ...environment, XDG_CACHE_HOME: cache, KPOP_LIBTORCH: "", KPOP_TORCH_INDEX_URL: "" };
+});
+afterEach(() => {
+  process.env = { ...environment };
+});
+
+const runtimes = () => join(cache, "kpop-native/runtime");
+const target = () => join(runtimes(), "torch-2.13.0-cpu");
+
+function wheel(options: { version?: string; cuda?: boolean; filling?: string } = {}): string {
+  const { version = "2.13.0+cpu", cuda = false, filling = "" } = options;
+  const library = Buffer.concat([elfHeader(), Buffer.from(filling)]);
+  const names = ["libc10.so", "libtorch_cpu.so", "libtorch.so", ...(cuda ? ["libtorch_cuda.so"] : [])];
+  const path = join(folder(), `torch-${version}-cp311-cp311-linux_x86_64.whl`);
+  writeFileSync(
+    path,
+    zip([
+      ...names.map((name) => ({ name: `torch/lib/${name}`, content: library })),
+      { name: "torch/version.py", content: `__version__ = '${version}'\n` },
+    ]),
+  );
+  return path;
+}
+
+/** A python3 whose pip reports `requirements` and "downloads" the wheel; its calls are written down. */
+function pip(wheelPath: string, requirements: string[] = [], download = `cp "${wheelPath}" "$dest"`): string {
+  const root = folder();
+  const calls = join(root, "calls");
+  const report = JSON.stringify({ version: "1", install: [{ metadata: { requires_dist: requirements } }] });
+  process.env.PATH = `${fakePython(
+    join(root, "bin"),
+    `echo "$@" >> ${calls}
+     case "$*" in
+       *--version*) echo "pip 24.2 from somewhere" ;;
+       *--report*) echo '${report}' ;;
+       *download*) while [ "$1" != --dest ]; do shift; done; dest=$2
+         echo "Progress 50 of 100"; ${download} ;;
+       *) exit 1 ;;
+     esac`,
+  )}:${environment.PATH}`;
+  return calls;
+}
+
+describe("installing from an archive", () => {
+  it("puts it where the search finds it, with a record of what it is", async () => {
+    const from = wheel();
+    const installed = await installRuntime({ from });
+    expect(installed).toEqual({
+      directory: join(target(), "torch"),
+      version: "2.13.0",
+      flavour: "cpu",
+      installed: true,
+      archives: [{ name: expect.stringMatching(/\.whl$/), sha256: await hashFile(from) }],
+    });
+    expect(findLibtorch()).toMatchObject({ source: "runtime", directory: installed.directory });
+    const record = readRuntimeRecord(target());
+    expect(Object.keys(record?.files ?? {})).toEqual(
+      ["libc10.so", "libtorch.so", "libtorch_cpu.so"].map((name) => `torch/lib/${name}`),
+    );
+    expect(readdirSync(runtimes())).toEqual(["torch-2.13.0-cpu"]);
+  });
+
+  it("does nothing when it is there, unless forced", async () => {
+    await installRuntime({ from: wheel() });
+    expect(await installRuntime({ from: wheel({ filling: "other" }) })).toMatchObject({ installed: false });
+    expect(await installRuntime({ from: wheel({ filling: "other" }), force: true })).toMatchObject({
+      installed: true,
+    });
+    expect(readFileSync(join(target(), "torch/lib/libtorch.so"), "utf8")).toContain("other");
+    expect(readdirSync(runtimes())).toEqual(["torch-2.13.0-cpu"]);
+  });
+
+  it("replaces one whose libraries are not all there", async () => {
+    await installRuntime({ from: wheel() });
+    writeFileSync(join(target(), "torch/lib/libtorch_cpu.so"), "cut");
+    expect(await installRuntime({ from: wheel() })).toMatchObject({ installed: true });
+  });
+
+  it("clears away what a killed installation left, and takes over its lock", async () => {
+    const left = join(runtimes(), ".torch-2.13.0-cpu.installing-99999999");
+    mkdirSync(left, { recursive: true });
+    const lock = join(runtimes(), ".torch-2.13.0-cpu.lock");
+    writeFileSync(lock, JSON.stringify({ pid: 99999999, host: "another" }));
+    const longAgo = new Date(Date.now() - 60_000);
+    utimesSync(lock, longAgo, longAgo);
+    expect(await installRuntime({ from: wheel() })).toMatchObject({ installed: true });
+    expect(readdirSync(runtimes())).toEqual(["torch-2.13.0-cpu"]);
+  });
+
+  it("lets installations at the same time wait for the first", async () => {
+    const messages: string[] = [];
+    const onProgress = ({ phase }: InstallProgress) => void messages.push(phase);
+    const from = wheel();
+    const all = await Promise.all([1, 2, 3].map(async () => await installRuntime({ from, onProgress })));
+    expect(all.map(({ installed }) => installed).sort()).toEqual([false, false, true]);
+    expect(messages.filter((phase) => phase === "wait")).toHaveLength(2);
+  });
+
+  it.each<[string, () => Parameters<typeof installRuntime>[0], string, RegExp]>([
+    ["another version", () => ({ from: wheel({ version: "2.12.0" }) }), "LIBTORCH_INCOMPATIBLE", /2\.12\.0/],
+    ["a CUDA build for the CPU", () => ({ from: wheel({ cuda: true }) }), "LIBTORCH_INCOMPATIBLE", /--cuda/],
+    [
+      "a CPU build for CUDA",
+      () => ({ from: wheel(), flavour: "cuda" }),
+      "LIBTORCH_INCOMPATIBLE",
+      /CPU build/,
+    ],
+    ["no such file", () => ({ from: "/nowhere/torch.whl" }), "NOT_FOUND", /does not exist/],
+    ["an unknown flavour", () => ({ flavour: "rocm" }) as never, "INVALID_ARGUMENT", /flavour/],
+    ["an unknown option", () => ({ cuda: true }) as never, "INVALID_ARGUMENT", /"cuda"/],
+  ])("refuses %s and leaves nothing behind", async (_name, options, code, words) => {
+    await expect(installRuntime(options())).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(words),
+    });
+    expect(existsSync(runtimes()) ? readdirSync(runtimes()) : []).toEqual([]);
+  });
+
+  it("leaves nothing behind when it is aborted", async () => {
+    const abort = new AbortController();
+    const running = installRuntime({ from: wheel(), signal: abort.signal, onProgress: () => abort.abort() });
+    await expect(running).rejects.toMatchObject({ code: "ABORTED" });
+    expect(readdirSync(runtimes())).toEqual([]);
+  });
+});
+
+describe("installing through pip", () => {
+  it("downloads the pinned wheel without its Python dependencies", async () => {
+    const calls = pip(wheel());
+    const seen: InstallProgress[] = [];
+    const installed = await installRuntime({ onProgress: (progress) => void seen.push(progress) });
+    expect(installed.installed).toBe(true);
+    expect(readFileSync(calls, "utf8")).toMatch(/download .*--no-deps torch==2\.13\.0\n/);
+    expect(seen).toContainEqual({ phase: "download", message: "downloading", done: 50, total: 100 });
+  });
+
+  it("asks the index that the option or KPOP_TORCH_INDEX_URL names", async () => {
+    const calls = pip(wheel());
+    process.env.KPOP_TORCH_INDEX_URL = "file:///from-environment";
+    await installRuntime();
+    await installRuntime({ force: true, indexUrl: "file:///from-option" });
+    const downloads = readFileSync(calls, "utf8")
+      .split("\n")
+      .filter((line) => line.includes("download"));
+    expect(downloads[0]).toContain("--index-url file:///from-environment");
+    expect(downloads[1]).toContain("--index-url file:///from-option");
+  });
+
+  it("does not download a CUDA build for the CPU, and says what to do", async () => {
+    const calls = pip(wheel({ cuda: true }), [
+      "filelock",
+      "nvidia-cudnn-cu13==9.9; platform_system == 'Linux'",
+    ]);
+    await expect(installRuntime()).rejects.toMatchObject({
+      code: "LIBTORCH_MISSING",
+      message: expect.stringMatching(/CUDA build.*KPOP_TORCH_INDEX_URL.*--index-url.*--cuda/),
+    });
+    expect(readFileSync(calls, "utf8")).not.toContain("download");
+    expect(readdirSync(runtimes())).toEqual([]);
+  });
+
+  it("shows pip's own last words when it fails", async () => {
+    pip("", [], "echo 'ERROR: No matching distribution found' >&2; exit 1");
+    await expect(installRuntime()).rejects.toMatchObject({
+      code: "LIBTORCH_MISSING",
+      message: expect.stringMatching(/pip download[^]*exit code 1[^]*No matching distribution/),
+    });
+    expect(readdirSync(runtimes())).toEqual([]);
+  });
+
+  it("says what is needed where there is no pip", async () => {
+    process.env.PATH = "/nowhere";
+    await expect(installRuntime()).rejects.toMatchObject({
+      code: "LIBTORCH_MISSING",
+      message: expect.stringMatching(/pip.*--from FILE.*KPOP_LIBTORCH/),
+    });
+  });
+});
