@@ -43,7 +43,8 @@ function inferUnet(shapes: Shapes, path: string): Config {
   const levels: { channels: number; layers: number; attention: boolean }[] = [];
   let contextDim: number | undefined;
   let open = false;
-  for (let number = 1; ; number++) {
+  let number = 1;
+  for (; ; number++) {
     if (shapes.has(`input_blocks.${number}.0.op.weight`)) {
       open = false;
       continue;
@@ -55,6 +56,10 @@ function inferUnet(shapes: Shapes, path: string): Config {
     if (!open) levels.push({ channels: resnet[0]!, layers: 0, attention: context !== undefined });
     open = true;
     levels.at(-1)!.layers++;
+  }
+  const later = [...shapes.keys()].some((key) => Number(/^input_blocks\.(\d+)\./.exec(key)?.[1]) > number);
+  if (later) {
+    throw new KpopError("INVALID_CHECKPOINT", `${path} lacks input_blocks.${number}, but has later ones`);
   }
   const layers = levels[0]?.layers;
   if (levels.some((level) => level.layers !== layers)) {

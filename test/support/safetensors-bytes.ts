@@ -6,7 +6,11 @@ export function safetensorsBytes(header: unknown, dataBytes: number, claimed?: n
   const json = Buffer.from(typeof header === "string" ? header : JSON.stringify(header));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(claimed ?? json.length));
-  return Buffer.concat([length, json, Buffer.from(Array.from({ length: dataBytes }, (_, i) => i % 251))]);
+  const data = Buffer.alloc(
+    dataBytes,
+    Uint8Array.from({ length: 251 }, (_, i) => i),
+  );
+  return Buffer.concat([length, json, data]);
 }
 
 /** Writes a file of U8 tensors with these names and shapes. */

@@ -1,0 +1,265 @@
+import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readCheckpoint } from "../../../lib/io/checkpoint-read";
+import { saveDiffusersFolder } from "../../../lib/io/checkpoint-save-folder";
+import { saveSingleFile } from "../../../lib/io/checkpoint-save-single-file";
+import { readTokenizer } from "../../../lib/io/checkpoint-tokenizer";
+import { readHeader } from "../../../lib/io/safetensors-reader";
+import { checkpointContent, differing } from "../../support/checkpoint-bytes";
+import { FakeTensor } from "../../support/fake-tensor";
+import { golden, pocket } from "../../support/golden";
+import { writeU8File } from "../../support/safetensors-bytes";
+import { temporaryDirectory } from "../../support/temporary-directory";
+
+const UNET = "model.diffusion_model.";
+const VAE = "first_stage_model.";
+const TEXT = "cond_stage_model.transformer.";
+
+/** The tensors of an SD-1.4 file from whose shapes its configs are told, sizes that do not matter made 1. */
+function sd14(): Record<string, number[]> {
+  const shapes: Record<string, number[]> = {
+    [`${UNET}input_blocks.0.0.weight`]: [320, 4, 1, 1],
+    [`${UNET}out.2.weight`]: [4, 1, 1, 1],
+    [`${VAE}encoder.conv_in.weight`]: [1, 3, 1, 1],
+    [`${VAE}decoder.conv_in.weight`]: [1, 4, 1, 1],
+    [`${VAE}decoder.conv_out.weight`]: [3, 1, 1, 1],
+    [`${TEXT}text_model.embeddings.position_ids`]: [1, 77],
+    [`${TEXT}text_model.embeddings.position_embedding.weight`]: [77, 768],
+    [`${TEXT}text_model.embeddings.token_embedding.weight`]: [2, 768],
+    [`${TEXT}text_model.encoder.layers.0.mlp.fc1.weight`]: [3072, 1],
+    alphas_cumprod: [3],
+    "model_ema.decay": [1],
+  };
+  for (const [number, width] of Object.entries({
+    1: 320,
+    2: 320,
+    4: 640,
+    5: 640,
+    7: 1280,
+    8: 1280,
+    10: 1280,
+    11: 1280,
+  })) {
+    shapes[`${UNET}input_blocks.${number}.0.in_layers.2.weight`] = [width, 1, 1, 1];
+    if (Number(number) > 8) continue;
+    shapes[`${UNET}input_blocks.${number}.1.proj_in.weight`] = [width, 1, 1, 1];
+    shapes[`${UNET}input_blocks.${number}.1.transformer_blocks.0.attn2.to_k.weight`] = [width, 768];
+  }
+  for (const number of [3, 6, 9]) shapes[`${UNET}input_blocks.${number}.0.op.weight`] = [1];
+  for (const [level, width] of [128, 256, 512, 512].entries()) {
+    for (const layer of [0, 1])
+      shapes[`${VAE}encoder.down.${level}.block.${layer}.conv1.weight`] = [width, 1, 1, 1];
+  }
+  for (let layer = 0; layer < 12; layer++)
+    shapes[`${TEXT}text_model.encoder.layers.${layer}.layer_norm1.weight`] = [1];
+  return shapes;
+}
+
+function write(shapes: Record<string, number[]>, metadata?: Record<string, string>): string {
+  const path = join(temporaryDirectory(), "model.safetensors");
+  writeU8File(path, shapes, metadata);
+  return path;
+}
+
+const swap = (from: string, to: string) =>
+  Object.fromEntries(Object.entries(sd14()).map(([key, shape]) => [key.replace(from, to), shape]));
+
+describe("a single-file checkpoint without configs", () => {
+  it("is read as SD-1.x, its configs told from shapes", async () => {
+    const { unet, vae, textEncoder, scheduler } = await readCheckpoint(write(sd14()));
+    expect(unet.config).toMatchObject({
+      attention_head_dim: 8,
+      block_out_channels: [320, 640, 1280, 1280],
+      cross_attention_dim: 768,
+      down_block_types: [...Array<string>(3).fill("CrossAttnDownBlock2D"), "DownBlock2D"],
+      in_channels: 4,
+      layers_per_block: 2,
+      norm_num_groups: 32,
+      out_channels: 4,
+      up_block_types: ["UpBlock2D", ...Array<string>(3).fill("CrossAttnUpBlock2D")],
+    });
+    expect(vae.config).toMatchObject({
+      block_out_channels: [128, 256, 512, 512],
+      layers_per_block: 2,
+      latent_channels: 4,
+    });
+    expect(textEncoder.config).toMatchObject({
+      hidden_size: 768,
+      intermediate_size: 3072,
+      max_position_embeddings: 77,
+      num_attention_heads: 12,
+      num_hidden_layers: 12,
+      vocab_size: 2,
+    });
+    expect(scheduler).toMatchObject({ _class_name: "PNDMScheduler", beta_end: 0.012, steps_offset: 1 });
+    expect(unet.tensors.has("down_blocks.2.attentions.1.transformer_blocks.0.attn2.to_k.weight")).toBe(true);
+    expect([...textEncoder.extra.keys()]).toEqual([`${TEXT}text_model.embeddings.position_ids`]);
+  });
+
+  it("may be an inpainting model, and may leave out the text_model layer", async () => {
+    const shapes = swap(`${TEXT}text_model.`, TEXT);
+    shapes[`${UNET}input_blocks.0.0.weight`] = [320, 9, 1, 1];
+    const { unet, textEncoder } = await readCheckpoint(write(shapes));
+    expect(unet.config["in_channels"]).toBe(9);
+    expect(textEncoder.tensors.has("text_model.encoder.layers.11.layer_norm1.weight")).toBe(true);
+  });
+
+  it("keeps a key that its network has no place for, for the network to refuse", async () => {
+    const { unet, vae } = await readCheckpoint(
+      write({ ...sd14(), [`${UNET}label_emb.0.0.weight`]: [1], [`${VAE}loss.logvar`]: [1] }),
+    );
+    expect(unet.tensors.has("label_emb.0.0.weight")).toBe(true);
+    expect([vae.tensors.has("loss.logvar"), vae.extra.has(`${VAE}loss.logvar`)]).toEqual([false, true]);
+  });
+
+  it.each<[string, Record<string, number[]>, string, RegExp]>([
+    ["of SD-XL", { ...sd14(), "conditioner.embedders.0.x": [1] }, "UNSUPPORTED_MODEL", /Stable Diffusion XL/],
+    ["of SD-2", swap(TEXT, "cond_stage_model.model."), "UNSUPPORTED_MODEL", /Stable Diffusion 2/],
+    ["of a transformer", { "model.diffusion_model.joint_blocks.0.x": [1] }, "UNSUPPORTED_MODEL", /SD3/],
+    ["that is a LoRA", { "lora_unet_down_blocks_0.lora_up.weight": [1] }, "UNSUPPORTED_MODEL", /a LoRA/],
+    [
+      "of other widths",
+      { ...sd14(), [`${UNET}input_blocks.0.0.weight`]: [32, 4, 1, 1] },
+      "UNSUPPORTED_MODEL",
+      /width 32.*diffusers folder/,
+    ],
+    [
+      "with linear projections",
+      { ...sd14(), [`${UNET}input_blocks.1.1.proj_in.weight`]: [320, 1] },
+      "UNSUPPORTED_MODEL",
+      /no SD-1\.x/,
+    ],
+    [
+      "of a UNet alone",
+      Object.fromEntries(Object.entries(sd14()).filter(([key]) => key.startsWith(UNET))),
+      "INVALID_CHECKPOINT",
+      /no tensor named first_stage_model/,
+    ],
+    [
+      "with a block missing",
+      swap("input_blocks.2.0", "none"),
+      "INVALID_CHECKPOINT",
+      /lacks input_blocks\.2,/,
+    ],
+    ["of levels that differ", swap("input_blocks.11.0", "none"), "UNSUPPORTED_MODEL", /levels differ/],
+  ])("is refused when it is one %s", async (_, shapes, code, message) => {
+    await expect(readCheckpoint(write(shapes))).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message) as string,
+    });
+  });
+
+  it("takes its tokenizer from beside it, or says what to do", async () => {
+    const path = write(sd14());
+    const source = await readCheckpoint(path);
+    await expect(readTokenizer(source)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: expect.stringMatching(/put CLIP's vocab\.json and merges\.txt/) as string,
+    });
+    mkdirSync(join(path, "../tokenizer"));
+    for (const name of ["vocab.json", "merges.txt"])
+      copyFileSync(pocket("tokenizer", name), join(path, "../tokenizer", name));
+    expect((await readTokenizer(source)).vocab).toBe(readFileSync(pocket("tokenizer/vocab.json"), "utf8"));
+  });
+});
+
+describe("saveSingleFile", () => {
+  it("names tensors as the original code does, and the file carries all that loading needs", async () => {
+    const source = await readCheckpoint(golden("small"));
+    const path = join(temporaryDirectory(), "model.safetensors");
+    await saveSingleFile(source, {}, path);
+    const { tensors } = await readHeader(path);
+    expect(tensors.size).toBe(324 + 152 + 37);
+    expect(tensors.get(`${VAE}encoder.mid.attn_1.q.weight`)?.shape).toEqual([32, 32, 1, 1]);
+    expect(tensors.get(`${UNET}input_blocks.1.1.proj_in.weight`)?.shape).toEqual([32, 32, 1, 1]);
+    expect(tensors.has(`${TEXT}text_model.embeddings.position_ids`)).toBe(true);
+    const loaded = await readCheckpoint(path);
+    expect(loaded.format).toBe("single-file");
+    for (const part of ["unet", "vae", "textEncoder"] as const)
+      expect(loaded[part].config).toEqual(source[part].config);
+    expect(loaded.scheduler).toEqual(source.scheduler);
+    expect(await checkpointContent(loaded)).toEqual(await checkpointContent(source));
+    const [before, after] = [await readTokenizer(source), await readTokenizer(loaded)];
+    expect(after.merges).toBe(before.merges);
+    expect(JSON.parse(after.vocab!)).toEqual(JSON.parse(before.vocab!));
+    expect(after.config).toBe(before.config);
+  });
+
+  it("turns into a folder again, and back, without a changed bit", async () => {
+    const source = await readCheckpoint(pocket());
+    const [a, b, c] = ["a.safetensors", "b", "c.safetensors"].map((name) =>
+      join(temporaryDirectory(), name),
+    ) as [string, string, string];
+    await saveSingleFile(source, {}, a);
+    await saveDiffusersFolder(await readCheckpoint(a), {}, b);
+    await saveSingleFile(await readCheckpoint(b), {}, c);
+    expect(await checkpointContent(await readCheckpoint(b))).toEqual(await checkpointContent(source));
+    expect(await checkpointContent(await readCheckpoint(c))).toEqual(await checkpointContent(source));
+    expect(await readTokenizer(await readCheckpoint(b))).toMatchObject({
+      merges: (await readTokenizer(source)).merges,
+    });
+  });
+
+  it("changes only the tensors given, whatever the layouts", async () => {
+    const key = "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v.weight";
+    const attention = "decoder.mid_block.attentions.0.to_v.weight";
+    const source = await readCheckpoint(pocket());
+    const value = (shape: readonly number[]) =>
+      new FakeTensor(shape, "float16", new Uint8Array(shape.reduce((x, y) => x * y, 2)).fill(5));
+    const changed = {
+      unet: new Map([[key, value(source.unet.tensors.get(key)!.shape)]]),
+      vae: new Map([[attention, value([64, 64])]]),
+    };
+    const before = await checkpointContent(source);
+    const file = join(temporaryDirectory(), "a.safetensors");
+    await saveSingleFile(source, changed, file);
+    const single = await readCheckpoint(file);
+    const expected = [`unet ${key}`, `vae ${attention}`];
+    expect(differing(await checkpointContent(single), before)).toEqual(expected);
+    const plain = join(temporaryDirectory(), "b.safetensors");
+    await saveSingleFile(source, {}, plain);
+    const again = join(temporaryDirectory(), "c.safetensors");
+    await saveSingleFile(await readCheckpoint(plain), changed, again);
+    expect(readFileSync(again).equals(readFileSync(file))).toBe(true);
+    const folder = join(temporaryDirectory(), "d");
+    await saveDiffusersFolder(await readCheckpoint(plain), changed, folder);
+    expect(differing(await checkpointContent(await readCheckpoint(folder)), before)).toEqual(expected);
+  });
+
+  it("copies everything else of a single file along", async () => {
+    const path = write(sd14(), { note: "kept" });
+    const out = join(temporaryDirectory(), "out.safetensors");
+    await saveSingleFile(await readCheckpoint(path), {}, out);
+    expect(readFileSync(out).equals(readFileSync(path))).toBe(true);
+  });
+
+  it("puts the tokenizer found beside a single file into the copy", async () => {
+    const path = write(sd14(), { note: "kept" });
+    for (const name of ["vocab.json", "merges.txt"])
+      copyFileSync(pocket("tokenizer", name), join(path, "..", name));
+    const out = join(temporaryDirectory(), "out.safetensors");
+    await saveSingleFile(await readCheckpoint(path), {}, out);
+    const loaded = await readCheckpoint(out);
+    expect(loaded.unet.files[0]!.header.metadata.get("note")).toBe("kept");
+    expect((await readTokenizer(loaded)).merges).toBe(readFileSync(pocket("tokenizer/merges.txt"), "utf8"));
+    expect(await checkpointContent(loaded)).toEqual(await checkpointContent(await readCheckpoint(path)));
+  });
+
+  it("does not overwrite a file unless told to", async () => {
+    const path = join(temporaryDirectory(), "a.safetensors");
+    writeFileSync(path, "mine");
+    const source = await readCheckpoint(pocket());
+    await expect(saveSingleFile(source, {}, path)).rejects.toMatchObject({ code: "OUTPUT_NOT_EMPTY" });
+    await saveSingleFile(source, {}, path, { force: true });
+    expect(statSync(path).size).toBeGreaterThan(10_000_000);
+  });
+
+  it.each([
+    ["kpop.config", "{"],
+    ["kpop.config", '{"unet":{}}'],
+  ])("is refused on reading when %s is damaged: %s", async (key, text) => {
+    await expect(readCheckpoint(write(sd14(), { [key]: text }))).rejects.toMatchObject({
+      code: "INVALID_CHECKPOINT",
+    });
+  });
+});
