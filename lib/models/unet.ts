@@ -220,7 +220,9 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
 
   /** A network that shares every weight with this one, except for copies of `own`. */
   async share(own: ReadonlySet<string> = new Set(), ownDtype?: "float32"): Promise<UNet2DConditionModel> {
-    const copy = new UNet2DConditionModel({ ...this.config });
+    const { num_attention_heads, ...config } = this.config;
+    const heads = num_attention_heads.length === 0 ? {} : { num_attention_heads };
+    const copy = new UNet2DConditionModel({ ...config, ...heads });
     await this.shareInto(copy, own, ownDtype);
     return copy;
   }

@@ -1,0 +1,67 @@
+import { erase } from "../../lib/erasure/erase";
+import type { Tensor } from "../../lib/runtime/tensor";
+import { relativeUpdateError } from "../support/compare";
+import { loadGolden, type GoldenModel } from "../support/golden-model";
+
+describe.each(["small", "wide"] as const)("KPOP on golden checkpoint %s", (name) => {
+  let reference: GoldenModel;
+  beforeAll(async () => {
+    reference = await loadGolden(name);
+  });
+  afterAll(() => reference.dispose());
+
+  it("takes the reference's four iterations: losses, prompt and weights", async () => {
+    const { model, expected } = reference;
+    const latents = expected("kpop.latents"); // (4, 1, 4, 16, 16)
+    const timesteps = Array.from(await expected("kpop.timesteps").data(), Number);
+    async function* source(): AsyncGenerator<{ latents: Tensor; timestep: number }> {
+      for (const [i, timestep] of timesteps.entries())
+        yield { latents: latents.slice(0, i, i + 1).squeeze(0), timestep };
+    }
+    const before = new Map<string, number[]>();
+    for (const weight of model.unet.parameterNames())
+      before.set(weight, Array.from(await model.unet.parameter(weight).data(), Number));
+
+    const erasure = await erase(model, {
+      concepts: "church",
+      neutral: "a photo",
+      iterations: 4,
+      learningRate: 1e-4,
+      promptLearningRate: 1e-2,
+      lambda: 0.1,
+      prompt: { init: expected("kpop.prompt.init") },
+      latents: source(),
+    });
+
+    const transfer = Array.from(await expected("kpop.loss.transfer").data(), Number);
+    const removal = Array.from(await expected("kpop.loss.removal").data(), Number); // (4, 2): L1, L2
+    // The transfer loss is the square of a small difference of predictions, so float32 leaves it three digits.
+    erasure.history.forEach(({ losses }, i) => {
+      expect(losses["transfer"]! / transfer[i]!).toBeCloseTo(1, 3);
+      expect(losses["erase"]! / removal[2 * i]!).toBeCloseTo(1, 3);
+      expect(losses["recover"]! / removal[2 * i + 1]!).toBeCloseTo(1, 3);
+    });
+    expect(erasure.history).toHaveLength(4);
+
+    // In relative Frobenius norm of the update; float64 against float32 differ by 5e-5.
+    const limit = 1e-3;
+    const start = expected("kpop.prompt.init");
+    expect(await relativeUpdateError(erasure.key!.prompt, expected("kpop.prompt.final"), start)).toBeLessThan(
+      limit,
+    );
+    for (const key of reference.keys("kpop.unet.")) {
+      const weight = key.slice("kpop.unet.".length);
+      const changed = erasure.model.unet.parameter(weight);
+      expect(await relativeUpdateError(changed, expected(key), model.unet.parameter(weight))).toBeLessThan(
+        limit,
+      );
+    }
+    // The model given is as it was.
+    for (const [weight, values] of before) {
+      expect(Array.from(await model.unet.parameter(weight).data(), Number)).toEqual(values);
+    }
+    // A teacher for each of 2 predictions, the student for 3; the latents cost nothing here.
+    expect(erasure.manifest.unetEvaluations).toBe(4 * 5);
+    erasure.dispose();
+  });
+});

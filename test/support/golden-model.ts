@@ -1,0 +1,38 @@
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
+import * as safetensors from "../../lib/io/safetensors";
+import type { Tensor } from "../../lib/runtime/tensor";
+import { golden } from "./golden";
+
+/** A golden checkpoint in memory, with the reference's inputs and outputs. */
+export interface GoldenModel {
+  model: StableDiffusion;
+  expected(key: string): Tensor;
+  /** Keys that begin so. */
+  keys(prefix: string): string[];
+  dispose(): Promise<void>;
+}
+
+export async function loadGolden(name: "small" | "wide"): Promise<GoldenModel> {
+  const folder = await mkdtemp(join(tmpdir(), "kpop-golden-"));
+  await cp(golden(name), folder, { recursive: true });
+  await cp(golden(name, "tokenizer"), join(folder, "tokenizer"), { recursive: true });
+  const model = await StableDiffusion.load(folder, { device: "cpu" });
+  const tensors = await safetensors.load(golden(name, "expected.safetensors"));
+  return {
+    model,
+    expected(key) {
+      const tensor = tensors.get(key);
+      if (tensor === undefined) throw new Error(`the fixture has no ${key}`);
+      return tensor;
+    },
+    keys: (prefix) => [...tensors.keys()].filter((key) => key.startsWith(prefix)),
+    async dispose() {
+      model.dispose();
+      for (const tensor of tensors.values()) tensor.dispose();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
