@@ -6,6 +6,8 @@ module.exports = class SummaryReporter {
     const skipped = results.numPendingTests + results.numTodoTests;
     const tail = skipped === 0 ? "" : `, ${skipped} skipped`;
     // jest prints its own summary after every other reporter's, so the line waits for the end of the process.
-    process.once("exit", () => process.stdout.write(`${results.numPassedTests} passed, ${failed} failed${tail}\n`));
+    process.once("exit", () =>
+      process.stdout.write(`${results.numPassedTests} passed, ${failed} failed${tail}\n`),
+    );
   }
 };

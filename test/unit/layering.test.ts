@@ -21,6 +21,7 @@ const LAYERS = [
 
 /** What a layer may import, where that is not every layer below it. */
 const NARROWED: Record<string, string[]> = {
+  version: [],
   errors: [],
   check: ["errors"],
   evaluation: LAYERS.slice(0, LAYERS.indexOf("erasure")),
