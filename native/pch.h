@@ -2,10 +2,9 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <napi.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/module.h>
-
-#include <napi.h>
 
 #include <algorithm>
 #include <functional>

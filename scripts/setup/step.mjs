@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 
-const TAIL_LINES = 30;
+const TAIL_LINES = 60;
 const QUIET_MS = 10_000;
 
 /**

@@ -6,6 +6,7 @@ const root = resolve(__dirname, "..", "..");
 
 /** Folders of lib/ from the ground up; files directly in lib/ are layers by themselves. */
 const LAYERS = [
+  "version",
   "errors",
   "check",
   "runtime",
