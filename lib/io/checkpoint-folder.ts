@@ -64,8 +64,9 @@ function checkClass(root: string, name: ComponentName, config: Config): void {
   const found =
     name === "textEncoder" && Array.isArray(architectures) ? (architectures[0] as unknown) : diffusers;
   if (found === undefined && name === "textEncoder") return;
-  if (found !== CLASSES[name])
-    throw unsupported(join(root, FOLDERS[name]), `a ${String(found)}`, CLASSES[name]);
+  if (found === CLASSES[name]) return;
+  const what = typeof found === "string" ? `a ${found}` : "a network whose config names no class";
+  throw unsupported(join(root, FOLDERS[name]), what, `a ${CLASSES[name]}`);
 }
 
 async function readModelIndex(path: string): Promise<Config> {

@@ -1,4 +1,4 @@
-import { mkdir, realpath, stat, writeFile } from "node:fs/promises";
+import { mkdir, realpath, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { KpopError } from "../errors";
 import { writeDirectoryAtomically } from "./atomic";

@@ -1,4 +1,4 @@
-import type { NativeDtype } from "../../typings/native";
+import type { Dtype } from "../runtime/tensor";
 import type { FileStamp } from "./read-range";
 import type { FileDtype } from "./safetensors-dtypes";
 import type { SafetensorsHeader } from "./safetensors-header";
@@ -78,8 +78,8 @@ export interface CheckpointSource extends Readonly<Record<ComponentName, Compone
 /** What saving needs of a tensor; `Tensor` has it. */
 export interface TensorData {
   readonly shape: readonly number[];
-  readonly dtype: NativeDtype;
-  to(dtype: NativeDtype): TensorData;
+  readonly dtype: Dtype;
+  to(dtype: Dtype): TensorData;
   bytes(): Promise<Uint8Array>;
   dispose(): void;
 }

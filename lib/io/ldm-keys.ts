@@ -127,7 +127,7 @@ function hasAttention(blockType: string): boolean {
 function stringList(config: Config, field: string): string[] {
   const value = config[field];
   if (Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === "string")) {
-    return value as string[];
+    return value;
   }
   throw new KpopError("INVALID_CHECKPOINT", `Expected the config's ${field} to be a list of block names`);
 }

@@ -1,4 +1,4 @@
-import type { NativeDtype } from "../../typings/native";
+import type { Dtype } from "../runtime/tensor";
 
 /** Element types of the format that this library knows, in the order the format's own writer gives them. */
 const TABLE = {
@@ -17,7 +17,7 @@ const TABLE = {
   I8: { bytes: 1, runtime: null },
   U8: { bytes: 1, runtime: "uint8" },
   BOOL: { bytes: 1, runtime: "bool" },
-} as const satisfies Record<string, { bytes: number; runtime: NativeDtype | null }>;
+} as const satisfies Record<string, { bytes: number; runtime: Dtype | null }>;
 
 /** An element type as a safetensors header spells it. */
 export type FileDtype = keyof typeof TABLE;
@@ -34,12 +34,12 @@ export function elementBytes(dtype: FileDtype): number {
 }
 
 /** The tensor dtype that holds these elements; null where tensors have none (I8, I16, U16, U32, U64, F8_*). */
-export function runtimeDtype(dtype: FileDtype): NativeDtype | null {
+export function runtimeDtype(dtype: FileDtype): Dtype | null {
   return TABLE[dtype].runtime;
 }
 
 /** The header's name for a tensor dtype. */
-export function fileDtype(dtype: NativeDtype): FileDtype {
+export function fileDtype(dtype: Dtype): FileDtype {
   return ORDER.find((name) => TABLE[name].runtime === dtype)!;
 }
 

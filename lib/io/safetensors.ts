@@ -106,17 +106,22 @@ export async function save(
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: ReadonlyMap<string, string> | Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const entries = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
-  const texts = metadata instanceof Map ? [...metadata] : Object.entries(metadata);
+  const texts = pairs(metadata);
   for (const [key, text] of texts) {
     if (typeof text !== "string") throw invalid(`metadata ${JSON.stringify(key)}`, "a string", text);
   }
   await writeSafetensors(
     path,
-    entries.map(([name, tensor]) => {
+    pairs(tensors).map(([name, tensor]) => {
       if (!(tensor instanceof Tensor)) throw invalid(`tensor ${JSON.stringify(name)}`, "a Tensor", tensor);
       return { name, dtype: fileDtype(tensor.dtype), shape: tensor.shape, bytes: () => tensor.bytes() };
     }),
-    new Map(texts as [string, string][]),
+    new Map(texts),
   );
+}
+
+function pairs<T>(from: ReadonlyMap<string, T> | Readonly<Record<string, T>>): [string, T][] {
+  return from instanceof Map
+    ? [...(from as ReadonlyMap<string, T>)]
+    : Object.entries(from as Record<string, T>);
 }

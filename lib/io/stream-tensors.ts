@@ -34,7 +34,8 @@ export async function streamTensors<T extends TensorLocation>(
     throwIfAborted(options.signal);
     const { file } = await openRegular(path);
     try {
-      for (const stamp of new Set(wanted.map(({ stamp }) => stamp))) await checkUnchanged(file, path, stamp);
+      for (const stamp of new Set(wanted.map((location) => location.stamp)))
+        await checkUnchanged(file, path, stamp);
       // In the order of the file, so that the disk reads ahead.
       await forEachLimited(
         wanted.sort((a, b) => a.offset - b.offset),
