@@ -1,16 +1,18 @@
-import { readBytes } from "../../lib/io/checkpoint-changes";
 import { COMPONENTS } from "../../lib/io/checkpoint-types";
 import type { CheckpointSource } from "../../lib/io/checkpoint-types";
+import { withReader } from "../../lib/io/location-reader";
 
 /** Every tensor of a checkpoint as "component key dtype shape bytes", sorted: equal for equal weights in any layout. */
 export async function checkpointContent(source: CheckpointSource): Promise<string[]> {
   const lines: string[] = [];
-  for (const component of COMPONENTS) {
-    for (const [key, location] of source[component].tensors) {
-      const bytes = Buffer.from(await readBytes(location)).toString("base64");
-      lines.push(`${component} ${key} ${location.dtype} [${location.shape.join()}] ${bytes}`);
+  await withReader(undefined, async (reader) => {
+    for (const component of COMPONENTS) {
+      for (const [key, location] of source[component].tensors) {
+        const bytes = Buffer.from(await reader.bytes(location)).toString("base64");
+        lines.push(`${component} ${key} ${location.dtype} [${location.shape.join()}] ${bytes}`);
+      }
     }
-  }
+  });
   return lines.sort();
 }
 

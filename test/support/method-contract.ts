@@ -1,0 +1,148 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
+import { erase, type EraseOptions } from "../../lib/erasure/erase";
+import type { Erasure } from "../../lib/erasure/erasure";
+import { methodNamed } from "../../lib/erasure/registry";
+import { selectParameters } from "../../lib/models/parameter-selector";
+import type { UNet2DConditionModel } from "../../lib/models/unet";
+import type { Tensor } from "../../lib/runtime/tensor";
+import { loadGolden, type GoldenModel } from "./golden-model";
+
+/** Options that make a run of a method short. */
+const SHORT: Readonly<Record<string, object>> = {
+  kpop: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
+};
+
+/** What every method owes, whatever it does: style.md's contract, run for each entry of the registry. */
+export function describeMethod(name: string): void {
+  describe(`method ${name}`, () => {
+    let golden: GoldenModel;
+    let folder: string;
+    const options = (more: object = {}): EraseOptions =>
+      ({ method: name, concepts: "church", seed: 5, ...SHORT[name], ...more }) as EraseOptions;
+
+    beforeAll(async () => {
+      golden = await loadGolden("small");
+      folder = await mkdtemp(join(tmpdir(), "kpop-contract-"));
+    });
+    afterAll(async () => {
+      await golden.dispose();
+      await rm(folder, { recursive: true, force: true });
+    });
+
+    it("changes only selected weights, some of them, and leaves the input model as it was", async () => {
+      const before = await snapshot(golden.model.unet);
+      const erasure = await erase(golden.model, options());
+      const after = await snapshot(erasure.model.unet);
+      const method = methodNamed(name);
+      const parsed = method.parse(SHORT[name] as Record<string, unknown>, golden.model);
+      const selected = new Set(
+        selectParameters(method.parameters(parsed), golden.model.unet.parameterNames()),
+      );
+      const changed = [...after].filter(([key, bytes]) => bytes !== before.get(key)).map(([key]) => key);
+      expect(changed.length).toBeGreaterThan(0);
+      expect(changed.filter((key) => !selected.has(key))).toEqual([]);
+      expect(await snapshot(golden.model.unet)).toEqual(before);
+      erasure.dispose();
+      expect(await snapshot(golden.model.unet)).toEqual(before);
+    });
+
+    it("gives the same bits for the same seed, and others for another", async () => {
+      const run = async (seed: number): Promise<Map<string, string>> => {
+        const erasure = await erase(golden.model, options({ seed }));
+        const weights = await snapshot(erasure.model.unet);
+        if (erasure.key !== undefined) weights.set("key", await hash(erasure.key.prompt));
+        erasure.dispose();
+        return weights;
+      };
+      const first = await run(5);
+      expect(await run(5)).toEqual(first);
+      expect(await run(6)).not.toEqual(first);
+    });
+
+    it("stops on abort within one step and leaves the input model as it was", async () => {
+      const before = await snapshot(golden.model.unet);
+      const controller = new AbortController();
+      let steps = 0;
+      const onStep = (): void => {
+        steps += 1;
+        controller.abort();
+      };
+      const run = erase(golden.model, options({ signal: controller.signal, onStep }));
+      await expect(run).rejects.toMatchObject({ name: "KpopError", code: "ABORTED" });
+      expect(steps).toBe(1);
+      expect(await snapshot(golden.model.unet)).toEqual(before);
+    });
+
+    it("saves a model that loads as the one in memory, whatever the format", async () => {
+      const erasure = await erase(golden.model, options());
+      await erasure.save(join(folder, "diffusers"));
+      await erasure.save(join(folder, "single"), { format: "single-file" });
+      for (const path of ["diffusers", "single/model.safetensors"]) {
+        const loaded = await StableDiffusion.load(join(folder, path), { device: "cpu" });
+        expect(await snapshot(loaded.unet)).toEqual(await snapshot(erasure.model.unet));
+        loaded.dispose();
+      }
+      erasure.dispose();
+    });
+
+    it("resumes from a saved state to the bits of a run that was not interrupted", async () => {
+      const whole = await erase(golden.model, options());
+      const controller = new AbortController();
+      const checkpoint = { directory: join(folder, "state"), every: 1 };
+      const onStep = (): void => controller.abort();
+      await expect(
+        erase(golden.model, options({ checkpoint, signal: controller.signal, onStep })),
+      ).rejects.toMatchObject({
+        code: "ABORTED",
+      });
+      const resumed = await erase(golden.model, options({ checkpoint, resume: true }));
+      expect(await snapshot(resumed.model.unet)).toEqual(await snapshot(whole.model.unet));
+      expect(withoutTime(resumed)).toEqual(withoutTime(whole));
+      await expect(erase(golden.model, options({ checkpoint, resume: true, seed: 9 }))).rejects.toMatchObject(
+        {
+          code: "INVALID_ARGUMENT",
+          message: expect.stringContaining("other options") as string,
+        },
+      );
+      whole.dispose();
+      resumed.dispose();
+    });
+
+    it("rejects unknown options, empty concepts and values out of range, by name", async () => {
+      const cases: [object, RegExp][] = [
+        [{ iteration: 3 }, /"iteration"/],
+        [{ concepts: "" }, /concepts/],
+        [{ concepts: [] }, /concepts/],
+        [{ seed: -1 }, /seed/],
+      ];
+      for (const [more, message] of cases) {
+        await expect(erase(golden.model, options(more))).rejects.toMatchObject({
+          name: "KpopError",
+          code: "INVALID_ARGUMENT",
+          message: expect.stringMatching(message) as string,
+        });
+      }
+    });
+  });
+}
+
+/** A hash of each parameter's bytes. */
+async function snapshot(unet: UNet2DConditionModel): Promise<Map<string, string>> {
+  const hashes = new Map<string, string>();
+  for (const name of unet.parameterNames()) hashes.set(name, await hash(unet.parameter(name)));
+  return hashes;
+}
+
+async function hash(tensor: Tensor): Promise<string> {
+  return createHash("sha256")
+    .update(await tensor.bytes())
+    .digest("hex");
+}
+
+function withoutTime(erasure: Erasure): object[] {
+  return erasure.history.map(({ iteration, iterations, losses }) => ({ iteration, iterations, losses }));
+}
