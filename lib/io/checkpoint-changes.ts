@@ -9,14 +9,58 @@ import type {
   WeightFile,
 } from "./checkpoint-types";
 import type { Patch } from "./copy-patched";
-import { openRegular, checkUnchanged, readRange } from "./read-range";
+import { withReader } from "./location-reader";
+import type { LocationReader } from "./location-reader";
 import { runtimeDtype } from "./safetensors-dtypes";
 import type { WriteEntry } from "./safetensors-writer";
 
-const CHUNK = 8 * 2 ** 20;
+/** A checkpoint with some tensors changed, as saving sees it. */
+export class ChangedSource {
+  constructor(
+    readonly source: CheckpointSource,
+    private readonly changed: ChangedTensors,
+    private readonly reader: LocationReader,
+  ) {}
 
-/** @throws INVALID_ARGUMENT when a changed tensor is not one of the source's, or has another shape */
-export function checkChanged(source: CheckpointSource, changed: ChangedTensors): void {
+  /** What to write over one file of the source: the changed tensors, and those that a delta has put there. */
+  patches(file: WeightFile): Patch[] {
+    return COMPONENTS.flatMap((component) =>
+      [...this.source[component].tensors].flatMap(([key, location]) => {
+        const home = location.home ?? location;
+        const tensor = this.changed[component]?.get(key);
+        if (home.file !== file.path || (tensor === undefined && location.home === undefined)) return [];
+        const bytes = () =>
+          tensor === undefined ? this.reader.bytes(location) : storedBytes(key, tensor, home);
+        return [{ offset: home.offset, length: home.bytes, bytes }];
+      }),
+    );
+  }
+
+  /** One tensor for a file of another layout.
+   *  @param as its name there, and the shape that it is stored in */
+  entry(component: ComponentName, key: string, as: { name: string; shape: readonly number[] }): WriteEntry {
+    const { tensors, extra } = this.source[component];
+    const location = tensors.get(key) ?? extra.get(key)!;
+    const tensor = this.changed[component]?.get(key);
+    const bytes = () =>
+      tensor === undefined ? this.reader.chunks(location) : storedBytes(key, tensor, location);
+    return { ...as, dtype: location.dtype, bytes };
+  }
+}
+
+/** Checks the changes, and runs `work` on the changed source with its files kept open as they are used.
+ *  @throws INVALID_ARGUMENT when a changed tensor is not one of the source's, or has another shape */
+export async function withChanges<T>(
+  source: CheckpointSource,
+  changed: ChangedTensors,
+  signal: AbortSignal | undefined,
+  work: (view: ChangedSource) => Promise<T>,
+): Promise<T> {
+  checkChanged(source, changed);
+  return await withReader(signal, (reader) => work(new ChangedSource(source, changed, reader)));
+}
+
+function checkChanged(source: CheckpointSource, changed: ChangedTensors): void {
   for (const component of COMPONENTS) {
     for (const [key, { shape }] of changed[component] ?? []) {
       const place = source[component].tensors.get(key);
@@ -32,74 +76,6 @@ export function checkChanged(source: CheckpointSource, changed: ChangedTensors):
         `Expected ${component} tensor ${key} to have shape [${place.shape.join(", ")}] but received [${shape.join(", ")}]`,
       );
     }
-  }
-}
-
-/** What to write over one file of the source: the changed tensors, and those that a delta has put there. */
-export function patchesOf(
-  source: CheckpointSource,
-  changed: ChangedTensors,
-  file: WeightFile,
-  signal?: AbortSignal,
-): Patch[] {
-  return COMPONENTS.flatMap((component) =>
-    [...source[component].tensors].flatMap(([key, location]) => {
-      const home = location.home ?? location;
-      const tensor = changed[component]?.get(key);
-      if (home.file !== file.path || (tensor === undefined && location.home === undefined)) return [];
-      const bytes = () =>
-        tensor === undefined ? readBytes(location, signal) : storedBytes(key, tensor, home);
-      return [{ offset: home.offset, length: home.bytes, bytes }];
-    }),
-  );
-}
-
-/** One tensor of the source, as changed, for a file of another layout.
- *  @param shape as that file stores it */
-export function entryOf(
-  source: CheckpointSource,
-  changed: ChangedTensors,
-  component: ComponentName,
-  key: string,
-  as: { name: string; shape: readonly number[] },
-  signal?: AbortSignal,
-): WriteEntry {
-  const location = source[component].tensors.get(key) ?? source[component].extra.get(key)!;
-  const tensor = changed[component]?.get(key);
-  const bytes = () =>
-    tensor === undefined ? readChunks(location, signal) : storedBytes(key, tensor, location);
-  return { ...as, dtype: location.dtype, bytes };
-}
-
-/** The whole of one tensor's stored bytes. @throws NOT_FOUND, IO_ERROR, ABORTED */
-export async function readBytes(location: TensorLocation, signal?: AbortSignal): Promise<Uint8Array> {
-  const bytes = new Uint8Array(location.bytes);
-  let at = 0;
-  for await (const chunk of readChunks(location, signal)) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
-}
-
-/** One tensor's stored bytes in chunks of 8 MiB; a chunk is good until the next is asked for.
- *  @throws NOT_FOUND, IO_ERROR (also when the file has changed since its header was read), ABORTED */
-export async function* readChunks(
-  location: TensorLocation,
-  signal?: AbortSignal,
-): AsyncGenerator<Uint8Array, void> {
-  const { file } = await openRegular(location.file);
-  try {
-    await checkUnchanged(file, location.file, location.stamp);
-    const buffer = new Uint8Array(Math.min(CHUNK, location.bytes));
-    for (let at = 0; at < location.bytes; at += CHUNK) {
-      const chunk = buffer.subarray(0, Math.min(CHUNK, location.bytes - at));
-      await readRange(file, location.file, location.offset + at, chunk, signal);
-      yield chunk;
-    }
-    await checkUnchanged(file, location.file, location.stamp);
-  } finally {
-    await file.close();
   }
 }
 

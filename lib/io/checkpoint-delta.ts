@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { KpopError } from "../errors";
-import { checkChanged, entryOf } from "./checkpoint-changes";
+import { withChanges } from "./checkpoint-changes";
 import { checkFree } from "./checkpoint-save-single-file";
 import type { SaveFileOptions } from "./checkpoint-save-single-file";
 import { COMPONENTS, FOLDERS } from "./checkpoint-types";
@@ -44,31 +44,25 @@ export async function saveDelta(
   manifest: Config,
   options: SaveFileOptions = {},
 ): Promise<void> {
-  checkChanged(source, changed);
   const target = resolve(path);
   await checkFree(target, options);
-  const entries = COMPONENTS.flatMap((component) =>
-    [...(changed[component] ?? [])].map(([key, { shape }]) =>
-      entryOf(
-        source,
-        changed,
-        component,
-        key,
-        { name: `${FOLDERS[component]}.${key}`, shape },
-        options.signal,
+  await withChanges(source, changed, options.signal, async (view) => {
+    const entries = COMPONENTS.flatMap((component) =>
+      [...(changed[component] ?? [])].map(([key, { shape }]) =>
+        view.entry(component, key, { name: `${FOLDERS[component]}.${key}`, shape }),
       ),
-    ),
-  );
-  const base: Record<string, string> = {};
-  for (const component of COMPONENTS)
-    base[FOLDERS[component]] = await contentHash(source[component], options);
-  const metadata = new Map([
-    ["format", "pt"],
-    ["kpop.format", "delta"],
-    ["kpop.base", JSON.stringify(base)],
-    ["kpop.manifest", JSON.stringify(manifest)],
-  ]);
-  await writeSafetensors(target, entries, metadata, options);
+    );
+    const base: Record<string, string> = {};
+    for (const component of COMPONENTS)
+      base[FOLDERS[component]] = await contentHash(source[component], options);
+    const metadata = new Map([
+      ["format", "pt"],
+      ["kpop.format", "delta"],
+      ["kpop.base", JSON.stringify(base)],
+      ["kpop.manifest", JSON.stringify(manifest)],
+    ]);
+    await writeSafetensors(target, entries, metadata, options);
+  });
 }
 
 /** Reads what a delta holds; no tensor data.

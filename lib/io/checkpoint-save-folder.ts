@@ -2,11 +2,12 @@ import { mkdir, realpath, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { KpopError } from "../errors";
 import { writeDirectoryAtomically } from "./atomic";
-import { checkChanged, entryOf, patchesOf } from "./checkpoint-changes";
+import { withChanges } from "./checkpoint-changes";
+import type { ChangedSource } from "./checkpoint-changes";
 import { copyFolderFiles, writeFolderFiles } from "./checkpoint-folder-files";
 import { positionIdsKey } from "./checkpoint-place";
 import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
-import type { ChangedTensors, CheckpointSource } from "./checkpoint-types";
+import type { ChangedTensors, CheckpointSource, WeightFile } from "./checkpoint-types";
 import { copyPatched } from "./copy-patched";
 import { formatJson } from "./json-file";
 import { writeSafetensors } from "./safetensors-writer";
@@ -30,20 +31,22 @@ export async function saveDiffusersFolder(
   directory: string,
   options: SaveFolderOptions = {},
 ): Promise<void> {
-  checkChanged(source, changed);
   await refuseParentOf(source, directory);
-  const fill = async (folder: string) => {
-    if (source.format === "diffusers") await copyWeights(source, changed, folder, options.signal);
-    else await convertWeights(source, changed, folder, options.signal);
-    if (source.format === "diffusers") await copyFolderFiles(source, folder);
-    else await writeFolderFiles(source, folder);
-    const { extraFiles = {} } = options;
-    const extra = typeof extraFiles === "function" ? await extraFiles(folder) : extraFiles;
-    for (const [name, text] of Object.entries(extra)) await writeFile(join(folder, name), text);
-  };
-  await writeDirectoryAtomically(directory, fill, {
-    force: options.force ?? false,
-    replaceable: isSavedModel,
+  const { force = false, signal } = options;
+  await withChanges(source, changed, signal, async (view) => {
+    const fill = async (folder: string) => {
+      if (source.format === "diffusers") {
+        await copyWeights(view, folder, signal);
+        await copyFolderFiles(source, folder);
+      } else {
+        await convertWeights(view, folder, signal);
+        await writeFolderFiles(source, folder);
+      }
+      const { extraFiles = {} } = options;
+      const extra = typeof extraFiles === "function" ? await extraFiles(folder) : extraFiles;
+      for (const [name, text] of Object.entries(extra)) await writeFile(join(folder, name), text);
+    };
+    await writeDirectoryAtomically(directory, fill, { force, replaceable: isSavedModel });
   });
 }
 
@@ -64,56 +67,52 @@ async function refuseParentOf(source: CheckpointSource, directory: string): Prom
 }
 
 async function copyWeights(
-  source: CheckpointSource,
-  changed: ChangedTensors,
+  view: ChangedSource,
   folder: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const component of COMPONENTS) {
-    const { files } = source[component];
+    const { files } = view.source[component];
     const into = join(folder, FOLDERS[component]);
     await mkdir(into);
     for (const file of files) {
-      const patches = patchesOf(source, changed, file, signal);
-      await copyPatched(file, join(into, file.name), patches, signal === undefined ? {} : { signal });
+      const options = signal === undefined ? {} : { signal };
+      await copyPatched(file, join(into, file.name), view.patches(file), options);
     }
     const plain = `${STEMS[component]}.safetensors`;
     if (files.length === 1 && files[0]!.name === plain) continue;
-    const all = files.flatMap(({ name, header }) =>
-      [...header.tensors].map(([key, { bytes }]) => ({ key, name, bytes })),
-    );
-    const index = {
-      metadata: { total_size: all.reduce((sum, { bytes }) => sum + bytes, 0) },
-      weight_map: Object.fromEntries(all.map(({ key, name }) => [key, name])),
-    };
-    await writeFile(join(into, `${plain}.index.json`), formatJson(index));
+    await writeFile(join(into, `${plain}.index.json`), formatJson(shardIndex(files)));
   }
 }
 
+/** What diffusers and transformers find a tensor's shard by. */
+function shardIndex(files: readonly WeightFile[]): object {
+  const all = files.flatMap(({ name, header }) =>
+    [...header.tensors].map(([key, { bytes }]) => ({ key, name, bytes })),
+  );
+  return {
+    metadata: { total_size: all.reduce((sum, { bytes }) => sum + bytes, 0) },
+    weight_map: Object.fromEntries(all.map(({ key, name }) => [key, name])),
+  };
+}
+
 async function convertWeights(
-  source: CheckpointSource,
-  changed: ChangedTensors,
+  view: ChangedSource,
   folder: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const component of COMPONENTS) {
     const into = join(folder, FOLDERS[component]);
     await mkdir(into);
-    const { tensors, extra } = source[component];
-    const entries = [...tensors].map(([key, { shape }]) =>
-      entryOf(source, changed, component, key, { name: key, shape }, signal),
-    );
+    const { tensors, extra, config } = view.source[component];
+    const entries = [...tensors].map(([key, { shape }]) => view.entry(component, key, { name: key, shape }));
     for (const [key, { shape }] of extra) {
       const name = positionIdsKey(key);
-      if (name !== null) entries.push(entryOf(source, changed, component, key, { name, shape }, signal));
+      if (name !== null) entries.push(view.entry(component, key, { name, shape }));
     }
     const path = join(into, `${STEMS[component]}.safetensors`);
-    await writeSafetensors(
-      path,
-      entries,
-      new Map([["format", "pt"]]),
-      signal === undefined ? {} : { signal },
-    );
-    await writeFile(join(into, "config.json"), formatJson(source[component].config));
+    const options = signal === undefined ? {} : { signal };
+    await writeSafetensors(path, entries, new Map([["format", "pt"]]), options);
+    await writeFile(join(into, "config.json"), formatJson(config));
   }
 }

@@ -1,7 +1,8 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { KpopError } from "../errors";
-import { checkChanged, entryOf, patchesOf } from "./checkpoint-changes";
+import { withChanges } from "./checkpoint-changes";
+import type { ChangedSource } from "./checkpoint-changes";
 import { positionIdsKey } from "./checkpoint-place";
 import { CONFIG_KEY } from "./checkpoint-single-file";
 import { readTokenizer } from "./checkpoint-tokenizer";
@@ -31,27 +32,12 @@ export async function saveSingleFile(
   path: string,
   options: SaveFileOptions = {},
 ): Promise<void> {
-  checkChanged(source, changed);
   const target = resolve(path);
   await checkFree(target, options);
-  const { signal } = options;
-  if (source.format === "single-file") {
-    const file = source.unet.files[0]!;
-    const metadata = await withTokenizer(source, file.header.metadata);
-    await copyPatched(file, target, patchesOf(source, changed, file, signal), {
-      ...(metadata === file.header.metadata ? {} : { metadata }),
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return;
-  }
-  const { unet, vae, textEncoder, scheduler } = source;
-  const configs = { unet: unet.config, vae: vae.config, text_encoder: textEncoder.config, scheduler };
-  const metadata = new Map([
-    ["format", "pt"],
-    [CONFIG_KEY, JSON.stringify(configs)],
-  ]);
-  const entries = COMPONENTS.flatMap((component) => ldmEntries(source, changed, component, signal));
-  await writeSafetensors(target, entries, await withTokenizer(source, metadata), options);
+  await withChanges(source, changed, options.signal, async (view) => {
+    if (source.format === "single-file") await copyFile(view, target, options.signal);
+    else await convert(view, target, options);
+  });
 }
 
 /** @throws OUTPUT_NOT_EMPTY when the file is there and is not to be replaced */
@@ -63,13 +49,28 @@ export async function checkFree(path: string, options: { force?: boolean }): Pro
   );
 }
 
-function ldmEntries(
-  source: CheckpointSource,
-  changed: ChangedTensors,
-  component: ComponentName,
-  signal: AbortSignal | undefined,
-): WriteEntry[] {
-  const { tensors, extra, config } = source[component];
+async function copyFile(view: ChangedSource, target: string, signal: AbortSignal | undefined): Promise<void> {
+  const file = view.source.unet.files[0]!;
+  const metadata = await withTokenizer(view.source, file.header.metadata);
+  await copyPatched(file, target, view.patches(file), {
+    ...(metadata === file.header.metadata ? {} : { metadata }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+async function convert(view: ChangedSource, target: string, options: SaveFileOptions): Promise<void> {
+  const { unet, vae, textEncoder, scheduler } = view.source;
+  const configs = { unet: unet.config, vae: vae.config, text_encoder: textEncoder.config, scheduler };
+  const metadata = new Map([
+    ["format", "pt"],
+    [CONFIG_KEY, JSON.stringify(configs)],
+  ]);
+  const entries = COMPONENTS.flatMap((component) => ldmEntries(view, component));
+  await writeSafetensors(target, entries, await withTokenizer(view.source, metadata), options);
+}
+
+function ldmEntries(view: ChangedSource, component: ComponentName): WriteEntry[] {
+  const { tensors, extra, config } = view.source[component];
   const map: KeyMap = { unet: unetKeyMap, vae: vaeKeyMap, textEncoder: () => textKeyMap(true) }[component](
     config,
   );
@@ -83,13 +84,12 @@ function ldmEntries(
     }
     const attention = component === "vae" && isVaeAttentionWeight(key);
     const as = { name: LDM_PREFIXES[component] + renamed, shape: attention ? [...shape, 1, 1] : shape };
-    return entryOf(source, changed, component, key, as, signal);
+    return view.entry(component, key, as);
   });
   for (const [key, { shape }] of extra) {
     const renamed = positionIdsKey(key);
     if (renamed === null) continue;
-    const name = LDM_PREFIXES[component] + renamed;
-    entries.push(entryOf(source, changed, component, key, { name, shape }, signal));
+    entries.push(view.entry(component, key, { name: LDM_PREFIXES[component] + renamed, shape }));
   }
   return entries;
 }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { readChunks } from "./checkpoint-changes";
 import type { ComponentSource } from "./checkpoint-types";
+import { withReader } from "./location-reader";
 
 /** SHA-256 over what a network's tensors hold (key, dtype, shape and bytes, by key), as 64 hexadecimal digits. The
  *  same for the same weights whatever files and naming they are stored in.
@@ -10,9 +10,11 @@ export async function contentHash(
   options: { signal?: AbortSignal } = {},
 ): Promise<string> {
   const hash = createHash("sha256");
-  for (const [key, location] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    hash.update(`${JSON.stringify([key, location.dtype, location.shape])}\n`);
-    for await (const chunk of readChunks(location, options.signal)) hash.update(chunk);
-  }
+  await withReader(options.signal, async (reader) => {
+    for (const [key, location] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      hash.update(`${JSON.stringify([key, location.dtype, location.shape])}\n`);
+      for await (const chunk of reader.chunks(location)) hash.update(chunk);
+    }
+  });
   return hash.digest("hex");
 }

@@ -129,7 +129,7 @@ describe("saveDiffusersFolder from a folder", () => {
       writeFileSync(join(at, ".cache/x"), "hidden");
       writeFileSync(join(at, "notes/x"), "not a part of the pipeline");
       writeFileSync(join(at, "LICENSE.txt"), "licence");
-      symlinkSync("LICENSE.txt", join(at, "README.md"));
+      symlinkSync("LICENSE.txt", join(at, "COPYING"));
       symlinkSync(secret, join(at, "NOTICE"));
       symlinkSync(secret, join(at, "feature_extractor/data.json"));
     });
@@ -137,8 +137,8 @@ describe("saveDiffusersFolder from a folder", () => {
     await saveDiffusersFolder(await readCheckpoint(path), {}, out);
     const added = files(out).filter((name) => !files(pocket()).includes(name));
     expect(added).toEqual([
+      "COPYING",
       "LICENSE.txt",
-      "README.md",
       "feature_extractor/preprocessor_config.json",
       "safety_checker/model.safetensors",
     ]);

@@ -1,0 +1,10 @@
+/** Marks of the files that this library writes, beside the checkpoint formats. */
+
+/** Name of the manifest beside saved weights. */
+export const MANIFEST_FILE = "kpop-run.json";
+/** Name of a run's saved state in its checkpoint folder. */
+export const RUN_STATE_FILE = "kpop-state.safetensors";
+/** `format` in the metadata of a run's saved state. */
+export const RUN_STATE_FORMAT = "kpop-run-state-1";
+/** `format` in the metadata of a prompt key. */
+export const KEY_FORMAT = "kpop-prompt-key";

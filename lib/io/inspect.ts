@@ -1,0 +1,179 @@
+import { readdir, stat } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { knownKeys, nonEmptyString } from "../check";
+import { KpopError } from "../errors";
+import { readDelta } from "./checkpoint-delta";
+import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
+import { readCheckpoint } from "./checkpoint-read";
+import { COMPONENTS, weightFiles } from "./checkpoint-types";
+import type { CheckpointSource, ComponentName } from "./checkpoint-types";
+import { KEY_FORMAT, MANIFEST_FILE, RUN_STATE_FILE, RUN_STATE_FORMAT } from "./file-kinds";
+import type { FileSummary, Inspection, KeyInspection, RunStateInspection, TensorSummary } from "./inspection";
+import { isJsonObject, parseJsonObject, readJsonObject } from "./json-file";
+import { modelPath } from "./model-path";
+import { readHeader } from "./safetensors-reader";
+import { sha256File } from "./sha256-file";
+import { onDisk } from "./system-error";
+
+export interface InspectOptions {
+  /** SHA-256 of every weight file, which reads them whole. Default false. */
+  hash?: boolean;
+  signal?: AbortSignal;
+}
+
+type Header = Awaited<ReturnType<typeof readHeader>>;
+
+/**
+ * Tells what a path holds: a checkpoint, a prompt key, a delta, a run's manifest or saved state, or some other
+ * safetensors file. Reads configs and headers only, and needs no libtorch.
+ * @param path also "pocket", the built-in model
+ * @throws NOT_FOUND; UNSUPPORTED_FORMAT (pickled weights, and files of no kind it knows); UNSUPPORTED_MODEL (a folder of
+ *   another family); INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR, ABORTED
+ */
+export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
+  nonEmptyString("path", path);
+  knownKeys("the inspect options", options, ["hash", "signal"]);
+  const absolute = resolve(modelPath(path));
+  const found = await onDisk("read", absolute, () => stat(absolute));
+  if (found.isDirectory()) return await inspectFolder(absolute, options);
+  if (absolute.endsWith(".json")) return await inspectManifest(absolute);
+  if (isPickleName(absolute) || (found.isFile() && (await startsAsPickle(absolute))))
+    throw pickleRefused(absolute);
+  return await inspectFile(absolute, options);
+}
+
+async function inspectFolder(path: string, options: InspectOptions): Promise<Inspection> {
+  const names = await onDisk("read", path, () => readdir(path));
+  const run = names.includes(MANIFEST_FILE) ? await readJsonObject(join(path, MANIFEST_FILE)) : undefined;
+  const ours = run !== undefined || names.includes(RUN_STATE_FILE);
+  if (names.includes("model_index.json") || !ours) {
+    const model = await inspectModel(await readCheckpoint(path), options);
+    return { ...model, ...(run === undefined ? {} : { run }) };
+  }
+  const contents: Inspection[] = [];
+  for (const name of names.sort())
+    if (name.endsWith(".safetensors")) contents.push(await inspectFile(join(path, name), options));
+  return { kind: "run-folder", path, ...(run === undefined ? {} : { run }), contents };
+}
+
+async function inspectModel(source: CheckpointSource, options: InspectOptions) {
+  const { path, format, scheduler } = source;
+  const files: FileSummary[] = [];
+  for (const file of weightFiles(source))
+    files.push(await summarizeFile(file.path, file.stamp.size, options));
+  const components = byComponent((name) => ({
+    ...summarize(source[name].tensors.values()),
+    config: source[name].config,
+  }));
+  return { kind: "model" as const, path, format, components, scheduler, files };
+}
+
+async function inspectManifest(path: string): Promise<Inspection> {
+  const run = await readJsonObject(path);
+  if (typeof run["method"] === "string" && Array.isArray(run["concepts"]))
+    return { kind: "run-manifest", path, run };
+  throw new KpopError(
+    "UNSUPPORTED_FORMAT",
+    `${path} is no run manifest; to inspect a checkpoint, give its folder or its .safetensors file`,
+  );
+}
+
+async function inspectFile(path: string, options: InspectOptions): Promise<Inspection> {
+  const header = await readWeights(path);
+  const files = [await summarizeFile(path, header.stamp.size, options)];
+  const format = header.metadata.get("format");
+  if (format === KEY_FORMAT) return { ...describeKey(path, header), files };
+  if (format === RUN_STATE_FORMAT) return { ...describeState(path, header), files };
+  if (header.metadata.get("kpop.format") === "delta") {
+    const { base, manifest, tensors } = await readDelta(path);
+    const changed = byComponent((name) => tensors[name].size);
+    const all = summarize(header.tensors.values());
+    return { kind: "delta", path, ...all, base, changed, run: manifest, files };
+  }
+  const source = await readCheckpoint(path).catch((error: unknown) => {
+    if (error instanceof KpopError) return error;
+    throw error;
+  });
+  if (!(source instanceof KpopError)) return { ...(await inspectModel(source, {})), files };
+  return {
+    kind: "safetensors",
+    path,
+    ...summarize(header.tensors.values()),
+    metadata: Object.fromEntries(header.metadata),
+    entries: Object.fromEntries(
+      [...header.tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape: [...shape] }]),
+    ),
+    note: source.message,
+    files,
+  };
+}
+
+/** The header of a weight file; a file of another name that is none is named as such, not as a broken one. */
+async function readWeights(path: string): Promise<Header> {
+  try {
+    return await readHeader(path);
+  } catch (error) {
+    if (
+      !(error instanceof KpopError) ||
+      error.code !== "INVALID_SAFETENSORS" ||
+      path.endsWith(".safetensors")
+    )
+      throw error;
+    throw new KpopError(
+      "UNSUPPORTED_FORMAT",
+      `${path} is nothing that can be inspected; expected a diffusers folder, a .safetensors file (checkpoint, key, delta, saved state) or ${MANIFEST_FILE}`,
+      { cause: error },
+    );
+  }
+}
+
+function describeKey(path: string, { metadata }: Header): Omit<KeyInspection, "files"> {
+  if (metadata.has("encryption")) return { kind: "key", path, encrypted: true };
+  const key = parseJsonObject(metadata.get("key") ?? "", `the key in ${basename(path)}`);
+  const { concepts, mechanism, layers, shape } = key as unknown as Required<KeyInspection>;
+  if (!Array.isArray(concepts) || !Array.isArray(shape))
+    throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`);
+  return { kind: "key", path, encrypted: false, concepts, mechanism, layers, shape };
+}
+
+function describeState(path: string, { metadata, tensors }: Header): Omit<RunStateInspection, "files"> {
+  const progress = parseJsonObject(metadata.get("progress") ?? "", `the progress in ${basename(path)}`);
+  const { iteration, seconds, history } = progress as {
+    iteration: number;
+    seconds: number;
+    history: unknown;
+  };
+  const last: unknown = Array.isArray(history) ? history.at(-1) : undefined;
+  const report = isJsonObject(last) ? (last as Pick<RunStateInspection, "iterations" | "losses">) : {};
+  const { iterations, losses } = report;
+  return {
+    kind: "run-state",
+    path,
+    ...summarize(tensors.values()),
+    iteration,
+    ...(iterations === undefined ? {} : { iterations }),
+    ...(losses === undefined ? {} : { losses }),
+    seconds,
+  };
+}
+
+function summarize(tensors: Iterable<{ dtype: string; shape: readonly number[] }>): TensorSummary {
+  const summary: TensorSummary = { tensors: 0, elements: 0, dtypes: {} };
+  for (const { dtype, shape } of tensors) {
+    const elements = shape.reduce((product, size) => product * size, 1);
+    summary.tensors += 1;
+    summary.elements += elements;
+    summary.dtypes[dtype] = (summary.dtypes[dtype] ?? 0) + elements;
+  }
+  return summary;
+}
+
+async function summarizeFile(path: string, bytes: number, options: InspectOptions): Promise<FileSummary> {
+  if (options.hash !== true) return { path, bytes };
+  const cancel = options.signal === undefined ? {} : { signal: options.signal };
+  return { path, bytes, sha256: await sha256File(path, cancel) };
+}
+
+function byComponent<T>(value: (name: ComponentName) => T): Record<ComponentName, T> {
+  return Object.fromEntries(COMPONENTS.map((name) => [name, value(name)])) as Record<ComponentName, T>;
+}

@@ -1,0 +1,100 @@
+import type { ComponentName, Config } from "./checkpoint-types";
+
+/** What `inspect` found; `kind` tells which. Paths are absolute. */
+export type Inspection =
+  | ModelInspection
+  | RunFolderInspection
+  | DeltaInspection
+  | KeyInspection
+  | RunStateInspection
+  | ManifestInspection
+  | SafetensorsInspection;
+
+export interface FileSummary {
+  path: string;
+  bytes: number;
+  /** With `hash` only: 64 hexadecimal digits. */
+  sha256?: string;
+}
+
+export interface TensorSummary {
+  tensors: number;
+  /** Elements of all tensors: a network's parameter count. */
+  elements: number;
+  /** Elements by the dtype that the file stores them in: "F32", "F16", … */
+  dtypes: Record<string, number>;
+}
+
+/** A Stable Diffusion checkpoint that `StableDiffusion.load` takes. */
+export interface ModelInspection {
+  kind: "model";
+  path: string;
+  format: "diffusers" | "single-file";
+  components: Record<ComponentName, TensorSummary & { config: Config }>;
+  scheduler: Config;
+  files: FileSummary[];
+  /** kpop-run.json, when it stands beside the weights. */
+  run?: Config;
+}
+
+/** A folder with a run manifest or a run's state, and no diffusers checkpoint. */
+export interface RunFolderInspection {
+  kind: "run-folder";
+  path: string;
+  run?: Config;
+  contents: Inspection[];
+}
+
+/** Tensors to put into a base checkpoint. */
+export interface DeltaInspection extends TensorSummary {
+  kind: "delta";
+  path: string;
+  /** Content hash of each network of the base. */
+  base: Record<ComponentName, string>;
+  /** Changed tensors of each network. */
+  changed: Record<ComponentName, number>;
+  run: Config;
+  files: FileSummary[];
+}
+
+/** A prompt key. All but `encrypted` is missing when the passphrase hides it. */
+export interface KeyInspection {
+  kind: "key";
+  path: string;
+  encrypted: boolean;
+  concepts?: string[];
+  mechanism?: string;
+  layers?: string | string[];
+  shape?: number[];
+  files: FileSummary[];
+}
+
+/** The saved state of an unfinished or finished run. */
+export interface RunStateInspection extends TensorSummary {
+  kind: "run-state";
+  path: string;
+  iteration: number;
+  /** Of the whole run; missing when no iteration was done. */
+  iterations?: number;
+  losses?: Record<string, number>;
+  seconds: number;
+  files: FileSummary[];
+}
+
+export interface ManifestInspection {
+  kind: "run-manifest";
+  path: string;
+  run: Config;
+}
+
+/** Any other safetensors file. */
+export interface SafetensorsInspection extends TensorSummary {
+  kind: "safetensors";
+  path: string;
+  metadata: Record<string, string>;
+  /** Shapes and stored dtypes by name, in the order of the data. */
+  entries: Record<string, { dtype: string; shape: number[] }>;
+  /** Why it cannot be loaded as a model. */
+  note: string;
+  files: FileSummary[];
+}
