@@ -20,7 +20,7 @@ const publicApi: NonNullable<Options["esbuildPlugins"]>[number] = {
   },
 };
 
-const programs: Record<string, string> = { cli: "lib/cli/main.ts" };
+const programs: Record<string, string> = { cli: "lib/cli/main.ts", bench: "bench/run.ts" };
 if (existsSync("examples/demo.ts")) programs.demo = "examples/demo.ts";
 
 export default defineConfig([

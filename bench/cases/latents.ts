@@ -1,0 +1,29 @@
+import { erase, StableDiffusion } from "../../lib/index";
+import { peakBytes, type Measurement, type Trial } from "../trial";
+
+/** A whole KPOP run on the built-in model with the library's defaults, by where z_t comes from. */
+export function latentsTrial(latents: "pool" | "restart"): Trial {
+  return {
+    name: `latents-${latents}`,
+    title: `1000 KPOP iterations on pocket, latents "${latents}"`,
+    run: () => measure(latents),
+  };
+}
+
+async function measure(latents: "pool" | "restart"): Promise<Measurement> {
+  const model = await StableDiffusion.load("pocket", { device: "cpu" });
+  const erasure = await erase(model, { concepts: "church", iterations: 1000, latents });
+  const last = erasure.history.slice(-200);
+  const mean = (name: string): number =>
+    last.reduce((sum, { losses }) => sum + losses[name]!, 0) / last.length;
+  return {
+    seconds: { run: erasure.manifest.seconds },
+    figures: {
+      "UNet evaluations": erasure.manifest.unetEvaluations,
+      "transfer, last 200": mean("transfer"),
+      "erase, last 200": mean("erase"),
+      "recover, last 200": mean("recover"),
+    },
+    peakBytes: peakBytes(),
+  };
+}

@@ -1,0 +1,41 @@
+import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { safetensors } from "../../lib/index";
+import { peakBytes, type Measurement, type Trial } from "../trial";
+import { randomUNet } from "./unet";
+
+const path = join(tmpdir(), "kpop-bench-unet.safetensors");
+
+/** Every tensor of a 3.4 GB file into memory, each read once; the file is in the page cache for both sides. */
+export const load: Trial = {
+  name: "load",
+  title: "3.4 GB of safetensors into memory, every element touched once",
+  run: measure,
+  peer: { script: "load.py", arguments: [path] },
+};
+
+/** Writes the file that both sides read. */
+export async function prepareLoad(): Promise<void> {
+  if (existsSync(path)) return;
+  const unet = await randomUNet("float32");
+  await safetensors.save(path, new Map(unet.parameterNames().map((name) => [name, unet.parameter(name)])));
+  unet.dispose();
+}
+
+async function measure(): Promise<Measurement> {
+  const { size } = await stat(path);
+  const start = performance.now();
+  const tensors = await safetensors.load(path);
+  const loaded = (performance.now() - start) / 1000;
+  let sum = 0;
+  for (const tensor of tensors.values()) sum += await tensor.sum().item();
+  if (!Number.isFinite(sum)) throw new Error("the loaded tensors are not finite");
+  const touched = (performance.now() - start) / 1000;
+  return {
+    seconds: { "load and touch": touched },
+    figures: { "load alone (s)": loaded, "peak / file": peakBytes() / size },
+    peakBytes: peakBytes(),
+  };
+}

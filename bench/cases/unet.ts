@@ -1,0 +1,54 @@
+import { Random, scope, Tensor, UNet2DConditionModel, type Dtype } from "../../lib/index";
+import { peakBytes, time, type Measurement, type Trial } from "../trial";
+
+/** Stable Diffusion 1.4's unet/config.json, where it differs from diffusers' defaults. */
+const SD14 = { cross_attention_dim: 768, sample_size: 64 };
+/** Small enough that activations stay finite through all layers. */
+const WEIGHT_SCALE = 0.02;
+
+/** A forward, and a forward and backward into attn2, of the full-size network: batch 1, 64×64 latents. */
+export function unetTrial(dtype: Dtype): Trial {
+  return {
+    name: `unet-${dtype}`,
+    title: `SD-1.4 UNet, random weights, batch 1, 64×64 latents, ${dtype}`,
+    run: () => measure(dtype),
+    peer: { script: "unet.py", arguments: [dtype] },
+  };
+}
+
+async function measure(dtype: Dtype): Promise<Measurement> {
+  const unet = await randomUNet(dtype);
+  const random = new Random(1);
+  const sample = random.at("sample").normal([1, 4, 64, 64], { dtype });
+  const context = random.at("context").normal([1, 77, 768], { dtype });
+  const forward = await time(
+    () => scope(async () => void (await unet.forward(sample, 500, context)).dispose()),
+    3,
+  );
+  const trained = unet.parameterNames().filter((name) => name.includes("attn2"));
+  for (const name of trained) await unet.parameter(name).requireGrad();
+  const training = await time(
+    () =>
+      scope(async () => {
+        const noise = await unet.forward(sample, 500, context, { grad: true });
+        await noise.square().mean().backward();
+        for (const name of trained) await unet.parameter(name).zeroGrad();
+      }),
+    3,
+  );
+  return { seconds: { forward, "forward+backward": training }, peakBytes: peakBytes() };
+}
+
+/** The network with normal weights. */
+export async function randomUNet(dtype: Dtype): Promise<UNet2DConditionModel> {
+  const unet = new UNet2DConditionModel(SD14);
+  const random = new Random(0);
+  const weights = new Map<string, Tensor>();
+  for (const [name, shape] of Object.entries(unet.parameterShapes())) {
+    const drawn = random.at(name).normal(shape, { dtype });
+    weights.set(name, await drawn.mul(WEIGHT_SCALE).settled());
+    drawn.dispose();
+  }
+  await unet.assign(weights);
+  return unet;
+}

@@ -1,0 +1,41 @@
+/** What one trial measured. Seconds are medians over the repetitions; the peer's stand beside ours. */
+export interface Measurement {
+  /** Seconds by name; the peer reports the same names. */
+  seconds: Record<string, number>;
+  /** Other figures: evaluations, bytes, losses. */
+  figures?: Record<string, number>;
+  /** Largest resident size of the process, in bytes. */
+  peakBytes: number;
+}
+
+/** One line of the table of trials. */
+export interface Trial {
+  name: string;
+  /** What is measured, for people. */
+  title: string;
+  /** Runs in a process of its own. */
+  run(): Promise<Measurement>;
+  /** Python script under bench/peers that does the same work, with its arguments. */
+  peer?: { script: string; arguments: string[] };
+}
+
+/** Median seconds of `repeats` calls after `warmup` calls that are not counted. */
+export async function time(body: () => Promise<void>, repeats: number, warmup = 1): Promise<number> {
+  const seconds: number[] = [];
+  for (let i = -warmup; i < repeats; i++) {
+    const start = performance.now();
+    await body();
+    if (i >= 0) seconds.push((performance.now() - start) / 1000);
+  }
+  return median(seconds);
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+export function peakBytes(): number {
+  return process.resourceUsage().maxRSS * 1024;
+}
