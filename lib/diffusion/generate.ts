@@ -11,6 +11,7 @@ import { PromptKey } from "./prompt-key";
 import { sampler as samplerNamed, type SamplerName } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
 
+/** How far a call of `generate` is. */
 export interface GenerateStep {
   /** Denoising steps done in this batch, from 1. */
   step: number;
@@ -20,6 +21,7 @@ export interface GenerateStep {
   totalImages: number;
 }
 
+/** How pictures are made. */
 export interface GenerateOptions {
   /** What guidance leads away from. Default "". */
   negativePrompt?: string;

@@ -12,6 +12,7 @@ const VERSION = "1";
 /** scrypt's cost (RFC 7914): 128 MiB and about half a second a guess. */
 const COST = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
 
+/** What a key is made of. */
 export interface PromptKeyFields {
   prompt: Tensor;
   mechanism: PromptMechanism;

@@ -9,8 +9,10 @@ import type { StableDiffusion } from "./stable-diffusion";
 
 /** diffusers: a folder. single-file: one .safetensors that WebUI and ComfyUI load. delta: what changed, alone. */
 export const SAVE_FORMATS = ["diffusers", "single-file", "delta"] as const;
+/** One of `SAVE_FORMATS`. */
 export type SaveFormat = (typeof SAVE_FORMATS)[number];
 
+/** How a model is written. */
 export interface SaveOptions {
   /** Default "diffusers". */
   format?: SaveFormat;

@@ -23,15 +23,19 @@ import { NoiseSchedule } from "./noise-schedule";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
 import { saveModel, type SaveOptions } from "./save-model";
 
+/** Where a model lives. */
 export type Device = "auto" | "cpu" | "cuda" | `cuda:${number}`;
+/** What weights are held and computed in. */
 export type ComputeDtype = "float32" | "bfloat16" | "float16";
 
+/** Bytes of one network that have been read. */
 export interface LoadProgress {
   component: ComponentName;
   bytes: number;
   totalBytes: number;
 }
 
+/** How a checkpoint is loaded. */
 export interface LoadOptions {
   /** Default "auto": the first CUDA device if there is one, else the CPU. */
   device?: Device;

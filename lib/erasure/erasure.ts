@@ -16,6 +16,7 @@ import type { StepReport } from "./method";
 /** Name of the manifest beside saved weights. */
 export const MANIFEST_FILE = "kpop-run.json";
 
+/** How the result of an erasure is written. */
 export interface SaveErasureOptions {
   /** Default "diffusers". */
   format?: SaveFormat;

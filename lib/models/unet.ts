@@ -126,6 +126,7 @@ export type PromptLayers = "mid" | "mid-up" | "all" | string[];
 /** How a learned prompt enters: as further rows of the context, or added to it (KPOP, arXiv 2403.12326, §3.3). */
 export type PromptMechanism = "concat" | "additive";
 
+/** What a forward takes beside its inputs. */
 export interface UNetForwardOptions {
   /** Learned prompt. concat: (k, d) or (B, k, d), appended after the text rows. additive: (L, d) or (B, L, d). */
   prompt?: Tensor;

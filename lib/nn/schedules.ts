@@ -4,8 +4,10 @@ import { KpopError } from "../errors";
 /** A rate or weight over the iterations of a run: fixed, of a named shape, or a function of (iteration, iterations). */
 export type Schedule = number | ScheduleShape | ScheduleFunction;
 
+/** The value for iteration 0 … iterations − 1; finite and >= 0. */
 export type ScheduleFunction = (iteration: number, iterations: number) => number;
 
+/** A value that moves from one number to another over a run. */
 export interface ScheduleShape {
   /** The value after the warm-up. */
   from: number;

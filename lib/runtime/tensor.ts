@@ -5,7 +5,9 @@ import { addon } from "./binding";
 import { adopt } from "./scope";
 import { gradEnabled } from "./grad-mode";
 
+/** Element types. */
 export type Dtype = NativeDtype;
+/** The arrays that elements come in and go out as. */
 export type TypedArray =
   Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array | Uint8ClampedArray;
 
@@ -32,6 +34,7 @@ export const dtypeBytes: Readonly<Record<Dtype, number>> = {
   bool: 1,
 };
 
+/** What a new tensor is beside its elements. */
 export interface TensorOptions {
   /** Default: the dtype of the data; float32 for plain numbers. */
   dtype?: Dtype;

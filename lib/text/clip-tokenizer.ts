@@ -4,6 +4,7 @@ import { BYTE_CHARACTERS, BytePairEncoder, END_OF_WORD } from "./byte-pairs";
 import type { AddedToken, TokenizerContents } from "./tokenizer-files";
 import { parseTokenizer, readTokenizerFile, readTokenizerFolder } from "./tokenizer-files";
 
+/** How rows of token ids are made. */
 export interface EncodeOptions {
   /** Fill rows up to `maxLength` with the padding token; default true. */
   padding?: boolean;

@@ -6,6 +6,7 @@ import type { Sampler } from "./sampler";
 
 const SAMPLERS = { ddim, pndm, euler } satisfies Record<string, Sampler>;
 
+/** Samplers by name. */
 export type SamplerName = keyof typeof SAMPLERS;
 
 /** The values that `sampler()` takes, in the order of the help text. */
