@@ -54,21 +54,25 @@ async function findLibtorch(context) {
   };
 }
 
+/** Which libtorch of a version it was built against does not matter: nothing of its place goes into the add-on. */
 async function buildAddon({ libtorch }) {
   const outputs = ["kpop_loader.node", "kpop_native.node"].map((name) => join(build, "Release", name));
-  const place = JSON.stringify([root, libtorch.directory, libtorch.version]);
-  const inputs = hashFiles(root, ["native", "cmake", "CMakeLists.txt", "package-lock.json"], place);
+  const inputs = hashFiles(
+    root,
+    ["native", "cmake", "CMakeLists.txt", "package-lock.json"],
+    libtorch.version,
+  );
   if (isCurrent(stamps, "addon", inputs, outputs)) return null;
   return async (run) => {
     requirePrograms();
-    const define = `--CDKPOP_LIBTORCH=${libtorch.directory}`;
+    const place = JSON.stringify([root, libtorch.directory, libtorch.version]);
     if (!isCurrent(stamps, "configure", place, [join(build, "CMakeCache.txt")])) {
       rmSync(join(build, "CMakeCache.txt"), { force: true });
-      await run(bin("cmake-js"), ["configure", define]);
+      await run(bin("cmake-js"), ["configure", `--CDKPOP_LIBTORCH=${libtorch.directory}`]);
       stamp(stamps, "configure", place);
     }
     const jobs = Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 30 / GIB_PER_COMPILER));
-    await run(bin("cmake-js"), ["build", define, "--parallel", String(Math.max(1, jobs))]);
+    await run(bin("cmake-js"), ["build", "--parallel", String(Math.max(1, jobs))]);
     stamp(stamps, "addon", inputs);
   };
 }

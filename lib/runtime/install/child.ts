@@ -46,5 +46,10 @@ export async function runChild(command: string, args: string[], options: ChildOp
   throwIfAborted(options.signal);
   if (failure === null) return stdout;
   const shown = tail.length === 0 ? "" : `\n${tail.map((line) => `  ${line}`).join("\n")}`;
-  throw new KpopError("LIBTORCH_MISSING", `\`${[command, ...args].join(" ")}\` failed: ${failure}${shown}`);
+  // An index URL may carry a password, which belongs in no log.
+  const words = `\`${[command, ...args].join(" ")}\` failed: ${failure}${shown}`.replace(
+    /\/\/[^/@\s]+@/g,
+    "//***@",
+  );
+  throw new KpopError("LIBTORCH_MISSING", words);
 }

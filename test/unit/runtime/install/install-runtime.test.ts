@@ -184,6 +184,13 @@ describe("installing through pip", () => {
     expect(readdirSync(runtimes())).toEqual([]);
   });
 
+  it("keeps the password of an index out of the message", async () => {
+    pip("", [], "exit 1");
+    await expect(installRuntime({ indexUrl: "file://user:secret@index/simple" })).rejects.toMatchObject({
+      message: expect.not.stringContaining("secret"),
+    });
+  });
+
   it("says what is needed where there is no pip", async () => {
     process.env.PATH = "/nowhere";
     await expect(installRuntime()).rejects.toMatchObject({
