@@ -6,6 +6,21 @@ export { noGrad } from "./runtime/grad-mode";
 export { Random } from "./runtime/random";
 export * as safetensors from "./io/safetensors";
 export { Image } from "./io/image";
+export { inspect, type InspectOptions } from "./io/inspect";
+export type {
+  DeltaInspection,
+  FileSummary,
+  Inspection,
+  KeyInspection,
+  ManifestInspection,
+  ModelInspection,
+  RunFolderInspection,
+  RunStateInspection,
+  SafetensorsInspection,
+  TensorSummary,
+} from "./io/inspection";
+export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
+export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { Adam, type AdamOptions } from "./nn/optimizer";
 export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
 export { CLIPTokenizer, type EncodeOptions } from "./text/clip-tokenizer";
@@ -28,13 +43,13 @@ export {
   type LoadProgress,
 } from "./diffusion/stable-diffusion";
 export type { GenerateOptions, GenerateStep } from "./diffusion/generate";
-export type { SamplerName } from "./diffusion/samplers";
-export type { SaveFormat, SaveOptions } from "./diffusion/save-model";
+export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
+export { SAVE_FORMATS, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
 export { erase, type EraseOptions } from "./erasure/erase";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
-export type { CommonOptions, StepReport } from "./erasure/method";
+export type { CommonOptions, ErasureMethod, MethodOptions, StepReport } from "./erasure/method";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";

@@ -1,35 +1,52 @@
 #!/usr/bin/env node
-import { Command, CommanderError } from "commander";
-import { KpopError } from "../index";
+import { Command } from "commander";
 import { version } from "../../package.json";
 import { registerDoctor } from "./commands/doctor";
+import { registerErase } from "./commands/erase";
+import { registerGenerate } from "./commands/generate";
+import { registerInspect } from "./commands/inspect";
 import { registerInstallRuntime } from "./commands/install-runtime";
+import { ignoreClosedPipes } from "./output";
+import { helpHint, reportError } from "./report-error";
+import { invocation } from "./shell";
 
-const USAGE = 2;
-const INTERRUPTED = 130;
+const START = () => `
+Start here: make a picture, erase what it shows, look again, and bring it back
+with the key. "pocket" is a small model that comes along.
+  ${invocation()} generate pocket --prompt church --out before.png
+  ${invocation()} erase pocket --concept church --out no-church
+  ${invocation()} generate no-church --prompt church --out after.png
+  ${invocation()} generate no-church --prompt church --key no-church.key.safetensors --out recovered.png
+
+COMMAND --help lists a command's options; if something does not work,
+\`${invocation()} doctor\` says why.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+`;
 
 async function main(): Promise<void> {
+  ignoreClosedPipes();
   const program = new Command("kpop-native")
-    .description("remove concepts from Stable Diffusion checkpoints")
+    .description("Remove concepts from Stable Diffusion checkpoints, and bring them back with a key.")
     .version(version)
     .option("--debug", "print the stack of an error")
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText("after", START)
     .exitOverride();
+  let running: Command | undefined;
+  program.hook("preAction", (_, command) => void (running = command));
+  registerErase(program);
+  registerGenerate(program);
+  registerInspect(program);
   registerDoctor(program);
   registerInstallRuntime(program);
+  for (const command of program.commands) command.showHelpAfterError(helpHint(command));
+  program.showHelpAfterError(`(${invocation()} --help lists the commands)`);
   try {
     await program.parseAsync();
   } catch (error) {
-    process.exitCode = exitCode(error);
-    if (error instanceof CommanderError) return;
-    if (program.opts<{ debug?: boolean }>().debug) throw error;
-    process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`);
+    const debug = program.opts<{ debug?: boolean }>().debug === true;
+    process.exitCode = reportError(error, { command: running, debug });
   }
-}
-
-function exitCode(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
-  if (!(error instanceof KpopError)) return 1;
-  return error.code === "ABORTED" ? INTERRUPTED : error.code === "INVALID_ARGUMENT" ? USAGE : 1;
 }
 
 void main();

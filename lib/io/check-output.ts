@@ -5,6 +5,7 @@ import { checkTarget } from "./atomic";
 import { isSavedModel } from "./checkpoint-save-folder";
 import { onDisk } from "./system-error";
 
+/** Options of `checkOutputFile` and `checkOutputFolder`. */
 export interface CheckOutputOptions {
   /** What stands there may be replaced. Default false. */
   force?: boolean;

@@ -32,8 +32,12 @@ export class Image {
       png.data[to + 3] = 255;
     }
     const chunks: Buffer[] = [];
-    for await (const chunk of png.pack()) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks);
+    return await new Promise((resolve, reject) => {
+      png.on("data", (chunk: Buffer) => chunks.push(chunk));
+      png.on("end", () => resolve(Buffer.concat(chunks)));
+      png.on("error", reject);
+      png.pack();
+    });
   }
 
   /** Writes a PNG file; the old file, if any, stays until the new one is complete. @throws NO_SPACE, NOT_FOUND, IO_ERROR */

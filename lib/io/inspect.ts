@@ -15,6 +15,7 @@ import { readHeader } from "./safetensors-reader";
 import { sha256File } from "./sha256-file";
 import { onDisk } from "./system-error";
 
+/** Options of `inspect`. */
 export interface InspectOptions {
   /** SHA-256 of every weight file, which reads them whole. Default false. */
   hash?: boolean;

@@ -10,6 +10,7 @@ export type Inspection =
   | ManifestInspection
   | SafetensorsInspection;
 
+/** One weight file. */
 export interface FileSummary {
   path: string;
   bytes: number;
@@ -17,6 +18,7 @@ export interface FileSummary {
   sha256?: string;
 }
 
+/** Tensors in sum. */
 export interface TensorSummary {
   tensors: number;
   /** Elements of all tensors: a network's parameter count. */

@@ -1,0 +1,237 @@
+import { basename, join, resolve } from "node:path";
+import { InvalidArgumentError, Option } from "commander";
+import type { Command } from "commander";
+import {
+  erase,
+  inspect,
+  KpopError,
+  MANIFEST_FILE,
+  METHOD_NAMES,
+  methodNamed,
+  RUN_STATE_FILE,
+  SAVE_FORMATS,
+} from "../../index";
+import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
+import { checkOutputs, saveOutputs } from "../erase-outputs";
+import { duration, plural, quoted } from "../format";
+import { interruptible } from "../interrupt";
+import { addMethodFlags, methodOptions } from "../method-flags";
+import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { emit, print, say } from "../output";
+import { collect, parseInteger } from "../parse-value";
+import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
+import { Progress } from "../progress";
+import { requireOptions } from "../require-options";
+import { commandLine, invocation } from "../shell";
+
+interface Flags extends LoadFlags {
+  concept: string[];
+  method: string;
+  out: string;
+  format: SaveFormat;
+  force?: boolean;
+  key?: string;
+  passphraseFile?: string;
+  preserve?: string[];
+  seed?: number;
+  checkpoint?: string;
+  checkpointEvery?: number;
+  resume?: boolean;
+  json?: boolean;
+}
+
+/** `kpop-native erase MODEL --concept C --out DIR`: erases, and saves the model, its manifest and the key. */
+export function registerErase(program: Command): void {
+  const methods = METHOD_NAMES.map(methodNamed);
+  const command = program
+    .command("erase")
+    .usage("<MODEL> --concept <text> --out <dir> [options]")
+    .summary("remove concepts from a checkpoint and save the result")
+    .description(
+      "Remove concepts from a checkpoint. The result is a checkpoint of its own; the input stays as it is.\n" +
+        "KPOP also gives a key: a small file, saved apart, with which the concepts come back.",
+    )
+    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .optionsGroup("Options:")
+    .option("--concept <text>", "what to erase; repeat it for several", collect)
+    .option("--out <dir>", "folder for the result")
+    .addOption(new Option("--method <name>", "how").choices(METHOD_NAMES).default(METHOD_NAMES[0]))
+    .option("--preserve <prompt>", "prompt whose pictures are to stay as they are; repeatable", collect)
+    .option("--seed <n>", "of every random draw (default: 0)", parseInteger)
+    .addOption(
+      new Option("--format <name>", "layout of the result").choices(SAVE_FORMATS).default("diffusers"),
+    )
+    .option("--key <file>", "where the key goes (default: DIR.key.safetensors beside DIR)")
+    .option(
+      "--passphrase-file <file>",
+      `encrypt the key with the passphrase in this file (or in $${PASSPHRASE_VARIABLE})`,
+    )
+    .option("--force", "replace a saved model in DIR, and an old key")
+    .option("--checkpoint <dir>", "save the state of the run here, so that it can be resumed")
+    .option("--checkpoint-every <n>", "iterations between two saves (default: 50)", parseInteger)
+    .option("--resume", "go on from the state in --checkpoint");
+  addLoadOptions(command);
+  command.option("--json", "print what happens as JSON, one object per line");
+  addMethodFlags(command, methods);
+  command.addHelpText("after", HELP);
+  command.action(async (model: string, flags: Flags) => {
+    requireOptions(command, ["concept", "out"]);
+    const own = parseOwn(command, flags);
+    await eraseCommand(model, flags, own);
+  });
+}
+
+const HELP = () => `
+A rate or weight may change over the run: FROM:TO:SHAPE[:WARMUP], where SHAPE is
+constant, linear or cosine, and WARMUP a number of iterations, as in
+--learning-rate 1e-4:1e-5:cosine:50. A choice of parameters may be a pattern of
+their names, as in --parameters "/attn2.to_[kv]/".
+
+Examples:
+  ${invocation()} erase pocket --concept church --out no-church
+  ${invocation()} erase ./sd14 --concept "Van Gogh" --out no-van-gogh --checkpoint state
+  ${invocation()} generate no-church --prompt church --key no-church.key.safetensors --out church.png
+`;
+
+function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
+  const methods = METHOD_NAMES.map(methodNamed);
+  if (flags.checkpoint === undefined) {
+    const needy =
+      flags.resume === true ? "--resume" : flags.checkpointEvery === undefined ? null : "--checkpoint-every";
+    if (needy !== null) command.error(`error: ${needy} needs --checkpoint <dir>`);
+  }
+  try {
+    return methodOptions(command, methodNamed(flags.method), methods);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    return command.error(`error: ${error.message}`);
+  }
+}
+
+async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
+  const json = flags.json === true;
+  const key = flags.key ?? defaultKeyPath(flags.out);
+  await checkOutputs(model, { ...flags, key });
+  const passphrase = await readPassphrase(flags.passphraseFile);
+  const { checkpoint } = flags;
+  const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
+  let last: StepReport | undefined;
+  const progress = new Progress("iteration", json);
+  try {
+    await interruptible(doing, async (signal) => {
+      const base = await loadModel(model, flags, signal);
+      const resumed = await savedIteration(flags);
+      say(`Erasing ${quoted(flags.concept)} with ${flags.method} on ${base.device} in ${base.dtype}`);
+      if (resumed > 0) say(`Going on after iteration ${resumed}`);
+      if (json) emit({ event: "start", method: flags.method, concepts: flags.concept, resumed });
+      const erasure = await erase(base, {
+        ...commonOptions(flags),
+        ...own,
+        signal,
+        onStep(report) {
+          last = report;
+          if (report.iteration <= resumed) return;
+          if (json) emit({ event: "step", ...report });
+          progress.update(report.iteration, report.iterations, losses(report), report.etaSeconds);
+        },
+      } as EraseOptions);
+      progress.stop();
+      say(`Saving ${flags.out}`);
+      await saveOutputs(erasure, { ...flags, key }, passphrase, signal);
+      sayWhere(model, flags, erasure, erasure.key === undefined ? undefined : key);
+      erasure.dispose();
+      base.dispose();
+    });
+  } catch (error) {
+    throw interrupted(error, flags, last);
+  } finally {
+    progress.stop();
+  }
+}
+
+/** What a resumed run has behind it; its reports are given again, and were shown before. */
+async function savedIteration({ checkpoint, resume }: Flags): Promise<number> {
+  if (checkpoint === undefined || resume !== true) return 0;
+  const state = await inspect(join(checkpoint, RUN_STATE_FILE)).catch((error: unknown) => {
+    if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
+    throw error;
+  });
+  return state?.kind === "run-state" ? state.iteration : 0;
+}
+
+/** DIR.key.safetensors beside DIR. */
+function defaultKeyPath(out: string): string {
+  const plain = /^\.{0,2}$/.test(basename(out)) ? resolve(out) : out.replace(/\/+$/, "");
+  return `${plain}.key.safetensors`;
+}
+
+function commonOptions(flags: Flags) {
+  const { concept, method, preserve, seed, checkpoint, checkpointEvery, resume } = flags;
+  return {
+    concepts: concept,
+    method,
+    ...(preserve === undefined ? {} : { preserve }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(checkpoint === undefined
+      ? {}
+      : {
+          checkpoint: {
+            directory: checkpoint,
+            ...(checkpointEvery === undefined ? {} : { every: checkpointEvery }),
+          },
+        }),
+    ...(resume === undefined ? {} : { resume }),
+  };
+}
+
+function losses(step: StepReport): string {
+  return Object.entries(step.losses)
+    .map(([name, value]) => `${name} ${value.toPrecision(2)}`)
+    .join("  ");
+}
+
+function sayWhere(model: string, flags: Flags, erasure: Erasure, key: string | undefined): void {
+  const { out, format, concept, json } = flags;
+  const manifest = join(out, MANIFEST_FILE);
+  const weights =
+    format === "diffusers" ? out : join(out, format === "delta" ? "delta.safetensors" : "model.safetensors");
+  const { seconds, iterations, unetEvaluations } = erasure.manifest;
+  if (json === true) {
+    const run = { method: erasure.method, concepts: concept, iterations, seconds, unetEvaluations };
+    emit({ event: "done", model: weights, format, ...(key === undefined ? {} : { key }), manifest, ...run });
+    return;
+  }
+  print(
+    `Erased ${quoted(concept)} from ${model}: ${plural(iterations, "iteration")} in ${duration(seconds)}`,
+  );
+  print(`  model     ${weights}`);
+  print(`  manifest  ${manifest}`);
+  if (key !== undefined) print(`  key       ${key}  (keep it apart: it brings ${quoted(concept)} back)`);
+  if (format === "delta") {
+    print(`The delta holds only what changed; it applies onto ${model}`);
+    return;
+  }
+  const prompt = ["--prompt", concept[0]!];
+  print(`See what is left, and what the key brings back:`);
+  print(`  ${commandLine("generate", weights, ...prompt, "--out", "erased.png")}`);
+  if (key !== undefined)
+    print(`  ${commandLine("generate", weights, ...prompt, "--key", key, "--out", "recovered.png")}`);
+}
+
+/** What an interrupted run leaves, and how to go on; other errors as they are. */
+function interrupted(error: unknown, { checkpoint }: Flags, last: StepReport | undefined): unknown {
+  if (!(error instanceof KpopError) || error.code !== "ABORTED") return error;
+  const at =
+    last === undefined
+      ? "before the first iteration"
+      : `after ${last.iteration} of ${last.iterations} iterations`;
+  const args = process.argv.slice(2);
+  const again = commandLine(...args, ...(args.includes("--resume") ? [] : ["--resume"]));
+  const next =
+    checkpoint === undefined
+      ? "Nothing was saved; with --checkpoint <dir> a run can be resumed"
+      : last === undefined
+        ? "There was nothing to save"
+        : `The state is saved in ${checkpoint}; go on with\n  ${again}`;
+  return new KpopError("ABORTED", `Interrupted ${at}. ${next}`, { cause: error });
+}

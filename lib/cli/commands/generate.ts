@@ -1,0 +1,149 @@
+import { extname } from "node:path";
+import { Option } from "commander";
+import type { Command } from "commander";
+import { checkOutputFile, Image, PromptKey, SAMPLER_NAMES } from "../../index";
+import type { GenerateOptions, SamplerName } from "../../index";
+import { interruptible } from "../interrupt";
+import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { emit, print } from "../output";
+import { collect, parseInteger, parseNumber } from "../parse-value";
+import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
+import { Progress } from "../progress";
+import { requireOptions } from "../require-options";
+import { invocation } from "../shell";
+
+interface Flags extends LoadFlags {
+  prompt: string[];
+  out: string;
+  key?: string;
+  passphraseFile?: string;
+  negativePrompt?: string;
+  seed?: number;
+  count?: number;
+  steps?: number;
+  guidanceScale?: number;
+  sampler?: SamplerName;
+  width?: number;
+  height?: number;
+  batchSize?: number;
+  grid?: boolean;
+  json?: boolean;
+}
+
+/** `kpop-native generate MODEL --prompt P --out FILE.png`: pictures for prompts. */
+export function registerGenerate(program: Command): void {
+  const command = program
+    .command("generate")
+    .usage("<MODEL> --prompt <text> --out <file> [options]")
+    .summary("make pictures from a checkpoint, with a key or without")
+    .description(
+      "Make pictures. With the key of an erasure, what was erased comes back.\n" +
+        "One picture goes to FILE; several to FILE-1, FILE-2 and so on, prompt by prompt. Old files are replaced.",
+    )
+    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .option("--prompt <text>", "what to show; repeat it for several", collect)
+    .option("--out <file>", "the picture, a .png")
+    .option("--key <file>", "key of an erasure")
+    .option(
+      "--passphrase-file <file>",
+      `passphrase of an encrypted key, in a file (or in $${PASSPHRASE_VARIABLE})`,
+    )
+    .option("--seed <n>", "picture j of each prompt starts from seed + j (default: 0)", parseInteger)
+    .option("--count <n>", "pictures per prompt (default: 1)", parseInteger)
+    .option("--steps <n>", "denoising steps (default: 50)", parseInteger)
+    .option("--guidance-scale <x>", "how closely to follow the prompt; 1 is off (default: 7.5)", parseNumber)
+    .addOption(
+      new Option(
+        "--sampler <name>",
+        "default: the checkpoint's own where it is one of these, else ddim",
+      ).choices(SAMPLER_NAMES),
+    )
+    .option("--negative-prompt <text>", 'what to lead away from (default: "")')
+    .option("--width <pixels>", "default: what the checkpoint was trained for", parseInteger)
+    .option("--height <pixels>", "default: what the checkpoint was trained for", parseInteger)
+    .option("--batch-size <n>", "pictures made together (default: 4)", parseInteger)
+    .option("--grid", "one sheet in FILE: a row for each prompt");
+  addLoadOptions(command);
+  command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
+  command.action(async (model: string, flags: Flags) => {
+    requireOptions(command, ["prompt", "out"]);
+    if (extname(flags.out).toLowerCase() !== ".png")
+      command.error(`error: --out has to end in .png, the one format that is written, but is ${flags.out}`);
+    await generateCommand(model, flags);
+  });
+}
+
+const HELP = () => `
+Examples:
+  ${invocation()} generate pocket --prompt church --out church.png
+  ${invocation()} generate pocket --prompt church --prompt "a dog in noto style" --count 4 --guidance-scale 3 --grid --out sheet.png
+  ${invocation()} generate no-church --prompt church --key no-church.key.safetensors --out recovered.png
+`;
+
+async function generateCommand(model: string, flags: Flags): Promise<void> {
+  const json = flags.json === true;
+  const total = flags.prompt.length * (flags.count ?? 1);
+  const paths = flags.grid === true || total <= 1 ? [flags.out] : series(flags.out, total);
+  for (const path of paths) await checkOutputFile(path, { force: true });
+  const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
+  const progress = new Progress("step", json);
+  await interruptible("leaving the pictures unfinished", async (signal) => {
+    const key =
+      flags.key === undefined
+        ? undefined
+        : await PromptKey.load(flags.key, passphrase === undefined ? {} : { passphrase });
+    const diffusion = await loadModel(model, flags, signal);
+    const started = performance.now();
+    let done = 0;
+    const images = await diffusion
+      .generate(flags.prompt, {
+        ...generateOptions(flags),
+        ...(key === undefined ? {} : { key }),
+        signal,
+        onStep({ steps, totalImages }) {
+          done += 1;
+          const all = steps * Math.ceil(totalImages / (flags.batchSize ?? Math.min(totalImages, 4)));
+          const eta = ((performance.now() - started) / 1000 / done) * (all - done);
+          progress.update(done, all, "", eta);
+        },
+      })
+      .finally(() => progress.stop());
+    await save(images, paths, flags);
+    key?.dispose();
+    diffusion.dispose();
+  });
+}
+
+async function save(images: readonly Image[], paths: readonly string[], flags: Flags): Promise<void> {
+  const { prompt, count = 1, seed = 0, grid, json } = flags;
+  const sheet = () => Image.grid(prompt.map((_, row) => images.slice(row * count, (row + 1) * count)));
+  const pictures = grid === true ? [sheet()] : images;
+  for (const [index, picture] of pictures.entries()) {
+    const path = paths[index]!;
+    await picture.save(path);
+    const { width, height } = picture;
+    const origin =
+      grid === true
+        ? { prompts: prompt, seed, count }
+        : { prompt: prompt[Math.floor(index / count)]!, seed: seed + (index % count) };
+    if (json === true) emit({ event: "image", path, width, height, ...origin });
+    else print(path);
+  }
+}
+
+function generateOptions(flags: Flags): GenerateOptions {
+  const { negativePrompt, seed, count, steps, guidanceScale, sampler, width, height, batchSize } = flags;
+  const given = { negativePrompt, seed, count, steps, guidanceScale, sampler, width, height, batchSize };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** FILE-1.png … FILE-12.png, the numbers of one length so that they sort. */
+function series(file: string, total: number): string[] {
+  const extension = extname(file);
+  const stem = file.slice(0, -extension.length);
+  const digits = String(total).length;
+  return Array.from(
+    { length: total },
+    (_, i) => `${stem}-${String(i + 1).padStart(digits, "0")}${extension}`,
+  );
+}

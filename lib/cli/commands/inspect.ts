@@ -1,0 +1,39 @@
+import { Option } from "commander";
+import type { Command } from "commander";
+import { inspect } from "../../index";
+import { describeInspection } from "../describe-inspection";
+import { interruptible } from "../interrupt";
+import { emit, print } from "../output";
+import { invocation } from "../shell";
+
+interface Flags {
+  hash?: boolean;
+  json?: boolean;
+}
+
+/** `kpop-native inspect PATH`: what a file or folder is. */
+export function registerInspect(program: Command): void {
+  program
+    .command("inspect")
+    .summary("tell what a checkpoint, key, delta or run manifest is")
+    .description(
+      "Tell what a file or folder is: a checkpoint, a key, a delta, a run's manifest or saved state, or other\n" +
+        "safetensors. Reads headers only; needs no libtorch.",
+    )
+    .argument("<PATH>", 'a folder or file, or "pocket", the built-in model')
+    .option("--hash", "SHA-256 of every weight file, which reads them whole")
+    .addOption(new Option("--json", "print it all as one JSON object"))
+    .addHelpText(
+      "after",
+      () => `
+Examples:
+  ${invocation()} inspect pocket
+  ${invocation()} inspect no-church.key.safetensors --json
+`,
+    )
+    .action(async (path: string, { hash = false, json = false }: Flags) => {
+      const found = await interruptible("nothing was changed", (signal) => inspect(path, { hash, signal }));
+      if (json) emit(found);
+      else print(describeInspection(path, found));
+    });
+}

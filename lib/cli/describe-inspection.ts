@@ -1,0 +1,165 @@
+import { basename, relative } from "node:path";
+import type { FileSummary, Inspection, ModelInspection, TensorSummary } from "../index";
+import { bytes, count, duration, plural, quoted } from "./format";
+
+const TENSORS_SHOWN = 8;
+
+/** The config fields that tell networks apart, under diffusers' names. */
+const TELLING = {
+  unet: [
+    "sample_size",
+    "block_out_channels",
+    "layers_per_block",
+    "cross_attention_dim",
+    "attention_head_dim",
+  ],
+  vae: ["block_out_channels", "layers_per_block", "latent_channels", "scaling_factor"],
+  textEncoder: [
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "hidden_act",
+  ],
+  scheduler: ["beta_schedule", "beta_start", "beta_end", "num_train_timesteps", "prediction_type"],
+} as const;
+
+/** An inspection for people. @param path as it was typed */
+export function describeInspection(path: string, found: Inspection): string {
+  return lines(path, found).join("\n");
+}
+
+function lines(path: string, found: Inspection): string[] {
+  switch (found.kind) {
+    case "model":
+      return model(path, found);
+    case "run-folder":
+      return [
+        `${path}: result or state of an erasure`,
+        ...(found.run === undefined ? [] : run(found.run)),
+        ...found.contents.flatMap((item) => ["", ...lines(relative("", item.path), item)]),
+      ];
+    case "delta":
+      return [
+        `${path}: delta, what an erasure changed of its base checkpoint, ${size(found.files)}`,
+        `  tensors       ${tensors(found)}`,
+        ...Object.entries(found.changed)
+          .filter(([, number]) => number > 0)
+          .map(([name, number]) => `  changed       ${plural(number, "tensor")} of the ${folder(name)}`),
+        ...Object.entries(found.base).map(([name, hash]) => `  base          ${folder(name)} ${hash}`),
+        ...run(found.run),
+        ...hashes(found),
+      ];
+    case "key":
+      return [
+        `${path}: prompt key, ${found.encrypted ? "encrypted" : "not encrypted"}`,
+        ...(found.concepts === undefined
+          ? ["  its concepts and prompt show only with the passphrase"]
+          : [
+              `  brings back   ${quoted(found.concepts)}`,
+              `  prompt        (${found.shape?.join(", ")}), ${found.mechanism}, layers ${String(found.layers)}`,
+            ]),
+        ...hashes(found),
+      ];
+    case "run-state":
+      return [
+        `${path}: saved state of a run, ${size(found.files)}`,
+        `  at iteration  ${count(found.iteration)}${found.iterations === undefined ? "" : ` of ${count(found.iterations)}`}, after ${duration(found.seconds)}`,
+        ...(found.losses === undefined
+          ? []
+          : [
+              `  losses        ${Object.entries(found.losses)
+                .map(([name, value]) => `${name} ${value.toPrecision(3)}`)
+                .join(", ")}`,
+            ]),
+        "  go on with    the same erase command and --resume",
+        ...hashes(found),
+      ];
+    case "run-manifest":
+      return [`${path}: manifest of an erasure`, ...run(found.run)];
+    case "safetensors":
+      return [
+        `${path}: safetensors file, ${size(found.files)}`,
+        `  tensors       ${tensors(found)}`,
+        ...Object.entries(found.entries)
+          .slice(0, TENSORS_SHOWN)
+          .map(([name, { dtype, shape }]) => `    ${name}  ${dtype} (${shape.join(", ")})`),
+        ...(found.tensors > TENSORS_SHOWN
+          ? [`    and ${count(found.tensors - TENSORS_SHOWN)} more (--json lists all)`]
+          : []),
+        ...Object.entries(found.metadata).map(([name, text]) => `  metadata      ${name}: ${shorten(text)}`),
+        ...hashes(found),
+        `  no model      ${found.note}`,
+      ];
+  }
+}
+
+function model(path: string, found: ModelInspection): string[] {
+  const { unet, vae, textEncoder } = found.components;
+  const part = (name: keyof typeof TELLING, label: string, config: Readonly<Record<string, unknown>>) =>
+    `  ${label.padEnd(13)} ${telling(config, TELLING[name])}`;
+  return [
+    `${path}: Stable Diffusion 1 checkpoint, ${found.format === "diffusers" ? "diffusers folder" : "single file"}, ${size(found.files)}`,
+    `  unet          ${tensors(unet)}`,
+    part("unet", "", unet.config),
+    `  vae           ${tensors(vae)}`,
+    part("vae", "", vae.config),
+    `  text_encoder  ${tensors(textEncoder)}`,
+    part("textEncoder", "", textEncoder.config),
+    `  scheduler     ${(found.scheduler["_class_name"] as string | undefined) ?? "not named"}`,
+    part("scheduler", "", found.scheduler),
+    ...(found.run === undefined ? [] : run(found.run)),
+    ...hashes(found),
+  ];
+}
+
+/** What a manifest says in short; fields that are not there are left out. */
+function run(manifest: Readonly<Record<string, unknown>>): string[] {
+  const { method, concepts, preserve, iterations, seconds, seed, versions, device, dtype, finishedAt } =
+    manifest;
+  const texts = (value: unknown) => (Array.isArray(value) ? value.map(String) : []);
+  const library = (versions as Record<string, unknown> | undefined)?.["kpop-native"];
+  const facts = [
+    [`erased`, `${quoted(texts(concepts))} with ${String(method)}`],
+    [`preserved`, texts(preserve).length === 0 ? "" : quoted(texts(preserve))],
+    [
+      "run",
+      `${typeof iterations === "number" ? `${plural(iterations, "iteration")}, ` : ""}` +
+        `${typeof seconds === "number" ? `${duration(seconds)}, ` : ""}seed ${String(seed)}, ${String(device)}, ${String(dtype)}`,
+    ],
+    ["made", `${String(finishedAt)} by kpop-native ${String(library)}`],
+  ] as const;
+  return facts.filter(([, text]) => text !== "").map(([name, text]) => `  ${name.padEnd(13)} ${text}`);
+}
+
+function telling(config: Readonly<Record<string, unknown>>, fields: readonly string[]): string {
+  return fields
+    .filter((field) => config[field] !== undefined && config[field] !== null)
+    .map((field) => `${field} ${JSON.stringify(config[field]).replaceAll('"', "")}`)
+    .join(", ");
+}
+
+function tensors({ elements, tensors: number, dtypes }: TensorSummary): string {
+  const stored = Object.entries(dtypes).map(([dtype, part]) =>
+    part === elements ? dtype : `${dtype} (${count(part)})`,
+  );
+  return `${plural(elements, "parameter")} in ${plural(number, "tensor")}, ${stored.join(" and ")}`;
+}
+
+function size(files: readonly FileSummary[]): string {
+  return bytes(files.reduce((sum, file) => sum + file.bytes, 0));
+}
+
+function hashes({ path: root, files }: { path: string; files: readonly FileSummary[] }): string[] {
+  return files.flatMap(({ path, sha256 }) =>
+    sha256 === undefined ? [] : [`  sha256        ${sha256}  ${relative(root, path) || basename(path)}`],
+  );
+}
+
+function folder(component: string): string {
+  return component === "textEncoder" ? "text_encoder" : component;
+}
+
+function shorten(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}

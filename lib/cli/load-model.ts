@@ -1,0 +1,46 @@
+import { stat } from "node:fs/promises";
+import { Option } from "commander";
+import type { Command } from "commander";
+import { KpopError, StableDiffusion } from "../index";
+import type { ComputeDtype, Device } from "../index";
+import { say } from "./output";
+
+/** Flags of every command that loads a model. */
+export interface LoadFlags {
+  device?: string;
+  dtype?: ComputeDtype;
+}
+
+export function addLoadOptions(command: Command): void {
+  command
+    .option("--device <name>", "auto, cpu, cuda, cuda:0 and so on (default: auto, a GPU if there is one)")
+    .addOption(
+      new Option("--dtype <name>", "what weights are held and computed in")
+        .choices(["float32", "bfloat16", "float16"])
+        .default(undefined, "float32"),
+    );
+}
+
+/** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
+export async function loadModel(
+  model: string,
+  { device, dtype }: LoadFlags,
+  signal: AbortSignal,
+): Promise<StableDiffusion> {
+  if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);
+  say(`Loading ${model}`);
+  return await StableDiffusion.load(model, {
+    ...(device === undefined ? {} : { device: device as Device }),
+    ...(dtype === undefined ? {} : { dtype }),
+    signal,
+  });
+}
+
+function noModel(model: string): KpopError {
+  const hub = /^[\w.-]+\/[\w.-]+$/.test(model) && !model.startsWith(".");
+  return new KpopError(
+    "NOT_FOUND",
+    `There is no model at ${model}; give a diffusers folder, a single-file .safetensors, or "pocket"` +
+      (hub ? ". If that is its name on a hub, download it first: names are not looked up" : ""),
+  );
+}
