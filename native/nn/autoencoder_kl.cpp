@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compute_dtype.h"
+
 namespace kpop::nn {
 namespace {
 
@@ -149,7 +151,7 @@ class Encoder : public torch::nn::Module {
                                 std::make_shared<Conv2d>(channels.back(), 2 * c.latent_channels, 3, 1, 1));
   }
   Tensor forward(const Tensor& image) const {
-    auto x = conv_in_->forward(image);
+    auto x = conv_in_->forward(conv_in_->in_layout(image));
     for (size_t i = 0; i < down_blocks_->size(); ++i) x = (*down_blocks_)[i].forward(x);
     x = mid_block_->forward(x);
     return conv_out_->forward(activate(conv_norm_out_->forward(x), act_));
@@ -181,7 +183,7 @@ class Decoder : public torch::nn::Module {
         register_module("conv_out", std::make_shared<Conv2d>(channels.front(), c.out_channels, 3, 1, 1));
   }
   Tensor forward(const Tensor& latents) const {
-    auto x = mid_block_->forward(conv_in_->forward(latents));
+    auto x = mid_block_->forward(conv_in_->forward(conv_in_->in_layout(latents)));
     for (size_t i = 0; i < up_blocks_->size(); ++i) x = (*up_blocks_)[i].forward(x);
     return conv_out_->forward(activate(conv_norm_out_->forward(x), act_));
   }
@@ -209,16 +211,17 @@ AutoencoderKL::AutoencoderKL(const AutoencoderKLConfig& config) : Network("Autoe
 LatentDistribution AutoencoderKL::encode(const Tensor& image) const {
   check_assigned();
   check_image(image, config_.in_channels, int64_t{1} << (config_.block_out_channels.size() - 1), "image");
-  auto moments = encoder_->forward(image);
+  auto moments = encoder_->forward(image.to(compute_dtype(image)));
   if (quant_conv_) moments = quant_conv_->forward(moments);
-  const auto halves = moments.chunk(2, 1);
+  const auto halves = moments.to(image.scalar_type()).chunk(2, 1);
   return {halves[0], halves[1].clamp(-30, 20)};
 }
 
 Tensor AutoencoderKL::decode(const Tensor& latents) const {
   check_assigned();
   check_image(latents, config_.latent_channels, 1, "latents");
-  return decoder_->forward(post_quant_conv_ ? post_quant_conv_->forward(latents) : latents);
+  const auto z = latents.to(compute_dtype(latents));
+  return decoder_->forward(post_quant_conv_ ? post_quant_conv_->forward(z) : z).to(latents.scalar_type());
 }
 
 }  // namespace kpop::nn

@@ -4,6 +4,7 @@
 
 #include "activation.h"
 #include "attention.h"
+#include "compute_dtype.h"
 
 namespace kpop::nn {
 namespace {
@@ -133,7 +134,7 @@ Tensor CLIPTextModel::forward(const Tensor& input_ids, const std::optional<Tenso
                  ") but received ", embeds.sizes(), " of ", embeds.scalar_type());
   check_argument(embeds.size(1) <= config_.max_position_embeddings, "Expected at most ",
                  config_.max_position_embeddings, " tokens but received ", embeds.size(1));
-  return text_model_->forward(embeds);
+  return text_model_->forward(embeds.to(compute_dtype(embeds))).to(embeds.scalar_type());
 }
 
 }  // namespace kpop::nn

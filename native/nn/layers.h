@@ -5,6 +5,7 @@
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/thnn_conv2d.h>
 
 #include "module.h"
 
@@ -28,13 +29,20 @@ class Linear : public Leaf {
 class Conv2d : public Leaf {
  public:
   Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0)
-      : stride_(stride), padding_(padding) {
+      : kernel_(kernel), stride_(stride), padding_(padding) {
     declare("weight", {out, in, kernel, kernel});
     declare("bias", {out});
   }
   Tensor forward(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    return at::conv2d(x, cast(0, dtype), cast(1, dtype), stride_, padding_);
+    const auto weight = cast(0, dtype), bias = cast(1, dtype);
+    if (!unfolds(x)) return at::conv2d(x, weight, bias, stride_, padding_);
+    return at::thnn_conv2d(x, weight, {kernel_, kernel_}, bias, {stride_, stride_}, {padding_, padding_});
+  }
+  /** `x` in the memory layout of the weights: activations keep the layout in which a network's first
+   *  convolution starts, and a mismatch costs a copy of the weights at every call. */
+  Tensor in_layout(const Tensor& x) const {
+    return x.contiguous(parameters_[0].value().suggest_memory_format());
   }
   /** A 1×1 kernel applied to tokens: (B, N, in) → (B, N, out). */
   Tensor forward_tokens(const Tensor& x) const {
@@ -43,7 +51,15 @@ class Conv2d : public Leaf {
   }
 
  private:
-  int64_t stride_, padding_;
+  /** Whether to unfold the input for one matrix product. On a CPU at::conv2d repacks its weights at every
+   *  call, which costs as much as convolving about a hundred pixels with them: measured on the 1280-channel
+   *  maps of SD-1.4, unfolding takes 0.45 of the time at 8×8, 0.8 at 16×16, 1.1 at 32×32. */
+  bool unfolds(const Tensor& x) const {
+    const int64_t pixels = x.size(0) * x.size(2) * x.size(3) / (stride_ * stride_);
+    return kernel_ > 1 && pixels <= 256 && x.is_cpu() && x.scalar_type() == at::kFloat;
+  }
+
+  int64_t kernel_, stride_, padding_;
 };
 
 /** Normalises groups of channels; ATen accumulates the statistics in float32 for the half-width types.

@@ -81,7 +81,8 @@ class BasicTransformerBlock : public torch::nn::Module {
   std::shared_ptr<FeedForward> ff_;
 };
 
-/** Transformer blocks over the pixels of a feature map, added to it.  (B, channels, h, w) → same */
+/** Transformer blocks over the pixels of a feature map, added to it.  (B, channels, h, w), a temporary → same
+ */
 class Transformer2DModel : public torch::nn::Module {
  public:
   explicit Transformer2DModel(const TransformerOptions& o) {
@@ -92,14 +93,14 @@ class Transformer2DModel : public torch::nn::Module {
     proj_out_ = projection("proj_out", o);
   }
 
-  Tensor forward(const Tensor& x, const Conditioning& conditioning) const {
+  Tensor forward(Tensor x, const Conditioning& conditioning) const {
     const auto height = x.size(2), width = x.size(3);
     // In channels-last memory neither reordering copies anything.
     auto tokens = norm_->forward(x).permute({0, 2, 3, 1}).flatten(1, 2);  // (B, h·w, channels)
     tokens = proj_in_.forward(tokens);
     for (size_t i = 0; i < blocks_->size(); ++i) tokens = (*blocks_)[i].forward(tokens, conditioning);
     tokens = proj_out_.forward(tokens);
-    return add_residual(tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}), x);
+    return add_residual(x, tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}));
   }
 
  private:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compute_dtype.h"
+
 namespace kpop::nn {
 namespace {
 
@@ -143,7 +145,7 @@ Tensor UNet2DConditionModel::forward(const Tensor& sample, const Tensor& timeste
                                      const Prompt* prompt) const {
   check_assigned();
   check_inputs(sample, timesteps, context);
-  const auto dtype = sample.scalar_type();
+  const auto dtype = compute_dtype(sample);
 
   // 1. Time. The residual blocks all start with the same activation of it, so it is applied once here.
   const auto features = timestep_features(timesteps.to(sample.device()), config_.block_out_channels[0],
@@ -154,7 +156,8 @@ Tensor UNet2DConditionModel::forward(const Tensor& sample, const Tensor& timeste
   const Conditioning conditioning(cross_attention_names_, context.to(dtype), prompt);
 
   // 3. Pre-process.
-  auto x = conv_in_->forward(config_.center_input_sample ? 2 * sample - 1 : sample);
+  auto x = conv_in_->in_layout(sample.to(dtype));
+  x = conv_in_->forward(config_.center_input_sample ? 2 * x - 1 : x);
 
   // 4. Down.
   std::vector<Tensor> skips = {x};
@@ -171,7 +174,7 @@ Tensor UNet2DConditionModel::forward(const Tensor& sample, const Tensor& timeste
   }
 
   // 7. Post-process.
-  return conv_out_->forward(activate(conv_norm_out_->forward(x), act_));
+  return conv_out_->forward(activate(conv_norm_out_->forward(x), act_)).to(sample.scalar_type());
 }
 
 }  // namespace kpop::nn

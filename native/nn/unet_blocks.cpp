@@ -38,7 +38,7 @@ Tensor UNetDownBlock::forward(Tensor x, const Tensor& time, const Conditioning& 
                               std::vector<Tensor>& skips) const {
   for (size_t i = 0; i < resnets_->size(); ++i) {
     x = (*resnets_)[i].forward(x, time);
-    if (!attentions_->empty()) x = (*attentions_)[i].forward(x, conditioning);
+    if (!attentions_->empty()) x = (*attentions_)[i].forward(std::move(x), conditioning);
     skips.push_back(x);
   }
   if (!downsamplers_->empty()) {
@@ -62,7 +62,7 @@ Tensor UNetMidBlock2DCrossAttn::forward(Tensor x, const Tensor& time,
                                         const Conditioning& conditioning) const {
   x = (*resnets_)[0].forward(x, time);
   for (size_t i = 0; i < attentions_->size(); ++i) {
-    x = (*attentions_)[i].forward(x, conditioning);
+    x = (*attentions_)[i].forward(std::move(x), conditioning);
     x = (*resnets_)[i + 1].forward(x, time);
   }
   return x;
@@ -88,7 +88,7 @@ Tensor UNetUpBlock::forward(Tensor x, const Tensor& time, const Conditioning& co
   for (size_t i = 0; i < resnets_->size(); ++i) {
     x = (*resnets_)[i].forward(at::cat({x, skips.back()}, 1), time);
     skips.pop_back();
-    if (!attentions_->empty()) x = (*attentions_)[i].forward(x, conditioning);
+    if (!attentions_->empty()) x = (*attentions_)[i].forward(std::move(x), conditioning);
   }
   // The next level's skip, not a factor of two, sets the size: odd sizes were rounded up on the way down.
   if (!upsamplers_->empty()) x = (*upsamplers_)[0].forward(x, skips.back().sizes().slice(2));
