@@ -78,7 +78,7 @@ async function buildAddon({ libtorch }) {
 }
 
 async function bundleTypeScript() {
-  const sources = ["lib", "typings", "examples", "tsup.config.ts", "tsconfig.json", "package.json"];
+  const sources = ["lib", "typings", "bench", "examples", "tsup.config.ts", "tsconfig.json", "package.json"];
   const inputs = hashFiles(root, [...sources, "package-lock.json"]);
   const outputs = ["index.js", "index.mjs", "index.d.ts", "cli.js"].map((name) => join(root, "dist", name));
   if (isCurrent(stamps, "dist", inputs, outputs)) return null;

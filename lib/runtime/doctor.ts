@@ -11,6 +11,7 @@ import { checkPlatform, glibcVersion, hasNvidiaDriver } from "./platform";
 import { probeNative } from "./probe";
 import { changedFiles, readRuntimeRecord } from "./install/record";
 
+/** One thing that `doctor` looked at. */
 export interface DoctorCheck {
   /** "platform", "addon", "libtorch", "files", "load" or "gpu". */
   name: string;
@@ -21,6 +22,7 @@ export interface DoctorCheck {
   remedy?: string;
 }
 
+/** What `doctor` found; plain data, as `kpop-native doctor --json` prints it. */
 export interface DoctorReport {
   /** Whether the library can work here. */
   ok: boolean;
@@ -37,6 +39,7 @@ export interface DoctorReport {
   threads: number | null;
 }
 
+/** Options of `doctor`. */
 export interface DoctorOptions {
   /** How long the child process that loads libtorch may take, in milliseconds; default 120 000. */
   timeoutMs?: number;

@@ -11,6 +11,7 @@ import { hashFile, readRuntimeRecord, resizedFiles, writeRuntimeRecord } from ".
 import { TORCH_VERSION } from "../torch-version";
 import { unpackLibtorch } from "./unpack";
 
+/** Options of `installRuntime`. */
 export interface InstallRuntimeOptions {
   /** Default "cpu". "cuda" brings several GB of CUDA libraries. */
   flavour?: "cpu" | "cuda";
@@ -24,6 +25,7 @@ export interface InstallRuntimeOptions {
   onProgress?: (progress: InstallProgress) => void;
 }
 
+/** A step of an installation, as it goes on. */
 export interface InstallProgress {
   phase: "wait" | "download" | "unpack" | "check";
   /** One line for people. */
@@ -33,6 +35,7 @@ export interface InstallProgress {
   total?: number;
 }
 
+/** The libtorch that `installRuntime` installed or found installed. */
 export interface InstalledRuntime {
   /** The libtorch: a folder with lib/ and include/. */
   directory: string;
