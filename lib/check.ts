@@ -8,7 +8,8 @@ export function describe(value: unknown): string {
   if (typeof value === "function") return "a function";
   if (Array.isArray(value)) return `${JSON.stringify(value).slice(0, 60)} (array of ${value.length})`;
   if (typeof value === "object") return `an object of ${value.constructor?.name ?? "no class"}`;
-  return `${String(value)} (${typeof value})`;
+  const plain = value as number | bigint | boolean | symbol;
+  return `${String(plain)} (${typeof value})`;
 }
 
 /** The library's one sentence for a bad argument. */
@@ -50,6 +51,7 @@ export function nonEmptyString(name: string, value: unknown): string {
 
 /** Rejects keys that no one reads, so that a typing mistake never passes as a default. @throws INVALID_ARGUMENT */
 export function knownKeys(name: string, value: object, known: readonly string[]): void {
+  if (typeof value !== "object" || value === null) throw invalid(name, "an object", value);
   const unknown = Object.keys(value).filter((key) => !known.includes(key));
   if (unknown.length === 0) return;
   throw new KpopError(

@@ -69,6 +69,8 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace kpop
 
-Napi::Object kpop_start(Napi::Env env, Napi::Object exports) { return kpop::start(env, exports); }
+Napi::Object kpop_start(Napi::Env env, Napi::Object exports) {
+  return kpop::start(env, exports);
+}
 
 NODE_API_MODULE(kpop_native, kpop_start)

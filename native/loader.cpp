@@ -16,11 +16,13 @@ Napi::Value libtorchVersion(Napi::Env env) {
   return Napi::String::New(env, part(56) + "." + part(48) + "." + part(40));
 }
 
-// Global symbols, because the add-on's needed entries and libtorch's own plug-ins look them up by name. Everything is
-// bound at once, so that a library that does not fit fails here, with the linker's words, and not in mid-run.
+// Global symbols, because the add-on's needed entries and libtorch's own plug-ins look them up by name.
+// Everything is bound at once, so that a library that does not fit fails here, with the linker's words, and
+// not in mid-run.
 Napi::Value open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (info.Length() != 1 || !info[0].IsArray()) throw Napi::TypeError::New(env, "open takes an array of paths");
+  if (info.Length() != 1 || !info[0].IsArray())
+    throw Napi::TypeError::New(env, "open takes an array of paths");
   const auto paths = info[0].As<Napi::Array>();
   auto result = Napi::Object::New(env);
   for (std::uint32_t i = 0; i < paths.Length(); ++i) {

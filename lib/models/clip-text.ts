@@ -49,7 +49,7 @@ const rules = {
 export class CLIPTextModel extends Module<CLIPTextConfig> {
   /** A network without weights. @param raw transformers' config.json @throws UNSUPPORTED_MODEL */
   constructor(raw: Readonly<Record<string, unknown>>, what = "text_encoder/config.json") {
-    super("clip-text", readConfig(what, raw, defaults, rules));
+    super("clip-text", readConfig(what, raw, defaults, rules), what);
   }
 
   /**

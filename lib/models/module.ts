@@ -12,9 +12,15 @@ export abstract class Module<Config extends object> {
   private readonly parameters = new Map<string, Tensor>();
   private shapes: Readonly<Record<string, number[]>> | undefined;
 
-  protected constructor(kind: NativeModuleKind, config: Config) {
+  /** @param what where the configuration comes from, for messages @throws UNSUPPORTED_MODEL */
+  protected constructor(kind: NativeModuleKind, config: Config, what: string) {
     this.config = Object.freeze(config);
-    this.native = addon().createModule(kind, config);
+    try {
+      this.native = addon().createModule(kind, config);
+    } catch (cause) {
+      if (!(cause instanceof KpopError) || cause.code !== "INVALID_ARGUMENT") throw cause;
+      throw new KpopError("UNSUPPORTED_MODEL", `${what}: ${cause.message}`, { cause });
+    }
   }
 
   /** Keys of all parameters, in the order of registration. */

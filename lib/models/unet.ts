@@ -1,4 +1,4 @@
-import { invalid, oneOf } from "../check";
+import { finite, invalid, knownKeys, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { Tensor } from "../runtime/tensor";
 import { addon } from "../runtime/binding";
@@ -151,15 +151,15 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
       "attention_head_dim",
       "num_attention_heads",
     ] as const) {
-      if (!Array.isArray(config[name])) config[name] = [config[name] as unknown as number];
+      if (!Array.isArray(config[name])) config[name] = [config[name]];
     }
-    super("unet", config);
+    super("unet", config, what);
   }
 
   /**
    * Predicts the noise in `sample`.
    * @param sample (B, in_channels, h, w); its dtype is the compute dtype
-   * @param timestep one number, or one per item: in [0, 1000)
+   * @param timestep one number, or one per item: >= 0, and below the noise schedule's length to mean anything
    * @param context (B, L, cross_attention_dim)
    * @returns (B, out_channels, h, w)
    * @throws INVALID_ARGUMENT when a shape does not fit or a layer is unknown
@@ -170,9 +170,11 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
     context: Tensor,
     options: UNetForwardOptions = {},
   ): Promise<Tensor> {
+    knownKeys("the forward options", options, ["prompt", "mechanism", "layers", "grad"]);
     const batch = sample.shape[0] ?? 0;
     const timesteps = typeof timestep === "number" ? Array<number>(batch).fill(timestep) : [...timestep];
     if (timesteps.length !== batch) throw invalid("timestep", `one number or ${batch} of them`, timestep);
+    for (const value of timesteps) finite("timestep", value, 0);
     const prompt =
       options.prompt === undefined
         ? null

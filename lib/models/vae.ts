@@ -72,7 +72,7 @@ const rules = {
 export class AutoencoderKL extends Module<AutoencoderKLConfig> {
   /** A network without weights. @param raw diffusers' config.json @throws UNSUPPORTED_MODEL */
   constructor(raw: Readonly<Record<string, unknown>>, what = "vae/config.json") {
-    super("vae", readConfig(what, raw, defaults, rules));
+    super("vae", readConfig(what, raw, defaults, rules), what);
   }
 
   /** Image pixels per latent element, along one side. */

@@ -1,9 +1,10 @@
 import type { NativeOptimizer } from "../../typings/native";
-import { finite, invalid } from "../check";
+import { finite, invalid, knownKeys } from "../check";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 
+/** Adam's constants. */
 export interface AdamOptions {
   /** Decay rates of the first and second moment. Default [0.9, 0.999]. */
   betas?: [number, number];
@@ -25,6 +26,7 @@ export class Adam {
   /** @param parameters leaves of a floating dtype, on one device */
   static async create(parameters: readonly Tensor[], options: AdamOptions = {}): Promise<Adam> {
     if (parameters.length === 0) throw invalid("parameters", "at least one tensor", parameters);
+    knownKeys("the options of Adam", options, ["betas", "eps", "weightDecay"]);
     const [beta1, beta2] = options.betas ?? [0.9, 0.999];
     const native = await addon().createAdam(
       parameters.map((parameter) => parameter.native),

@@ -95,8 +95,13 @@ export class Tensor {
 
   /** A tensor of zeros. */
   static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
-    const { dtype = "float32" } = options;
-    return Tensor.from(new Float32Array(elementCount("shape", shape)), shape, { ...options, dtype });
+    const { dtype = "float32", device = "cpu", requiresGrad = false } = options;
+    const host = Tensor.empty(shape, dtype);
+    host.hostBytes().fill(0);
+    const tensor = device === "cpu" ? host : host.to({ device });
+    if (tensor !== host) host.dispose();
+    if (requiresGrad) void addon().requireGrad([tensor.native], true);
+    return tensor;
   }
 
   /** Concatenates along `dim`. */
@@ -368,7 +373,7 @@ function reduction(dims: number | readonly number[], keepDim: boolean): number[]
 
 function elementCount(name: string, shape: readonly number[]): number {
   if (!Array.isArray(shape)) throw invalid(name, "an array of integers", shape);
-  return shape.reduce((count, length, index) => count * integer(`${name}[${index}]`, length, 0), 1);
+  return shape.reduce<number>((count, length, index) => count * integer(`${name}[${index}]`, length, 0), 1);
 }
 
 function dtypeOf(array: TypedArray): Dtype {

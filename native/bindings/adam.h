@@ -14,8 +14,8 @@ struct AdamOptions {
 };
 
 /** Adam (arXiv 1412.6980, algorithm 1) over a fixed list of parameters, in one fused pass.
- *  The moments have each parameter's shape and dtype; `steps` are float32 scalars. All are made at the start, so
- *  that a saved state can be copied into them. */
+ *  The moments have each parameter's shape and dtype; `steps` are float32 scalars. All are made at the start,
+ * so that a saved state can be copied into them. */
 class Adam {
  public:
   Adam(std::vector<at::Tensor> parameters, AdamOptions options);

@@ -10,7 +10,8 @@
 
 namespace kpop {
 
-/** The way from a worker thread back to the JavaScript thread of one environment. Outlives the environment. */
+/** The way from a worker thread back to the JavaScript thread of one environment. Outlives the environment.
+ */
 class Channel {
  public:
   explicit Channel(Napi::Env env);

@@ -26,20 +26,27 @@ at::ScalarType dtype_argument(const Napi::Value& value) {
   for (const auto& entry : kDtypes) {
     if (name == entry.name) return entry.dtype;
   }
-  throw ArgumentError("Expected dtype to be one of float32, float64, float16, bfloat16, int64, int32, uint8, bool "
-                      "but received \"" + name + "\"");
+  throw ArgumentError(
+      "Expected dtype to be one of float32, float64, float16, bfloat16, int64, int32, uint8, bool "
+      "but received \"" +
+      name + "\"");
 }
 
 const char* dtype_name(at::ScalarType dtype) {
   for (const auto& entry : kDtypes) {
     if (dtype == entry.dtype) return entry.name;
   }
-  throw ArgumentError(std::string("Tensors of ATen type ") + c10::toString(dtype) + " have no JavaScript name");
+  throw ArgumentError(std::string("Tensors of ATen type ") + c10::toString(dtype) +
+                      " have no JavaScript name");
 }
 
-at::Device device_argument(const Napi::Value& value) { return at::Device(string_argument(value, "device")); }
+at::Device device_argument(const Napi::Value& value) {
+  return at::Device(string_argument(value, "device"));
+}
 
-std::string device_name(const at::Device& device) { return device.str(); }
+std::string device_name(const at::Device& device) {
+  return device.str();
+}
 
 Napi::Array shape_value(Napi::Env env, at::IntArrayRef sizes) {
   auto shape = Napi::Array::New(env, sizes.size());

@@ -10,8 +10,8 @@
 
 namespace kpop {
 
-/** Readers of JavaScript values. They throw ArgumentError; TypeScript has checked before, so a message here means
- *  that the two sides disagree. */
+/** Readers of JavaScript values. They throw ArgumentError; TypeScript has checked before, so a message here
+ * means that the two sides disagree. */
 inline std::string string_argument(const Napi::Value& value, const char* name) {
   if (!value.IsString()) throw ArgumentError(std::string("Expected ") + name + " to be a string");
   return value.As<Napi::String>().Utf8Value();
@@ -42,8 +42,9 @@ inline std::vector<double> numbers_argument(const Napi::Value& value, const char
 }
 
 inline std::vector<int64_t> integers_argument(const Napi::Value& value, const char* name) {
-  return array_argument(
-      value, name, [&](const Napi::Value& item) { return static_cast<int64_t>(number_argument(item, name)); });
+  return array_argument(value, name, [&](const Napi::Value& item) {
+    return static_cast<int64_t>(number_argument(item, name));
+  });
 }
 
 inline std::vector<std::string> strings_argument(const Napi::Value& value, const char* name) {

@@ -13,7 +13,8 @@
 namespace kpop {
 
 /** Queues `work` (no arguments, returns a value) on the device's worker and gives a Promise of
- *  `convert(env, value)`, which runs on the JavaScript thread. Grad mode is thread-local: `work` sets its own. */
+ *  `convert(env, value)`, which runs on the JavaScript thread. Grad mode is thread-local: `work` sets its
+ * own. */
 template <typename Work, typename Convert>
 Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, Work work, Convert convert) {
   using Result = decltype(work());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 namespace kpop {
@@ -10,6 +11,12 @@ struct Failure {
   std::string code;
   std::string message;
   std::string operation;
+};
+
+/** A handle that was disposed before. */
+class DisposedError : public std::runtime_error {
+ public:
+  explicit DisposedError(const std::string& what) : std::runtime_error(what + " was disposed") {}
 };
 
 /** The only place that turns exceptions (ATen's, ours, the standard library's) into codes and sentences. */

@@ -25,12 +25,12 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
   }
 
   static void define(Napi::Env env) {
-    auto constructor = DefineClass(env, "NativeModule",
-                                   {InstanceAccessor<&ModuleHandle::kind>("kind"),
-                                    InstanceMethod<&ModuleHandle::parameter_shapes>("parameterShapes"),
-                                    InstanceMethod<&ModuleHandle::cross_attention_names>("crossAttentionNames"),
-                                    InstanceMethod<&ModuleHandle::assign>("assign"),
-                                    InstanceMethod<&ModuleHandle::dispose>("dispose")});
+    auto constructor = DefineClass(
+        env, "NativeModule",
+        {InstanceAccessor<&ModuleHandle::kind>("kind"),
+         InstanceMethod<&ModuleHandle::parameter_shapes>("parameterShapes"),
+         InstanceMethod<&ModuleHandle::cross_attention_names>("crossAttentionNames"),
+         InstanceMethod<&ModuleHandle::assign>("assign"), InstanceMethod<&ModuleHandle::dispose>("dispose")});
     AddonData::of(env).module_class = Napi::Persistent(constructor);
   }
 
@@ -48,7 +48,7 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
 
  private:
   std::shared_ptr<nn::Network> live() const {
-    if (!network_) throw ArgumentError("Expected a live network but it was disposed");
+    if (!network_) throw DisposedError("the network");
     return network_;
   }
 
@@ -85,7 +85,8 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
       const auto device = values[0]->device;
       return submit(info.Env(), device, "assign",
                     [network = live(), names = std::move(names), values = std::move(values)] {
-                      for (size_t i = 0; i < names.size(); ++i) network->assign_parameter(names[i], values[i]->get());
+                      for (size_t i = 0; i < names.size(); ++i)
+                        network->assign_parameter(names[i], values[i]->get());
                     });
     });
   }

@@ -9,7 +9,8 @@
 
 namespace kpop {
 
-/** Builds the network of that kind from its configuration object (diffusers' field names, every field present).
+/** Builds the network of that kind from its configuration object (diffusers' field names, every field
+ * present).
  *  @throws ArgumentError when the kind is unknown or a field is missing or of another type */
 std::shared_ptr<nn::Network> build_network(const std::string& kind, const Napi::Object& config);
 

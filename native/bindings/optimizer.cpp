@@ -23,10 +23,10 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle> {
   }
 
   static void define(Napi::Env env) {
-    auto constructor = DefineClass(env, "NativeOptimizer",
-                                   {InstanceMethod<&OptimizerHandle::step>("step"),
-                                    InstanceMethod<&OptimizerHandle::state>("state"),
-                                    InstanceMethod<&OptimizerHandle::dispose>("dispose")});
+    auto constructor = DefineClass(
+        env, "NativeOptimizer",
+        {InstanceMethod<&OptimizerHandle::step>("step"), InstanceMethod<&OptimizerHandle::state>("state"),
+         InstanceMethod<&OptimizerHandle::dispose>("dispose")});
     AddonData::of(env).optimizer_class = Napi::Persistent(constructor);
   }
 
@@ -60,7 +60,7 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle> {
   };
 
   std::shared_ptr<Adam> live() const {
-    if (!adam_) throw ArgumentError("Expected a live optimizer but it was disposed");
+    if (!adam_) throw DisposedError("the optimizer");
     return adam_;
   }
 

@@ -30,12 +30,12 @@ void TensorHandle::release(Napi::Env env) {
 }
 
 void TensorHandle::define(Napi::Env env) {
-  auto constructor = DefineClass(env, "NativeTensor",
-                                 {InstanceAccessor<&TensorHandle::shape>("shape"),
-                                  InstanceAccessor<&TensorHandle::dtype>("dtype"),
-                                  InstanceAccessor<&TensorHandle::device>("device"),
-                                  InstanceAccessor<&TensorHandle::disposed>("disposed"),
-                                  InstanceMethod<&TensorHandle::dispose>("dispose")});
+  auto constructor = DefineClass(
+      env, "NativeTensor",
+      {InstanceAccessor<&TensorHandle::shape>("shape"), InstanceAccessor<&TensorHandle::dtype>("dtype"),
+       InstanceAccessor<&TensorHandle::device>("device"),
+       InstanceAccessor<&TensorHandle::disposed>("disposed"),
+       InstanceMethod<&TensorHandle::dispose>("dispose")});
   AddonData::of(env).tensor_class = Napi::Persistent(constructor);
 }
 
@@ -50,18 +50,18 @@ SlotPtr TensorHandle::unwrap(const Napi::Value& value, const char* name) {
     throw ArgumentError(std::string("Expected ") + name + " to be a tensor");
   }
   auto slot = Unwrap(value.As<Napi::Object>())->slot_;
-  if (!slot) throw ArgumentError(std::string("Expected ") + name + " to be a live tensor but it was disposed");
+  if (!slot) throw DisposedError(name);
   return slot;
 }
 
 std::vector<SlotPtr> slots_argument(const Napi::Value& value, const char* name) {
-  return array_argument(value, name, [&](const Napi::Value& item) { return TensorHandle::unwrap(item, name); });
+  return array_argument(value, name,
+                        [&](const Napi::Value& item) { return TensorHandle::unwrap(item, name); });
 }
 
 Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), "shape", [&] {
-    return shape_value(info.Env(), unwrap(info.This(), "the tensor")->sizes);
-  });
+  return guarded(info.Env(), "shape",
+                 [&] { return shape_value(info.Env(), unwrap(info.This(), "the tensor")->sizes); });
 }
 
 Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {

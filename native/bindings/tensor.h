@@ -15,7 +15,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   static void define(Napi::Env env);
   /** A new handle. `owns_memory`: whether the bytes are to be reported to V8 (not for aliases). */
   static Napi::Object wrap(Napi::Env env, SlotPtr slot, bool owns_memory = true);
-  /** The slot behind a JavaScript value. @throws ArgumentError when it is no tensor or was disposed. */
+  /** The slot behind a JavaScript value. @throws ArgumentError when it is no tensor, DisposedError */
   static SlotPtr unwrap(const Napi::Value& value, const char* name);
 
  private:

@@ -38,7 +38,8 @@ at::ScalarType typed_array_dtype(const Napi::TypedArray& array) {
     case napi_uint8_clamped_array:
       return at::kByte;
     default:
-      throw ArgumentError("Expected data to be a Float32Array, Float64Array, BigInt64Array, Int32Array or Uint8Array");
+      throw ArgumentError(
+          "Expected data to be a Float32Array, Float64Array, BigInt64Array, Int32Array or Uint8Array");
   }
 }
 
@@ -71,14 +72,15 @@ Napi::Value empty(const Napi::CallbackInfo& info) {
 Napi::ArrayBuffer alias(Napi::Env env, const at::Tensor& host) {
   if (host.numel() == 0) return Napi::ArrayBuffer::New(env, 0);
   auto* keep = new at::Tensor(host);
-  return Napi::ArrayBuffer::New(env, host.data_ptr(), host.nbytes(), [](Napi::Env, void*, at::Tensor* held) { delete held; },
-                                keep);
+  return Napi::ArrayBuffer::New(
+      env, host.data_ptr(), host.nbytes(), [](Napi::Env, void*, at::Tensor* held) { delete held; }, keep);
 }
 
 Napi::Value host_bytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), "hostBytes", [&] {
     auto slot = TensorHandle::unwrap(info[0], "tensor");
-    if (!slot->device.is_cpu() || !slot->ready()) throw ArgumentError("hostBytes needs a tensor made by empty()");
+    if (!slot->device.is_cpu() || !slot->ready())
+      throw ArgumentError("hostBytes needs a tensor made by empty()");
     auto value = slot->get();
     if (!value.is_contiguous()) throw ArgumentError("hostBytes needs a contiguous tensor");
     return Napi::Uint8Array::New(info.Env(), value.nbytes(), alias(info.Env(), value), 0);
@@ -115,12 +117,13 @@ Napi::Value op(const Napi::CallbackInfo& info) {
     shapes.reserve(inputs.size());
     for (const auto& input : inputs) {
       if (input->device != inputs[0]->device) {
-        throw ArgumentError(name + " needs tensors of one device but received " + device_name(inputs[0]->device) +
-                            " and " + device_name(input->device));
+        throw ArgumentError(name + " needs tensors of one device but received " +
+                            device_name(inputs[0]->device) + " and " + device_name(input->device));
       }
       shapes.push_back(at::empty(input->sizes, at::TensorOptions().dtype(input->dtype).device(at::kMeta)));
     }
-    // Run on shapes alone, here and now: the result can be described at once, and a mistake has the caller's stack.
+    // Run on shapes alone, here and now: the result can be described at once, and a mistake has the caller's
+    // stack.
     at::NoGradGuard no_grad;
     const auto shape = operation.run(shapes, integers, scalars);
     auto slot = std::make_shared<TensorSlot>(shape.sizes().vec(), shape.scalar_type(), inputs[0]->device);

@@ -19,10 +19,15 @@ at::Tensor select_along(const at::Tensor& values, int64_t dim, const at::Tensor&
   return at::index(values, where);
 }
 
+/** at::abs has no kernel for shapes alone either; for real numbers the result is like the input. */
+at::Tensor magnitude(const at::Tensor& values) {
+  return values.is_meta() ? at::empty_like(values) : values.abs();
+}
+
 constexpr TensorOp kOps[] = {
-#define KPOP_ENTRY(NAME, INPUTS, VIEW, ...)                                                               \
-  {#NAME, INPUTS, VIEW,                                                                                   \
-   []([[maybe_unused]] at::ArrayRef<at::Tensor> in, [[maybe_unused]] at::ArrayRef<int64_t> i,             \
+#define KPOP_ENTRY(NAME, INPUTS, VIEW, ...)                                                   \
+  {#NAME, INPUTS, VIEW,                                                                       \
+   []([[maybe_unused]] at::ArrayRef<at::Tensor> in, [[maybe_unused]] at::ArrayRef<int64_t> i, \
       [[maybe_unused]] at::ArrayRef<double> s) -> at::Tensor { return __VA_ARGS__; }},
 #define KPOP_OP(NAME, INPUTS, ...) KPOP_ENTRY(NAME, INPUTS, false, __VA_ARGS__)
 #define KPOP_VIEW(NAME, INPUTS, ...) KPOP_ENTRY(NAME, INPUTS, true, __VA_ARGS__)

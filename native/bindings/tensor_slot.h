@@ -10,14 +10,17 @@
 
 namespace kpop {
 
-/** A tensor that is there, or will be when the work queued for it has run. Its shape, dtype and device are known
- *  from the start, so the JavaScript thread never waits to describe it. */
+/** A tensor that is there, or will be when the work queued for it has run. Its shape, dtype and device are
+ * known from the start, so the JavaScript thread never waits to describe it. */
 class TensorSlot {
  public:
   TensorSlot(std::vector<int64_t> sizes, at::ScalarType dtype, at::Device device)
       : sizes(std::move(sizes)), dtype(dtype), device(device) {}
   explicit TensorSlot(at::Tensor value)
-      : sizes(value.sizes().vec()), dtype(value.scalar_type()), device(value.device()), value_(std::move(value)),
+      : sizes(value.sizes().vec()),
+        dtype(value.scalar_type()),
+        device(value.device()),
+        value_(std::move(value)),
         ready_(true) {}
 
   const std::vector<int64_t> sizes;

@@ -39,7 +39,9 @@ void Worker::drain_all() {
   for (auto* worker : all) worker->drain();
 }
 
-Worker::Worker() : thread_([this] { run(); }) { thread_.detach(); }
+Worker::Worker() : thread_([this] { run(); }) {
+  thread_.detach();
+}
 
 void Worker::post(std::function<void()> task) {
   {

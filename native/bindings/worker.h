@@ -18,7 +18,8 @@ class Worker {
   /** Queues a task; tasks must not throw. */
   void post(std::function<void()> task);
 
-  /** Waits until the task that runs now, if any, has ended, and keeps the next one from starting while `body` runs. */
+  /** Waits until the task that runs now, if any, has ended, and keeps the next one from starting while `body`
+   * runs. */
   template <typename Body>
   auto between_tasks(Body&& body) {
     std::lock_guard<std::mutex> running(running_);

@@ -24,6 +24,67 @@ describe("Tensor", () => {
     expect(Tensor.stack([a, b]).shape).toEqual([2, 2, 3]);
   });
 
+  it.each<[string, (x: Tensor, y: Tensor) => Tensor, number[]]>([
+    ["add", (x, y) => x.add(y).add(1), [3, 2.75, 5, 8]],
+    ["sub", (x, y) => x.sub(y).sub(1), [-1, -6.75, 3, -2]],
+    ["mul", (x, y) => x.mul(y).mul(2), [2, -15, 0, 24]],
+    ["div", (x, y) => y.div(x).div(2), [0.5, -0.9375, 0, 2 / 3]],
+    ["pow", (x) => x.pow(3), [1, -8, 64, 27]],
+    ["maximum", (x, y) => x.maximum(y), [1, 3.75, 4, 4]],
+    ["minimum", (x, y) => x.minimum(y), [1, -2, 0, 3]],
+    ["clamp", (x) => x.clamp(-1, 3.5), [1, -1, 3.5, 3]],
+    ["neg", (x) => x.neg(), [-1, 2, -4, -3]],
+    ["abs", (x) => x.abs(), [1, 2, 4, 3]],
+    ["square", (x) => x.square(), [1, 4, 16, 9]],
+    ["sqrt", (x) => x.abs().sqrt(), [1, Math.SQRT2, 2, Math.sqrt(3)]],
+    ["exp", (x) => x.exp(), [Math.E, Math.exp(-2), Math.exp(4), Math.exp(3)]],
+    ["log", (x) => x.abs().log(), [0, Math.LN2, Math.log(4), Math.log(3)]],
+    ["round", (_, y) => y.round(), [1, 4, 0, 4]],
+    ["softmax", (x) => x.softmax().sum(-1), [1, 1]],
+    ["sum", (x) => x.sum(), [6]],
+    ["mean", (x) => x.mean(-1), [-0.5, 3.5]],
+    ["amax", (x) => x.amax(0), [4, 3]],
+    ["amin", (x) => x.amin([0, 1], true), [-2]],
+    ["argmax", (x) => x.argmax(), [0, 0]],
+    ["expand", (x) => x.slice(0, 0, 1).expand([2, 2]), [1, -2, 1, -2]],
+    ["squeeze", (x) => x.unsqueeze(1).squeeze(1), [1, -2, 4, 3]],
+    ["transpose", (x) => x.transpose(0, 1).contiguous(), [1, 4, -2, 3]],
+    [
+      "indexSelect",
+      (x) => x.indexSelect(0, Tensor.from([1, 1, 0], [3], { dtype: "int64" })),
+      [4, 3, 4, 3, 1, -2],
+    ],
+    [
+      "indexSelect along columns",
+      (x) => x.indexSelect(-1, Tensor.from([1], [1], { dtype: "int64" })),
+      [-2, 3],
+    ],
+    ["clone", (x) => x.clone().detach(), [1, -2, 4, 3]],
+  ])("computes %s", async (_, operation, expected) => {
+    const x = Tensor.from([1, -2, 4, 3], [2, 2]);
+    const y = Tensor.from([1, 3.75, 0, 4], [2, 2]);
+    const actual = await numbers(operation(x, y));
+    expect(actual).toHaveLength(expected.length);
+    actual.forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5));
+  });
+
+  it("differentiates abs, and an aliased slice", async () => {
+    const x = Tensor.from([1, -2, 4, 3], [2, 2], { requiresGrad: true });
+    await x.slice(0, 0, 1).abs().sum().backward();
+    expect(await numbers(x.grad!)).toEqual([1, -1, 0, 0]);
+  });
+
+  it("says how much memory was asked for when there is not so much", async () => {
+    const absurd = [2 ** 22, 2 ** 22];
+    const refusal = expect.objectContaining({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(/\d{13,}/),
+    });
+    expect(() => Tensor.empty(absurd)).toThrow(refusal);
+    expect(() => Tensor.zeros(absurd)).toThrow(refusal);
+    await expect(new Random(1).normal(absurd).data()).rejects.toEqual(refusal);
+  });
+
   it("knows shape and dtype before the work has run", () => {
     const big = new Random(1).normal([64, 64, 64]);
     const result = big.matmul(big).mean([0], false).to("float64");
@@ -70,7 +131,9 @@ describe("Tensor", () => {
   });
 
   it("carries the failure of one operation to all that depend on it", async () => {
-    const huge = Tensor.from([1], [1]).expand([2 ** 44]).contiguous();
+    const huge = Tensor.from([1], [1])
+      .expand([2 ** 44])
+      .contiguous();
     await expect(huge.sum().item()).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
   });
 
@@ -143,7 +206,8 @@ describe("Random", () => {
   });
 
   it("gives the same draws for the same labels, and others for others", async () => {
-    const draw = (...labels: (string | number)[]): Promise<number[]> => numbers(new Random(7).at(...labels).normal([8]));
+    const draw = (...labels: (string | number)[]): Promise<number[]> =>
+      numbers(new Random(7).at(...labels).normal([8]));
     expect(await draw("noise", 3)).toEqual(await draw("noise", 3));
     expect(await draw("noise", 3)).not.toEqual(await draw("noise", 4));
     expect(await draw("noise", 3)).not.toEqual(await draw("timestep", 3));

@@ -1,0 +1,72 @@
+import { CLIPTextModel } from "../../../lib/models/clip-text";
+import { Random } from "../../../lib/runtime/random";
+import { Tensor } from "../../../lib/runtime/tensor";
+import { relativeError } from "../../support/compare";
+
+const SMALL = {
+  vocab_size: 50,
+  hidden_size: 12,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 3,
+  max_position_embeddings: 8,
+};
+
+async function filled(config: Record<string, unknown> = {}): Promise<CLIPTextModel> {
+  const encoder = new CLIPTextModel({ ...SMALL, ...config });
+  const draw = new Random(3);
+  const weights = Object.entries(encoder.parameterShapes()).map(
+    ([name, shape]) => [name, draw.at(name).normal(shape).mul(0.3)] as const,
+  );
+  await encoder.assign(new Map(weights));
+  return encoder;
+}
+
+const ids = (values: number[], rows = 1): Tensor =>
+  Tensor.from(values, [rows, values.length / rows], { dtype: "int64" });
+
+describe("CLIPTextModel", () => {
+  it("gives a state for each token", async () => {
+    const out = await (await filled()).forward(ids([1, 2, 3, 4, 5, 6], 2));
+    expect(out.shape).toEqual([2, 3, 12]);
+  });
+
+  it("is causal: a token changes its own state and later ones, no earlier one", async () => {
+    const encoder = await filled();
+    const a = await encoder.forward(ids([1, 2, 3, 4, 5]));
+    const b = await encoder.forward(ids([1, 2, 9, 4, 5]));
+    const part = (out: Tensor, from: number, to: number): Tensor => out.slice(1, from, to);
+    expect(await relativeError(part(b, 0, 2), part(a, 0, 2))).toBeLessThan(1e-6);
+    for (const token of [2, 3, 4])
+      expect(await relativeError(part(b, token, token + 1), part(a, token, token + 1))).toBeGreaterThan(1e-3);
+  });
+
+  it("has another function with gelu than with quick_gelu", async () => {
+    const quick = await (await filled()).forward(ids([1, 2, 3]));
+    const exact = await (await filled({ hidden_act: "gelu" })).forward(ids([1, 2, 3]));
+    expect(await relativeError(exact, quick)).toBeGreaterThan(1e-4);
+  });
+
+  it("ignores what transformers notes about training and text generation", () => {
+    const raw = { ...SMALL, torch_dtype: "float16", attention_dropout: 0.1, eos_token_id: 2, model_type: "clip_text_model" };
+    expect(new CLIPTextModel(raw).config).toMatchObject(SMALL);
+  });
+
+  it.each([
+    ["model_type", "t5"],
+    ["hidden_act", "relu"],
+    ["num_attention_heads", 5],
+    ["unheard_of", 1],
+  ])("is refused where %s is %j", (field, value) => {
+    expect(() => new CLIPTextModel({ ...SMALL, [field]: value })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED_MODEL" }),
+    );
+  });
+
+  it("refuses ids outside the vocabulary, too many of them, and other dtypes", async () => {
+    const encoder = await filled();
+    const wrong = [ids([1, 50]), ids([-1]), ids([1, 2, 3, 4, 5, 6, 7, 8, 9]), Tensor.from([1, 2], [1, 2])];
+    for (const tokens of wrong)
+      await expect(encoder.forward(tokens)).rejects.toMatchObject({ name: "KpopError", code: "INVALID_ARGUMENT" });
+  });
+});
