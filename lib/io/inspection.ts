@@ -83,6 +83,7 @@ export interface RunStateInspection extends TensorSummary {
   files: FileSummary[];
 }
 
+/** A run manifest by itself. */
 export interface ManifestInspection {
   kind: "run-manifest";
   path: string;

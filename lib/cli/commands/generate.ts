@@ -69,6 +69,8 @@ export function registerGenerate(program: Command): void {
     requireOptions(command, ["prompt", "out"]);
     if (extname(flags.out).toLowerCase() !== ".png")
       command.error(`error: --out has to end in .png, the one format that is written, but is ${flags.out}`);
+    if (flags.passphraseFile !== undefined && flags.key === undefined)
+      command.error("error: --passphrase-file needs --key <file>");
     await generateCommand(model, flags);
   });
 }

@@ -1,0 +1,191 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { cli, jsonLines, type CliResult } from "../../../support/cli";
+import { temporaryFolders } from "../../../support/temporary";
+
+const folder = temporaryFolders();
+const ITERATIONS = 5;
+const TINY = ["--sampling-steps", "4", "--pool-size", "2", "--parameters", "xattn-kv", "--seed", "7"];
+const run = (...rest: string[]) => [
+  ...["erase", "pocket", "--concept", "church", "--iterations", String(ITERATIONS)],
+  ...TINY,
+  ...rest,
+];
+
+function hash(...path: string[]): string {
+  return createHash("sha256")
+    .update(readFileSync(join(...path)))
+    .digest("hex");
+}
+
+const UNET = "out/unet/diffusion_pytorch_model.safetensors";
+
+describe("kpop-native erase", () => {
+  let cwd: string;
+  let result: CliResult;
+
+  beforeAll(async () => {
+    cwd = folder();
+    result = await cli(run("--out", "out"), { cwd });
+  });
+
+  it("saves the model, its manifest and the key, and shows the command that tries them", () => {
+    expect(result).toMatchObject({ code: 0, signal: null });
+    expect(readdirSync(cwd).sort()).toEqual(["out", "out.key.safetensors"]);
+    expect(readdirSync(join(cwd, "out"))).toEqual(
+      expect.arrayContaining(["model_index.json", "kpop-run.json"]),
+    );
+    expect(JSON.parse(readFileSync(join(cwd, "out/kpop-run.json"), "utf8"))).toMatchObject({
+      concepts: ["church"],
+      seed: 7,
+      iterations: ITERATIONS,
+      options: { samplingSteps: 4, poolSize: 2, parameters: "xattn-kv" },
+    });
+    expect(result.stdout).toMatch(
+      /generate out --prompt church --key out\.key\.safetensors --out recovered\.png\n/,
+    );
+  });
+
+  it("tells on stderr how far it is, without control characters where no terminal is", () => {
+    expect(result.stderr).toMatch(
+      /^iteration 1 of 5 .* s left {2}transfer \S+ {2}erase \S+ {2}recover \S+$/m,
+    );
+    expect(result.stderr).toMatch(/^iteration 5 of 5/m);
+    expect(result.stderr).not.toContain("\u001b");
+  });
+
+  it.each([
+    ["a folder that is not empty", ["--out", "out"], /The folder out is not empty; .* --force/],
+    [
+      "a key that exists",
+      ["--out", "new", "--key", "out.key.safetensors"],
+      /out\.key\.safetensors exists; .* --force/,
+    ],
+    ["a key in a folder that is not there", ["--out", "new", "--key", "no/key"], /there is no folder no$/m],
+  ])("refuses %s before any work", async (_, args, message) => {
+    const before = hash(cwd, UNET);
+    const { code, stdout, stderr } = await cli(run(...args), { cwd });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toMatch(/Loading|^ +at /m);
+    expect(hash(cwd, UNET)).toBe(before);
+  });
+
+  it.each([
+    ["the key", ["--key", "new/key"], "--key"],
+    ["the state", ["--checkpoint", "new/state"], "--checkpoint"],
+  ])("refuses to put %s into the model's folder", async (_, args, flag) => {
+    const { code, stderr } = await cli(run("--out", "new", ...args), { cwd });
+    expect(code).toBe(2);
+    expect(stderr).toContain(`Expected ${flag} to lie outside of new`);
+  });
+
+  it("says the library's errors in terms of flags", async () => {
+    const { code, stderr } = await cli(run("--out", "new", "--prompt-size", "0"), { cwd });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^error: Expected --prompt-size to be an integer .* but received "0"$/m);
+  });
+
+  it("says where models come from when there is none", async () => {
+    const args = ["erase", "some/model", "--concept", "x", "--out", "new", "--json"];
+    const { code, stdout, stderr } = await cli(args, { cwd });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: There is no model at some\/model; .*hub/);
+    expect(jsonLines(stdout)).toEqual([expect.objectContaining({ event: "error", code: "NOT_FOUND" })]);
+  });
+
+  it("stops at an interrupt, and goes on to the bits of a run that was not interrupted", async () => {
+    const other = folder();
+    writeFileSync(join(other, "passphrase"), "correct horse\n");
+    const args = run("--out", "out", "--checkpoint", "state", "--json", "--passphrase-file", "passphrase");
+    let steps = 0;
+    const first = await cli(args, {
+      cwd: other,
+      onLine: (line, kill) => {
+        if (line.includes('"step"') && ++steps === 2) kill("SIGINT");
+      },
+    });
+    expect(first.code).toBe(130);
+    expect(first.stderr).toMatch(
+      /^Interrupted after \d of 5 iterations\. The state is saved in state; go on with\n.* --resume$/m,
+    );
+    expect(readdirSync(other).sort()).toEqual(["passphrase", "state"]);
+    const events = jsonLines(first.stdout);
+    expect(events[0]).toMatchObject({ event: "start", resumed: 0 });
+    expect(events.at(-1)).toMatchObject({ event: "error", code: "ABORTED" });
+    const done = events.filter(({ event }) => event === "step").length;
+
+    const again = await cli(args, { cwd: other });
+    expect(again.code).toBe(1);
+    expect(again.stderr).toMatch(/state holds the state of a run; go on with it \(--resume\)/);
+
+    const second = await cli([...args, "--resume"], { cwd: other });
+    expect(second.code).toBe(0);
+    const lines = jsonLines(second.stdout);
+    expect(lines[0]).toMatchObject({ event: "start", resumed: done });
+    expect(lines.map(({ event, iteration }) => [event, iteration])).toEqual([
+      ["start", undefined],
+      ...Array.from({ length: ITERATIONS - done }, (_, i) => ["step", done + 1 + i]),
+      ["done", undefined],
+    ]);
+    expect(lines.at(-1)).toMatchObject({ model: "out", key: "out.key.safetensors", iterations: ITERATIONS });
+    expect(hash(other, UNET)).toBe(hash(cwd, UNET));
+    const key = await cli(["inspect", "out.key.safetensors", "--json"], { cwd: other });
+    expect(jsonLines(key.stdout)).toEqual([expect.objectContaining({ kind: "key", encrypted: true })]);
+  });
+
+  it("says that nothing was saved where no checkpoint was asked for", async () => {
+    const other = folder();
+    let steps = 0;
+    const { code, stdout, stderr } = await cli(run("--out", "out", "--json"), {
+      cwd: other,
+      onLine: (line, kill) => {
+        if (line.includes('"step"') && ++steps === 1) kill("SIGTERM");
+      },
+    });
+    expect(code).toBe(130);
+    expect(stderr).toMatch(/Nothing was saved; with --checkpoint <dir> a run can be resumed/);
+    expect(jsonLines(stdout).length).toBeGreaterThan(1);
+    expect(readdirSync(other)).toEqual([]);
+  });
+
+  it("dies at once of a second interrupt", async () => {
+    const other = folder();
+    // One iteration of this takes far longer than the test.
+    const slow = ["--sampling-steps", "4", "--pool-size", "400", "--batch-size", "400", "--iterations", "2"];
+    const started = Date.now();
+    let timer: NodeJS.Timeout | undefined;
+    const { code, signal } = await cli(
+      ["erase", "pocket", "--concept", "x", "--out", "out", "--json", ...slow],
+      {
+        cwd: other,
+        onLine: (_, kill) => {
+          kill("SIGINT");
+          timer = setTimeout(() => kill("SIGINT"), 700);
+        },
+      },
+    );
+    clearTimeout(timer);
+    expect({ code, signal }).toEqual({ code: null, signal: "SIGINT" });
+    expect(Date.now() - started).toBeLessThan(20_000);
+  });
+
+  it.each([
+    ["single-file", "out/model.safetensors"],
+    ["delta", "out/delta.safetensors"],
+  ])("saves as %s, over an old result when forced", async (format, weights) => {
+    const other = folder();
+    mkdirSync(join(other, "out"));
+    writeFileSync(join(other, "out/kpop-run.json"), "{}");
+    writeFileSync(join(other, "out.key.safetensors"), "old");
+    const args = ["erase", "pocket", "--concept", "church", "--iterations", "1", ...TINY];
+    const forced = [...args, "--format", format, "--out", "out/", "--force", "--json"];
+    const { code, stdout } = await cli(forced, { cwd: other });
+    expect(code).toBe(0);
+    expect(jsonLines(stdout).at(-1)).toMatchObject({ event: "done", format, model: weights });
+    expect(existsSync(join(other, weights))).toBe(true);
+    expect(statSync(join(other, "out.key.safetensors")).size).toBeGreaterThan(1000);
+    expect(readdirSync(other).sort()).toEqual(["out", "out.key.safetensors"]);
+  });
+});

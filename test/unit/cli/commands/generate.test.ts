@@ -1,0 +1,104 @@
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PNG } from "pngjs";
+import { PromptKey, Tensor } from "../../../../lib/index";
+import { cli, jsonLines } from "../../../support/cli";
+import { temporaryFolders } from "../../../support/temporary";
+
+const folder = temporaryFolders();
+const picture = (path: string) => PNG.sync.read(readFileSync(path));
+
+/** A key that moves the predictions of pocket far enough to be seen. */
+async function saveKey(path: string, passphrase?: string): Promise<void> {
+  const prompt = Tensor.from(
+    Float32Array.from({ length: 4 * 128 }, (_, i) => Math.sin(i)),
+    [4, 128],
+  );
+  const key = new PromptKey({ prompt, mechanism: "concat", layers: "all", concepts: ["church"] });
+  await key.save(path, passphrase === undefined ? {} : { passphrase });
+  key.dispose();
+}
+
+describe("kpop-native generate", () => {
+  it("writes one picture, and names it on stdout", async () => {
+    const cwd = folder();
+    const args = ["generate", "pocket", "--prompt", "church", "--steps", "2", "--out", "a.png"];
+    const { code, stdout } = await cli(args, { cwd });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "a.png\n" });
+    expect(picture(join(cwd, "a.png"))).toMatchObject({ width: 64, height: 64 });
+  });
+
+  it("writes a numbered series for several, prompt by prompt", async () => {
+    const cwd = folder();
+    const prompts = ["--prompt", "church", "--prompt", "a dog", "--count", "2", "--seed", "5"];
+    const args = ["generate", "pocket", ...prompts, "--steps", "2", "--out", "a.png", "--json"];
+    const { code, stdout, stderr } = await cli(args, { cwd });
+    expect(code).toBe(0);
+    const size = { event: "image", width: 64, height: 64 };
+    expect(jsonLines(stdout)).toEqual([
+      { ...size, path: "a-1.png", prompt: "church", seed: 5 },
+      { ...size, path: "a-2.png", prompt: "church", seed: 6 },
+      { ...size, path: "a-3.png", prompt: "a dog", seed: 5 },
+      { ...size, path: "a-4.png", prompt: "a dog", seed: 6 },
+    ]);
+    expect(stderr).toMatch(/^step \d+ of \d+/m);
+    expect(readdirSync(cwd).sort()).toEqual(["a-1.png", "a-2.png", "a-3.png", "a-4.png"]);
+    const sheet = [...args.filter((arg) => arg !== "--json"), "--grid"];
+    expect(await cli(sheet, { cwd })).toMatchObject({ code: 0, stdout: "a.png\n" });
+    const grid = picture(join(cwd, "a.png"));
+    expect(grid.width).toBe(2 * 64 + 2);
+    const third = picture(join(cwd, "a-3.png"));
+    const lower = new PNG({ width: 64, height: 64 });
+    PNG.bitblt(grid, lower, 0, 66, 64, 64, 0, 0);
+    expect(lower.data.equals(third.data)).toBe(true);
+  });
+
+  it("takes a key, encrypted or not, and refuses it without the passphrase before loading the model", async () => {
+    const cwd = folder();
+    await saveKey(join(cwd, "open.key"));
+    await saveKey(join(cwd, "sealed.key"), "correct horse");
+    writeFileSync(join(cwd, "passphrase"), "correct horse\n");
+    const args = ["generate", "pocket", "--prompt", "church", "--steps", "2"];
+    const made = await Promise.all([
+      cli([...args, "--out", "plain.png"], { cwd }),
+      cli([...args, "--out", "open.png", "--key", "open.key"], { cwd }),
+      cli([...args, "--out", "sealed.png", "--key", "sealed.key", "--passphrase-file", "passphrase"], {
+        cwd,
+      }),
+    ]);
+    expect(made.map(({ code }) => code)).toEqual([0, 0, 0]);
+    const [plain, open, sealed] = ["plain", "open", "sealed"].map(
+      (name) => picture(join(cwd, `${name}.png`)).data,
+    );
+    expect(open!.equals(sealed!)).toBe(true);
+    expect(open!.equals(plain!)).toBe(false);
+    const wrong = { cwd, env: { KPOP_PASSPHRASE: "wrong" } };
+    for (const options of [{ cwd }, wrong]) {
+      const refused = await cli([...args, "--out", "no.png", "--key", "sealed.key"], options);
+      expect(refused.code).toBe(1);
+      expect(refused.stderr).toMatch(/^error: sealed\.key .*passphrase/);
+    }
+  });
+
+  it.each([
+    [
+      "a folder that is not there",
+      ["--out", "no/a.png"],
+      1,
+      /Cannot write no\/a\.png: there is no folder no$/m,
+    ],
+    ["a value out of range", ["--out", "a.png", "--steps", "0"], 2, /Expected --steps to be an integer/],
+    [
+      "another model's size",
+      ["--out", "a.png", "--width", "65"],
+      2,
+      /Expected --width to be a multiple of 4/,
+    ],
+  ])("refuses %s", async (_, args, exit, message) => {
+    const cwd = folder();
+    const { code, stdout, stderr } = await cli(["generate", "pocket", "--prompt", "x", ...args], { cwd });
+    expect({ code, stdout }).toEqual({ code: exit, stdout: "" });
+    expect(stderr).toMatch(message);
+    expect(readdirSync(cwd)).toEqual([]);
+  });
+});

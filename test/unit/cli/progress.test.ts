@@ -1,0 +1,33 @@
+import { Progress } from "../../../lib/cli/progress";
+
+let said: string;
+let now: number;
+
+beforeEach(() => {
+  said = "";
+  now = 0;
+  jest.spyOn(process.stderr, "write").mockImplementation((text) => {
+    said += String(text);
+    return true;
+  });
+  jest.spyOn(performance, "now").mockImplementation(() => now);
+});
+afterEach(() => jest.restoreAllMocks());
+
+describe("progress without a terminal", () => {
+  it("is a line for the first step, one each ten seconds, and one for the last", () => {
+    const progress = new Progress("iteration", false);
+    for (let done = 1; done <= 40; done++) {
+      now = done * 600;
+      progress.update(done, 40, "loss 0.1", (40 - done) * 0.6);
+    }
+    progress.stop();
+    expect(said.split("\n")).toEqual([
+      "iteration 1 of 40  23 s left  loss 0.1",
+      "iteration 18 of 40  13 s left  loss 0.1",
+      "iteration 35 of 40  3.0 s left  loss 0.1",
+      "iteration 40 of 40  loss 0.1",
+      "",
+    ]);
+  });
+});
