@@ -15,9 +15,11 @@ export function addLoadOptions(command: Command): void {
   command
     .option("--device <name>", "auto, cpu, cuda, cuda:0 and so on (default: auto, a GPU if there is one)")
     .addOption(
-      new Option("--dtype <name>", "what weights are held and computed in")
-        .choices(["float32", "bfloat16", "float16"])
-        .default(undefined, "float32"),
+      new Option("--dtype <name>", "what weights are held and computed in; float32 when not given").choices([
+        "float32",
+        "bfloat16",
+        "float16",
+      ]),
     );
 }
 
