@@ -60,6 +60,17 @@ export function knownKeys(name: string, value: object, known: readonly string[])
   );
 }
 
+/** The options that a long job takes beside its own: `signal`, and listeners by name. @throws INVALID_ARGUMENT */
+export function jobOptions(options: { signal?: unknown }, ...listeners: readonly string[]): void {
+  const { signal } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalid("signal", "an AbortSignal", signal);
+  for (const name of listeners) {
+    const listener = (options as Record<string, unknown>)[name];
+    if (listener !== undefined && typeof listener !== "function") throw invalid(name, "a function", listener);
+  }
+}
+
 function range(minimum: number, maximum: number): string {
   if (minimum === -Infinity && maximum === Infinity) return "";
   if (maximum === Infinity) return ` >= ${minimum}`;

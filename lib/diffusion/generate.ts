@@ -1,4 +1,4 @@
-import { finite, integer, invalid, knownKeys, nonEmptyString } from "../check";
+import { finite, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { Image } from "../io/image";
 import { noGrad } from "../runtime/grad-mode";
@@ -42,21 +42,34 @@ export interface GenerateOptions {
   latents?: Tensor;
   /** The key of an erasure: brings the erased concept back. */
   key?: PromptKey;
+  /** Which half of guidance sees the key. "conditional" brings more of the concept back. Default "conditional". */
+  keyGuidance?: "conditional" | "both";
   /** Pictures denoised together. Default 4. */
   batchSize?: number;
   signal?: AbortSignal;
   onStep?(step: GenerateStep): void;
 }
 
-const defaults = Object.freeze({
+/** What `generate` does unless told otherwise. */
+export const GENERATE_DEFAULTS = Object.freeze({
   negativePrompt: "",
   steps: 50,
   guidanceScale: 7.5,
   seed: 0,
   count: 1,
   batchSize: 4,
+  keyGuidance: "conditional" as const,
 });
-const known = [...Object.keys(defaults), "sampler", "width", "height", "latents", "key", "signal", "onStep"];
+const known = [
+  ...Object.keys(GENERATE_DEFAULTS),
+  "sampler",
+  "width",
+  "height",
+  "latents",
+  "key",
+  "signal",
+  "onStep",
+];
 
 /** Pictures for prompts, prompt by prompt, `count` of each. The public form is `StableDiffusion.generate`. */
 export async function generate(
@@ -72,11 +85,13 @@ type Checked = ReturnType<typeof check>;
 
 function check(model: StableDiffusion, prompt: string | readonly string[], options: GenerateOptions) {
   knownKeys("the generate options", options, known);
-  const prompts = typeof prompt === "string" ? [prompt] : [...prompt];
-  if (prompts.length === 0) throw invalid("prompt", "a string or a non-empty list of strings", prompt);
+  jobOptions(options, "onStep");
+  const prompts = typeof prompt === "string" ? [prompt] : prompt;
+  if (!Array.isArray(prompts) || prompts.length === 0)
+    throw invalid("prompt", "a string or a non-empty list of strings", prompt);
   for (const text of prompts)
     if (typeof text !== "string") throw invalid("prompt", "a string or a list of strings", text);
-  const o = { ...defaults, ...options };
+  const o = { ...GENERATE_DEFAULTS, ...options };
   if (typeof o.negativePrompt !== "string") throw invalid("negativePrompt", "a string", o.negativePrompt);
   integer("steps", o.steps, 1, model.schedule.length);
   finite("guidanceScale", o.guidanceScale, 0);
@@ -87,8 +102,18 @@ function check(model: StableDiffusion, prompt: string | readonly string[], optio
   const [width, height] = pixels(model, o, total);
   const sampler = samplerNamed(o.sampler ?? model.defaultSampler);
   sampler.timesteps(model.schedule, o.steps);
+  oneOf("keyGuidance", o.keyGuidance, ["conditional", "both"]);
   if (o.key !== undefined && !(o.key instanceof PromptKey)) throw invalid("key", "a PromptKey", o.key);
-  return { ...o, prompts, total, width, height, sampler, signal: options.signal, onStep: options.onStep };
+  return {
+    ...o,
+    prompts: [...prompts] as string[],
+    total,
+    width,
+    height,
+    sampler,
+    signal: options.signal,
+    onStep: options.onStep,
+  };
 }
 
 function pixels(model: StableDiffusion, o: GenerateOptions, total: number): [width: number, height: number] {
@@ -134,6 +159,7 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
         text: rows(texts, promptOf),
         negative: negative === null ? null : negative.expand([indices.length, ...negative.shape.slice(1)]),
         guidanceScale: o.guidanceScale,
+        injectNegative: o.keyGuidance === "both",
         ...(o.key === undefined
           ? {}
           : {

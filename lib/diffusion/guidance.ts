@@ -8,13 +8,15 @@ export interface Condition {
   /** (B, L, d) of the negative or empty prompt; null where guidance is off (scale 1). */
   readonly negative: Tensor | null;
   readonly guidanceScale: number;
-  /** A learned prompt and where it enters; both halves see it. */
+  /** A learned prompt and where it enters. */
   readonly injection?: Pick<UNetForwardOptions, "prompt" | "mechanism" | "layers">;
+  /** Whether the negative half sees the learned prompt too. Default false: guidance would subtract what it adds. */
+  readonly injectNegative?: boolean;
 }
 
 /**
  * Classifier-free guidance (arXiv 2207.12598 eq. 6, in the form of Stable Diffusion): ε = ε_u + w (ε_c - ε_u), both
- * halves in one batch; the negative half is skipped when w = 1.
+ * halves in one batch (two where only one sees a learned prompt); the negative half is skipped when w = 1.
  * @param sample (B, 4, h, w)
  * @returns (B, 4, h, w) in the sample's dtype
  */
@@ -29,6 +31,11 @@ export async function guidedNoise(
   const { text, negative, guidanceScale, injection } = condition;
   if (negative === null) return (await unet.forward(input, timestep, text, injection)).to(sample.dtype);
 
+  if (injection !== undefined && condition.injectNegative !== true) {
+    const unconditional = await unet.forward(input, timestep, negative);
+    const conditional = await unet.forward(input, timestep, text, injection);
+    return combine(unconditional, conditional, guidanceScale).to(sample.dtype);
+  }
   const batch = sample.shape[0]!;
   const doubled = typeof timestep === "number" ? timestep : [...timestep, ...timestep];
   const prompt = injection?.prompt;

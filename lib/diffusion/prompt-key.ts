@@ -1,13 +1,13 @@
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from "node:crypto";
 import { promisify } from "node:util";
-import { invalid, nonEmptyString, oneOf } from "../check";
+import { invalid, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError } from "../errors";
+import { KEY_FORMAT } from "../io/file-kinds";
 import * as safetensors from "../io/safetensors";
 import type { PromptLayers, PromptMechanism } from "../models/unet";
 import { unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 
-const FORMAT = "kpop-prompt-key";
 const VERSION = "1";
 /** scrypt's cost (RFC 7914): 128 MiB and about half a second a guess. */
 const COST = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
@@ -32,11 +32,16 @@ export class PromptKey {
   readonly layers: PromptLayers;
   readonly concepts: string[];
 
+  /** @throws INVALID_ARGUMENT */
   constructor(fields: PromptKeyFields) {
+    knownKeys("the fields of a key", fields, ["prompt", "mechanism", "layers", "concepts"]);
+    if (!(fields.prompt instanceof Tensor)) throw invalid("prompt", "a Tensor", fields.prompt);
     this.prompt = fields.prompt;
     this.mechanism = oneOf("mechanism", fields.mechanism, ["concat", "additive"] as const);
-    this.layers = fields.layers;
-    this.concepts = [...fields.concepts];
+    this.layers = Array.isArray(fields.layers)
+      ? names("layers", fields.layers)
+      : oneOf("layers", fields.layers, ["mid", "mid-up", "all"] as const);
+    this.concepts = names("concepts", fields.concepts);
     const dims = this.prompt.shape.length;
     if (dims !== 2 && !(dims === 3 && this.prompt.shape[0] === this.concepts.length)) {
       throw invalid("prompt", `of shape (k, d), or (${this.concepts.length}, k, d)`, this.prompt.shape);
@@ -64,6 +69,8 @@ export class PromptKey {
    * @throws INVALID_KEY when the file is no key, or the passphrase is missing or wrong; NOT_FOUND, INVALID_SAFETENSORS
    */
   static async load(path: string, options: { passphrase?: string } = {}): Promise<PromptKey> {
+    nonEmptyString("path", path);
+    knownKeys("the options of a key", options, ["passphrase"]);
     const file = await safetensors.open(path);
     try {
       return await readKey(file, options.passphrase);
@@ -75,8 +82,11 @@ export class PromptKey {
   /**
    * Writes the key, as float32 safetensors.
    * @param options.passphrase when given, prompt and concepts are encrypted: scrypt, then AES-256-GCM
+   * @throws INVALID_ARGUMENT, NO_SPACE, NOT_FOUND, IO_ERROR
    */
   async save(path: string, options: { passphrase?: string } = {}): Promise<void> {
+    nonEmptyString("path", path);
+    knownKeys("the options of a key", options, ["passphrase"]);
     const float = this.prompt.detach().to("float32");
     const header = JSON.stringify({
       mechanism: this.mechanism,
@@ -84,7 +94,7 @@ export class PromptKey {
       concepts: this.concepts,
       shape: float.shape,
     });
-    const metadata = { format: FORMAT, version: VERSION };
+    const metadata = { format: KEY_FORMAT, version: VERSION };
     if (options.passphrase === undefined) {
       await safetensors.save(path, { prompt: float }, { ...metadata, key: header });
       return;
@@ -123,7 +133,7 @@ async function readKey(
   passphrase: string | undefined,
 ): Promise<PromptKey> {
   const { metadata, path } = file;
-  if (metadata["format"] !== FORMAT) {
+  if (metadata["format"] !== KEY_FORMAT) {
     throw new KpopError("INVALID_KEY", `${path} is no prompt key; erase() with method "kpop" makes one`);
   }
   if (metadata["version"] !== VERSION) {
@@ -132,6 +142,7 @@ async function readKey(
       `${path} is a prompt key of version ${metadata["version"]}; this library reads version ${VERSION}`,
     );
   }
+  if (!file.names.includes(metadata["encryption"] === undefined ? "prompt" : "sealed")) throw damaged(path);
   if (metadata["encryption"] === undefined) {
     const prompt = await unscoped(() => file.read("prompt"));
     return fromHeader(path, metadata["key"], prompt);
@@ -153,12 +164,20 @@ async function readKey(
 function fromHeader(path: string, header: string | undefined, prompt: Tensor): PromptKey {
   try {
     const { mechanism, layers, concepts } = JSON.parse(header ?? "") as PromptKeyFields;
-    if (!Array.isArray(concepts) || concepts.some((c) => typeof c !== "string")) throw new Error("concepts");
     return new PromptKey({ prompt, mechanism, layers, concepts });
   } catch (cause) {
     prompt.dispose();
-    throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`, { cause });
+    throw damaged(path, cause);
   }
+}
+
+function damaged(path: string, cause?: unknown): KpopError {
+  return new KpopError("INVALID_KEY", `${path} is a damaged prompt key`, { cause });
+}
+
+function names(name: string, value: unknown): string[] {
+  if (!Array.isArray(value) || value.length === 0) throw invalid(name, "a non-empty list of strings", value);
+  return value.map((item) => nonEmptyString(name, item));
 }
 
 async function decrypt(
@@ -175,7 +194,7 @@ async function decrypt(
     nonce.length !== 12 ||
     sealed.length < 20
   ) {
-    throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`);
+    throw damaged(path);
   }
   const decipher = createDecipheriv("aes-256-gcm", await stretch(passphrase, salt), nonce);
   decipher.setAuthTag(sealed.subarray(-16));

@@ -1,10 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { knownKeys, nonEmptyString, oneOf } from "../check";
+import { jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { saveDelta } from "../io/checkpoint-delta";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile } from "../io/checkpoint-save-single-file";
 import { COMPONENTS, type ChangedTensors, type ComponentName, type TensorData } from "../io/checkpoint-types";
+import { onDisk } from "../io/system-error";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /** diffusers: a folder. single-file: one .safetensors that WebUI and ComfyUI load. delta: what changed, alone. */
@@ -43,12 +44,13 @@ export async function saveModel(
 ): Promise<void> {
   nonEmptyString("path", path);
   knownKeys("the save options", options, ["format", "force", "signal"]);
+  jobOptions(options);
   const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
   const { force = false, signal } = options;
   const shared = { force, ...(signal === undefined ? {} : { signal }) };
   const changed = changedTensors(model);
   if (format === "diffusers") return saveDiffusersFolder(model.source, changed, path, shared);
-  await mkdir(dirname(path), { recursive: true });
+  await onDisk("write", path, () => mkdir(dirname(path), { recursive: true }));
   if (format === "single-file") return saveSingleFile(model.source, changed, path, shared);
   return saveDelta(model.source, changed, path, {}, shared);
 }

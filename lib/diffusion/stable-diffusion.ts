@@ -1,11 +1,12 @@
-import { join } from "node:path";
-import { knownKeys, nonEmptyString, oneOf } from "../check";
+import { jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
+import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
 import { compareShapes } from "../io/checkpoint-shapes";
 import { readTensors } from "../io/checkpoint-tensors";
 import { readTokenizer } from "../io/checkpoint-tokenizer";
 import { COMPONENTS, FOLDERS, type CheckpointSource, type ComponentName } from "../io/checkpoint-types";
+import { modelPath } from "../io/model-path";
 import type { Image } from "../io/image";
 import { CLIPTextModel } from "../models/clip-text";
 import type { Module } from "../models/module";
@@ -13,7 +14,6 @@ import { UNet2DConditionModel } from "../models/unet";
 import { AutoencoderKL } from "../models/vae";
 import { addon } from "../runtime/binding";
 import { noGrad } from "../runtime/grad-mode";
-import { packageRoot } from "../runtime/package-root";
 import { scope, unscoped } from "../runtime/scope";
 import type { Dtype, Tensor } from "../runtime/tensor";
 import { CLIPTokenizer } from "../text/clip-tokenizer";
@@ -41,6 +41,8 @@ export interface LoadOptions {
   device?: Device;
   /** What weights are held and computed in. Default "float32". */
   dtype?: ComputeDtype;
+  /** A delta (its file, or the folder it was saved into) to apply; refused unless it was made from this checkpoint. */
+  delta?: string;
   signal?: AbortSignal;
   onProgress?(progress: LoadProgress): void;
 }
@@ -95,10 +97,15 @@ export class StableDiffusion {
    */
   static async load(path: string, options: LoadOptions = {}): Promise<StableDiffusion> {
     nonEmptyString("path", path);
-    knownKeys("the load options", options, ["device", "dtype", "signal", "onProgress"]);
+    knownKeys("the load options", options, ["device", "dtype", "delta", "signal", "onProgress"]);
+    jobOptions(options, "onProgress");
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
     throwIfAborted(options.signal);
-    const source = await readCheckpoint(path === "pocket" ? join(packageRoot(), "models", "pocket") : path);
+    const checkpoint = await readCheckpoint(modelPath(path));
+    const source =
+      options.delta === undefined
+        ? checkpoint
+        : await applyDelta(checkpoint, await readDelta(options.delta), options);
     const device = resolveDevice(options.device ?? "auto");
     const unet = new UNet2DConditionModel(source.unet.config);
     const vae = new AutoencoderKL(source.vae.config);

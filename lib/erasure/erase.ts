@@ -1,4 +1,4 @@
-import { integer, invalid, knownKeys, nonEmptyString } from "../check";
+import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { PromptKey } from "../diffusion/prompt-key";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { selectParameters } from "../models/parameter-selector";
@@ -160,9 +160,7 @@ function parseCommon(options: EraseOptions): Common {
   if (!Array.isArray(preserve)) throw invalid("preserve", "a list of strings", preserve);
   for (const prompt of preserve) nonEmptyString("preserve", prompt);
   integer("seed", seed, 0);
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw invalid("signal", "an AbortSignal", signal);
-  if (onStep !== undefined && typeof onStep !== "function") throw invalid("onStep", "a function", onStep);
+  jobOptions(options, "onStep");
   if (typeof resume !== "boolean") throw invalid("resume", "true or false", resume);
   if (resume && checkpoint === undefined)
     throw invalid("checkpoint", "given when resume is true", checkpoint);

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
-import { knownKeys, nonEmptyString, oneOf } from "../check";
+import { jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import type { PromptKey } from "../diffusion/prompt-key";
 import { changedTensors, SAVE_FORMATS, type SaveFormat } from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
@@ -8,13 +8,11 @@ import { checkTarget, writeDirectoryAtomically } from "../io/atomic";
 import { saveDelta } from "../io/checkpoint-delta";
 import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile } from "../io/checkpoint-save-single-file";
+import { MANIFEST_FILE } from "../io/file-kinds";
 import { sha256File } from "../io/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
 import type { StepReport } from "./method";
-
-/** Name of the manifest beside saved weights. */
-export const MANIFEST_FILE = "kpop-run.json";
 
 /** How the result of an erasure is written. */
 export interface SaveErasureOptions {
@@ -59,6 +57,7 @@ export class Erasure {
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
     nonEmptyString("directory", directory);
     knownKeys("the save options", options, ["format", "force", "signal"]);
+    jobOptions(options);
     const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
     const { force = false, signal } = options;
     const cancel = signal === undefined ? {} : { signal };

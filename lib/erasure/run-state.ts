@@ -2,11 +2,9 @@ import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
 import * as safetensors from "../io/safetensors";
+import { RUN_STATE_FILE, RUN_STATE_FORMAT } from "../io/file-kinds";
 import type { Tensor } from "../runtime/tensor";
 import type { StepReport } from "./method";
-
-const FILE = "kpop-state.safetensors";
-const FORMAT = "kpop-run-state-1";
 
 /** What a method needs to go on where it stopped. */
 export interface TrainingState {
@@ -25,7 +23,7 @@ export interface RunProgress {
   history: StepReport[];
 }
 
-/** The saved state of a run: one file, replaced whole. */
+/** The saved state of a run: one file, replaced whole. A run that does not resume starts over and replaces it. */
 export class RunState {
   /** @param fingerprint a hash of the model and the options; a state of another run is refused */
   constructor(
@@ -36,7 +34,7 @@ export class RunState {
 
   /** Where the state is kept; undefined when the run keeps none. */
   get path(): string | undefined {
-    return this.options === undefined ? undefined : join(this.options.directory, FILE);
+    return this.options === undefined ? undefined : join(this.options.directory, RUN_STATE_FILE);
   }
 
   due(iteration: number): boolean {
@@ -48,7 +46,7 @@ export class RunState {
     if (path === undefined || options === undefined) return;
     await mkdir(options.directory, { recursive: true });
     await safetensors.save(path, state.tensors(), {
-      format: FORMAT,
+      format: RUN_STATE_FORMAT,
       fingerprint,
       progress: JSON.stringify(progress),
       numbers: JSON.stringify(state.numbers()),
@@ -66,7 +64,7 @@ export class RunState {
     const file = await safetensors.open(path);
     try {
       const { metadata } = file;
-      if (metadata["format"] !== FORMAT)
+      if (metadata["format"] !== RUN_STATE_FORMAT)
         throw new KpopError("INVALID_CHECKPOINT", `${path} is no saved state of a run`);
       if (metadata["fingerprint"] !== this.fingerprint) {
         throw new KpopError(

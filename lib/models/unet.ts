@@ -208,13 +208,13 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
     if (layers === "mid") return names.filter((name) => name.startsWith("mid_block."));
     if (layers === "mid-up") return names.filter((name) => !name.startsWith("down_blocks."));
     if (!Array.isArray(layers) || layers.length === 0) {
-      throw invalid("prompt layers", `"mid", "mid-up", "all" or a list of module names`, layers);
+      throw invalid("prompt.layers", `"mid", "mid-up", "all" or a list of module names`, layers);
     }
     for (const name of layers) {
       if (!names.includes(name)) {
         throw new KpopError(
           "INVALID_ARGUMENT",
-          `Expected prompt layers to name cross-attention modules but received "${name}"; the network has ${names.join(", ")}`,
+          `Expected prompt.layers to name cross-attention modules but received "${name}"; the network has ${names.join(", ")}`,
         );
       }
     }
