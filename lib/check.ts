@@ -49,6 +49,12 @@ export function nonEmptyString(name: string, value: unknown): string {
   return value;
 }
 
+/** True or false, and nothing that only stands for them. @throws INVALID_ARGUMENT */
+export function flag(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") throw invalid(name, "true or false", value);
+  return value;
+}
+
 /** Rejects keys that no one reads, so that a typing mistake never passes as a default. @throws INVALID_ARGUMENT */
 export function knownKeys(name: string, value: object, known: readonly string[]): void {
   if (typeof value !== "object" || value === null) throw invalid(name, "an object", value);

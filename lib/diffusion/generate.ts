@@ -86,11 +86,12 @@ type Checked = ReturnType<typeof check>;
 function check(model: StableDiffusion, prompt: string | readonly string[], options: GenerateOptions) {
   knownKeys("the generate options", options, known);
   jobOptions(options, "onStep");
-  const prompts = typeof prompt === "string" ? [prompt] : prompt;
-  if (!Array.isArray(prompts) || prompts.length === 0)
-    throw invalid("prompt", "a string or a non-empty list of strings", prompt);
-  for (const text of prompts)
+  const given: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
+  if (given.length === 0) throw invalid("prompt", "a string or a non-empty list of strings", prompt);
+  const prompts = given.map((text) => {
     if (typeof text !== "string") throw invalid("prompt", "a string or a list of strings", text);
+    return text;
+  });
   const o = { ...GENERATE_DEFAULTS, ...options };
   if (typeof o.negativePrompt !== "string") throw invalid("negativePrompt", "a string", o.negativePrompt);
   integer("steps", o.steps, 1, model.schedule.length);
@@ -106,7 +107,7 @@ function check(model: StableDiffusion, prompt: string | readonly string[], optio
   if (o.key !== undefined && !(o.key instanceof PromptKey)) throw invalid("key", "a PromptKey", o.key);
   return {
     ...o,
-    prompts: [...prompts] as string[],
+    prompts,
     total,
     width,
     height,

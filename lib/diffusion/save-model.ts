@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { saveDelta } from "../io/checkpoint-delta";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile } from "../io/checkpoint-save-single-file";
@@ -47,6 +47,7 @@ export async function saveModel(
   jobOptions(options);
   const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
   const { force = false, signal } = options;
+  flag("force", force);
   const shared = { force, ...(signal === undefined ? {} : { signal }) };
   const changed = changedTensors(model);
   if (format === "diffusers") return saveDiffusersFolder(model.source, changed, path, shared);

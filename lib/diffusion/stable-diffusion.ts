@@ -147,8 +147,9 @@ export class StableDiffusion {
 
   /** The sampler of the checkpoint's own scheduler where it is one of ours, else "ddim". */
   get defaultSampler(): SamplerName {
-    const name = String(this.source.scheduler["_class_name"] ?? "").toLowerCase();
-    return SAMPLER_NAMES.find((sampler) => name.startsWith(sampler)) ?? "ddim";
+    const name = this.source.scheduler["_class_name"];
+    if (typeof name !== "string") return "ddim";
+    return SAMPLER_NAMES.find((sampler) => name.toLowerCase().startsWith(sampler)) ?? "ddim";
   }
 
   /** Prompts as the UNet takes them: (B, L, d). */

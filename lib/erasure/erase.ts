@@ -1,4 +1,4 @@
-import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { PromptKey } from "../diffusion/prompt-key";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { selectParameters } from "../models/parameter-selector";
@@ -6,7 +6,7 @@ import type { PromptLayers, PromptMechanism, UNet2DConditionModel } from "../mod
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
 import { Random } from "../runtime/random";
-import { Tensor } from "../runtime/tensor";
+import type { Tensor } from "../runtime/tensor";
 import { throwIfAborted } from "../errors";
 import { Erasure } from "./erasure";
 import { describeOptions, fingerprint, hashInputs, versions } from "./manifest";
@@ -161,7 +161,7 @@ function parseCommon(options: EraseOptions): Common {
   for (const prompt of preserve) nonEmptyString("preserve", prompt);
   integer("seed", seed, 0);
   jobOptions(options, "onStep");
-  if (typeof resume !== "boolean") throw invalid("resume", "true or false", resume);
+  flag("resume", resume);
   if (resume && checkpoint === undefined)
     throw invalid("checkpoint", "given when resume is true", checkpoint);
   return {

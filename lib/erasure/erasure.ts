@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
-import { jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import type { PromptKey } from "../diffusion/prompt-key";
 import { changedTensors, SAVE_FORMATS, type SaveFormat } from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
@@ -60,6 +60,7 @@ export class Erasure {
     jobOptions(options);
     const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
     const { force = false, signal } = options;
+    flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
     const { source } = this.model;
     const changed = changedTensors(this.model);

@@ -13,5 +13,5 @@ export const METHOD_NAMES: readonly string[] = METHODS.map(({ name }) => name);
 /** The method of that name. @throws INVALID_ARGUMENT listing those that exist */
 export function methodNamed(name: unknown): ErasureMethod<MethodOptions> {
   const known = oneOf("method", name, METHOD_NAMES);
-  return METHODS.find((method) => method.name === known)!;
+  return METHODS.find((method) => method.name === known) as ErasureMethod<MethodOptions>;
 }

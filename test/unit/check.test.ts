@@ -1,8 +1,10 @@
 import {
   describe as words,
   finite,
+  flag,
   integer,
   invalid,
+  jobOptions,
   knownKeys,
   nonEmptyString,
   oneOf,
@@ -95,5 +97,20 @@ describe("argument checks", () => {
       expect(() => knownKeys("the options", value as never, ["seed"])).toThrow(
         refusal(/^Expected the options to be an object but received/),
       );
+  });
+  it("let true and false pass, and nothing that only stands for them", () => {
+    expect([flag("force", true), flag("force", false)]).toEqual([true, false]);
+    for (const value of ["true", 1, 0, null, undefined])
+      expect(() => flag("force", value)).toThrow(refusal(/^Expected force to be true or false but received/));
+  });
+
+  it("let a job's signal and listeners pass, or their absence", () => {
+    const { signal } = new AbortController();
+    expect(() => jobOptions({ signal, onStep: () => 1 } as object, "onStep")).not.toThrow();
+    expect(() => jobOptions({}, "onStep")).not.toThrow();
+    expect(() => jobOptions({ signal: {} })).toThrow(refusal(/^Expected signal to be an AbortSignal but/));
+    expect(() => jobOptions({ onStep: 5 } as object, "onStep")).toThrow(
+      refusal(/^Expected onStep to be a function/),
+    );
   });
 });

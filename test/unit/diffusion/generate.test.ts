@@ -1,0 +1,220 @@
+import type { GenerateOptions, GenerateStep } from "../../../lib/diffusion/generate";
+import { PromptKey } from "../../../lib/diffusion/prompt-key";
+import type { Image } from "../../../lib/io/image";
+import { Random } from "../../../lib/runtime/random";
+import { Tensor } from "../../../lib/runtime/tensor";
+import { loadGolden, type GoldenModel } from "../../support/golden-model";
+
+/** Largest difference of a byte; batches may add up in another order, so a rounding may fall the other way. */
+function difference(a: Image, b: Image): number {
+  expect([a.width, a.height]).toEqual([b.width, b.height]);
+  let worst = 0;
+  a.data.forEach((value, i) => (worst = Math.max(worst, Math.abs(value - b.data[i]!))));
+  return worst;
+}
+const same = (a: Image, b: Image): boolean => Buffer.from(a.data).equals(b.data);
+
+describe("generate", () => {
+  let golden: GoldenModel;
+  const short = { steps: 3, guidanceScale: 2 };
+  const generate = (prompt: string | string[], options: GenerateOptions = {}): Promise<Image[]> =>
+    golden.model.generate(prompt, { ...short, ...options });
+  const one = async (prompt: string, options: GenerateOptions = {}): Promise<Image> =>
+    (await generate(prompt, options))[0]!;
+
+  beforeAll(async () => {
+    golden = await loadGolden("small");
+  });
+  afterAll(() => golden.dispose());
+
+  it("gives the same bytes for the same seed, and others for another seed, prompt or guidance", async () => {
+    const first = await one("church");
+    expect(same(await one("church"), first)).toBe(true);
+    for (const [prompt, options] of [
+      ["church", { seed: 1 }],
+      ["a photo", {}],
+      ["church", { guidanceScale: 5 }],
+      ["church", { negativePrompt: "a photo" }],
+      ["church", { steps: 4 }],
+      ["church", { sampler: "ddim" }],
+    ] as [string, GenerateOptions][])
+      expect([prompt, options, same(await one(prompt, options), first)]).toEqual([prompt, options, false]);
+  });
+
+  it("goes prompt by prompt, picture j of each from the noise of seed + j, whatever the batch size", async () => {
+    const expected = [
+      await one("church", { seed: 7 }),
+      await one("church", { seed: 8 }),
+      await one("a photo", { seed: 7 }),
+      await one("a photo", { seed: 8 }),
+    ];
+    for (const batchSize of [1, 3, 4, 9]) {
+      const images = await generate(["church", "a photo"], { seed: 7, count: 2, batchSize });
+      expect(images).toHaveLength(4);
+      images.forEach((image, i) => expect(difference(image, expected[i]!)).toBeLessThanOrEqual(1));
+    }
+    expect(difference(expected[0]!, expected[1]!)).toBeGreaterThan(10);
+    expect(difference(expected[0]!, expected[2]!)).toBeGreaterThan(10);
+  });
+
+  it("starts from given latents in place of the seed's noise", async () => {
+    const latents = Tensor.cat([new Random(3).normal([1, 4, 16, 16]), new Random(4).normal([1, 4, 16, 16])]);
+    const images = await generate("church", { latents, count: 2 });
+    const expected = await generate("church", { seed: 3, count: 2 });
+    images.forEach((image, i) => expect(same(image, expected[i]!)).toBe(true));
+    expect(latents.disposed).toBe(false);
+  });
+
+  it("makes pictures of the checkpoint's size, or of another", async () => {
+    const plain = await one("church");
+    expect([plain.width, plain.height, plain.data.length]).toEqual([64, 64, 64 * 64 * 3]);
+    const wide = await one("church", { width: 96, height: 48 });
+    expect([wide.width, wide.height]).toEqual([96, 48]);
+    const odd = await one("church", { width: 44, height: 52 });
+    expect([odd.width, odd.height]).toEqual([44, 52]);
+  });
+
+  it("without guidance does not read the negative prompt", async () => {
+    const first = await one("church", { guidanceScale: 1 });
+    expect(same(await one("church", { guidanceScale: 1, negativePrompt: "a photo" }), first)).toBe(true);
+  });
+
+  it("reports each step of each batch, and how many pictures are complete", async () => {
+    const seen: GenerateStep[] = [];
+    await generate(["church", "a photo", ""], {
+      steps: 2,
+      sampler: "ddim",
+      batchSize: 2,
+      onStep: (s) => seen.push(s),
+    });
+    const shared = { steps: 2, totalImages: 3 };
+    expect(seen).toEqual([
+      { step: 1, images: 0, ...shared },
+      { step: 2, images: 2, ...shared },
+      { step: 1, images: 2, ...shared },
+      { step: 2, images: 3, ...shared },
+    ]);
+  });
+
+  it("stops between steps when the signal fires, also after the last one", async () => {
+    for (const last of [1, 3]) {
+      const controller = new AbortController();
+      const steps: number[] = [];
+      const onStep = ({ step }: GenerateStep): void => {
+        steps.push(step);
+        if (step === last) controller.abort();
+      };
+      const run = generate("church", { sampler: "ddim", signal: controller.signal, onStep });
+      await expect(run).rejects.toMatchObject({ name: "KpopError", code: "ABORTED" });
+      expect(steps.at(-1)).toBe(last);
+    }
+    const signal = AbortSignal.abort();
+    await expect(generate("church", { signal })).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  it("passes on what onStep throws, as it is", async () => {
+    const onStep = (): never => {
+      throw new RangeError("mine");
+    };
+    await expect(generate("church", { onStep })).rejects.toThrow(new RangeError("mine"));
+  });
+
+  describe("with a key", () => {
+    const fields = { mechanism: "concat", layers: "all" } as const;
+    const prompt = new Random(2).normal([2, 3, 32]);
+    const single = (index: number, concepts: string[]): PromptKey =>
+      new PromptKey({ ...fields, prompt: prompt.slice(0, index, index + 1).squeeze(0), concepts });
+
+    it("makes another picture", async () => {
+      const key = single(0, ["church"]);
+      expect(same(await one("church", { key }), await one("church"))).toBe(false);
+      expect(same(await one("church", { key }), await one("church", { key }))).toBe(true);
+    });
+
+    it("shows it to the conditional half of guidance, or to both", async () => {
+      const key = single(0, ["church"]);
+      const conditional = await one("church", { key });
+      expect(same(await one("church", { key, keyGuidance: "conditional" }), conditional)).toBe(true);
+      expect(same(await one("church", { key, keyGuidance: "both" }), conditional)).toBe(false);
+    });
+
+    it("of one prompt for each concept gives every picture that of the concept it names, the longest name first", async () => {
+      const key = new PromptKey({ ...fields, prompt, concepts: ["church", "church tower"] });
+      const images = await generate(["a CHURCH", "A church tower"], { key });
+      const church = await one("a CHURCH", { key: single(0, ["church"]) });
+      const tower = await one("A church tower", { key: single(1, ["church tower"]) });
+      expect(difference(images[0]!, church)).toBeLessThanOrEqual(1);
+      expect(difference(images[1]!, tower)).toBeLessThanOrEqual(1);
+      expect(difference(tower, await one("A church tower", { key: single(0, ["x"]) }))).toBeGreaterThan(1);
+    });
+
+    it("of one prompt for each concept refuses a prompt that names none of them", async () => {
+      const key = new PromptKey({ ...fields, prompt, concepts: ["church", "dog"] });
+      await expect(generate(["a church", "a cat"], { key })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(/"church", "dog".*"a cat" names none.*select/) as string,
+      });
+    });
+
+    it("of another model is refused: its rows are not this model's text states", async () => {
+      const key = new PromptKey({ ...fields, prompt: new Random(2).normal([3, 48]), concepts: ["church"] });
+      await expect(generate("church", { key })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    });
+  });
+
+  it.each<[string, unknown, unknown, RegExp]>([
+    ["no prompt", undefined, {}, /prompt to be a string or a list/],
+    ["an empty list", [], {}, /prompt to be a string or a non-empty list/],
+    ["a prompt that is no text", ["church", 5], {}, /prompt to be a string or a list/],
+    ["options that are no object", "church", null, /generate options to be an object/],
+    ["an unknown option", "church", { guidance: 3 }, /"guidance"/],
+    ["no steps", "church", { steps: 0 }, /steps/],
+    ["more steps than the schedule has", "church", { steps: 1001 }, /steps/],
+    ["half a step", "church", { steps: 2.5 }, /steps/],
+    ["negative guidance", "church", { guidanceScale: -1 }, /guidanceScale/],
+    ["guidance that is no number", "church", { guidanceScale: "7" }, /guidanceScale/],
+    ["an unknown sampler", "church", { sampler: "heun" }, /sampler/],
+    ["a negative seed", "church", { seed: -1 }, /seed/],
+    ["seeds beyond the safe integers", "church", { seed: Number.MAX_SAFE_INTEGER, count: 2 }, /seed/],
+    ["no pictures", "church", { count: 0 }, /count/],
+    ["an empty batch", "church", { batchSize: 0 }, /batchSize/],
+    ["a size off the autoencoder's grid", "church", { width: 65 }, /width to be a multiple of 4/],
+    ["a size of nothing", "church", { height: 0 }, /height/],
+    ["a negative prompt that is no text", "church", { negativePrompt: null }, /negativePrompt/],
+    ["latents that are no tensor", "church", { latents: [1, 2] }, /latents/],
+    ["a key that is none", "church", { key: "key.safetensors" }, /key/],
+    ["an unknown half for the key", "church", { keyGuidance: "negative" }, /keyGuidance/],
+    ["a signal that is none", "church", { signal: {} }, /signal/],
+    ["a listener that is no function", "church", { onStep: 5 }, /onStep/],
+  ])("refuses %s, naming the option", async (_, prompt, options, message) => {
+    await expect(golden.model.generate(prompt as string, options as GenerateOptions)).rejects.toMatchObject({
+      name: "KpopError",
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(message) as string,
+    });
+  });
+
+  it("refuses latents of another number, and latents beside a size", async () => {
+    const refused = { code: "INVALID_ARGUMENT", message: expect.stringContaining("latents") as string };
+    for (const shape of [
+      [1, 4, 16, 16],
+      [2, 3, 16, 16],
+      [4, 16, 16],
+    ]) {
+      const latents = Tensor.zeros(shape);
+      await expect(generate("church", { latents, count: 2 })).rejects.toMatchObject(refused);
+    }
+    const latents = Tensor.zeros([1, 4, 16, 16]);
+    await expect(generate("church", { latents, width: 64 })).rejects.toMatchObject(refused);
+  });
+
+  it("says so when a size is beyond the memory, and lives on", async () => {
+    const side = 2 ** 23;
+    await expect(generate("church", { width: side, height: side })).rejects.toMatchObject({
+      name: "KpopError",
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(/\d{12,} bytes/) as string,
+    });
+    expect((await one("church")).width).toBe(64);
+  });
+});

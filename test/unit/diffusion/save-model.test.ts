@@ -1,0 +1,119 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { changedTensors } from "../../../lib/diffusion/save-model";
+import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
+import { readCheckpoint } from "../../../lib/io/checkpoint-read";
+import { Tensor } from "../../../lib/runtime/tensor";
+import { checkpointContent, differing } from "../../support/checkpoint-bytes";
+import { loadGolden, type GoldenModel } from "../../support/golden-model";
+import { temporaryDirectory } from "../../support/temporary-directory";
+
+const CHANGED = "conv_in.bias";
+
+describe("StableDiffusion.save", () => {
+  let golden: GoldenModel;
+  beforeAll(async () => {
+    golden = await loadGolden("small");
+  });
+  afterAll(() => golden.dispose());
+  const target = (name = "saved"): string => join(temporaryDirectory(), name);
+  const content = async (path: string): Promise<string[]> => checkpointContent(await readCheckpoint(path));
+
+  it("writes every byte of an unchanged model's weights back", async () => {
+    expect([...Object.values(changedTensors(golden.model))].map((tensors) => tensors.size)).toEqual([
+      0, 0, 0,
+    ]);
+    const folder = target();
+    await golden.model.save(folder);
+    const file = join("unet", "diffusion_pytorch_model.safetensors");
+    expect(readFileSync(join(folder, file)).equals(readFileSync(join(golden.model.source.path, file)))).toBe(
+      true,
+    );
+    const single = target("single.safetensors");
+    await golden.model.save(single, { format: "single-file" });
+    const original = await content(golden.model.source.path);
+    expect(differing(await content(folder), original)).toEqual([]);
+    expect(differing(await content(single), original)).toEqual([]);
+  });
+
+  it("writes what was written to a parameter, and nothing else anew", async () => {
+    using model = await StableDiffusion.load(golden.model.source.path, { device: "cpu" });
+    const values = Tensor.from(
+      Float32Array.from({ length: 32 }, (_, i) => i),
+      [32],
+    );
+    await model.unet.parameter(CHANGED).copyFrom(values);
+    expect([...changedTensors(model).unet!.keys()]).toEqual([CHANGED]);
+    const original = await content(golden.model.source.path);
+    for (const [format, path] of [
+      ["diffusers", target()],
+      ["single-file", target("single.safetensors")],
+    ] as const) {
+      await model.save(path, { format });
+      expect(differing(await content(path), original)).toEqual([`unet ${CHANGED}`]);
+      using loaded = await StableDiffusion.load(path, { device: "cpu" });
+      expect(await loaded.unet.parameter(CHANGED).data()).toEqual(await values.data());
+    }
+  });
+
+  it("makes the folder that a file goes into", async () => {
+    const path = join(temporaryDirectory(), "a", "b", "delta.safetensors");
+    await golden.model.save(path, { format: "delta" });
+    expect(existsSync(path)).toBe(true);
+  });
+
+  it.each(["diffusers", "single-file", "delta"] as const)(
+    "as %s refuses what stands there unless forced, and leaves it",
+    async (format) => {
+      const path = target(format === "diffusers" ? "folder" : "file.safetensors");
+      await golden.model.save(path, { format });
+      const marker = format === "diffusers" ? join(path, "model_index.json") : path;
+      writeFileSync(marker, "mine");
+      await expect(golden.model.save(path, { format })).rejects.toMatchObject({
+        name: "KpopError",
+        code: "OUTPUT_NOT_EMPTY",
+      });
+      expect(readFileSync(marker, "utf8")).toBe("mine");
+      await golden.model.save(path, { format, force: true });
+      expect(readFileSync(marker, "utf8")).not.toBe("mine");
+    },
+  );
+
+  it.each(["diffusers", "single-file", "delta"] as const)(
+    "as %s leaves nothing behind when the signal fires",
+    async (format) => {
+      const path = target("out");
+      const controller = new AbortController();
+      const run = golden.model.save(path, { format, signal: controller.signal });
+      controller.abort();
+      await expect(run).rejects.toMatchObject({ name: "KpopError", code: "ABORTED" });
+      expect(readdirSync(dirname(path))).toEqual([]);
+    },
+  );
+
+  it("says so when the place cannot be written", async () => {
+    const file = target("file");
+    writeFileSync(file, "");
+    for (const format of ["diffusers", "single-file", "delta"] as const)
+      await expect(golden.model.save(join(file, "below", "x"), { format })).rejects.toMatchObject({
+        name: "KpopError",
+        code: "IO_ERROR",
+        message: expect.stringContaining("a part of the path is not a folder") as string,
+      });
+  });
+
+  it.each<[string, object]>([
+    ["an unknown format", { format: "ckpt" }],
+    ["an unknown option", { overwrite: true }],
+    ["a signal that is none", { signal: true }],
+    ["force that is no boolean", { force: "yes" }],
+  ])("refuses %s", async (_, options) => {
+    await expect(golden.model.save(target(), options)).rejects.toMatchObject({
+      name: "KpopError",
+      code: "INVALID_ARGUMENT",
+    });
+  });
+  it("refuses an empty path", async () => {
+    await expect(golden.model.save("")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
