@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 
 namespace {
@@ -16,6 +17,13 @@ Napi::Value libtorchVersion(Napi::Env env) {
   return Napi::String::New(env, part(56) + "." + part(48) + "." + part(40));
 }
 
+// Between parallel regions OpenMP's threads spin by default. In a server they would take the processors from
+// the event loop and from every other process, and two busy processes on one machine slow each other down
+// many times over. libgomp reads its environment once, when libtorch brings it in; what the user set stays.
+void letThreadsSleep() {
+  if (getenv("GOMP_SPINCOUNT") == nullptr) setenv("OMP_WAIT_POLICY", "PASSIVE", /*overwrite=*/0);
+}
+
 // Global symbols, because the add-on's needed entries and libtorch's own plug-ins look them up by name.
 // Everything is bound at once, so that a library that does not fit fails here, with the linker's words, and
 // not in mid-run.
@@ -24,6 +32,7 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   if (info.Length() != 1 || !info[0].IsArray())
     throw Napi::TypeError::New(env, "open takes an array of paths");
   const auto paths = info[0].As<Napi::Array>();
+  letThreadsSleep();
   auto result = Napi::Object::New(env);
   for (std::uint32_t i = 0; i < paths.Length(); ++i) {
     const Napi::Value entry = paths[i];
