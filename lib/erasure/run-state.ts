@@ -1,6 +1,7 @@
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
+import { onDisk } from "../io/system-error";
 import * as safetensors from "../io/safetensors";
 import { RUN_STATE_FILE, RUN_STATE_FORMAT } from "../io/file-kinds";
 import type { Tensor } from "../runtime/tensor";
@@ -44,7 +45,7 @@ export class RunState {
   async save(state: TrainingState, progress: RunProgress): Promise<void> {
     const { path, options, fingerprint } = this;
     if (path === undefined || options === undefined) return;
-    await mkdir(options.directory, { recursive: true });
+    await makeFolder(options.directory);
     await safetensors.save(path, state.tensors(), {
       format: RUN_STATE_FORMAT,
       fingerprint,
@@ -54,13 +55,16 @@ export class RunState {
   }
 
   /**
-   * Puts a saved state, if there is one and it was asked for, into `state`.
+   * Puts a saved state, if there is one and it was asked for, into `state`. Makes the folder, so that a place that
+   * cannot be written is found before the work and not after it.
    * @returns the progress it stands for; null to start from the beginning
-   * @throws INVALID_ARGUMENT when the state belongs to another run
+   * @throws INVALID_ARGUMENT when the state belongs to another run; INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR
    */
   async restore(state: TrainingState): Promise<RunProgress | null> {
-    const { path } = this;
-    if (!this.resume || path === undefined || !(await exists(path))) return null;
+    const { path, options } = this;
+    if (path === undefined || options === undefined) return null;
+    await makeFolder(options.directory);
+    if (!this.resume || !(await exists(path))) return null;
     const file = await safetensors.open(path);
     try {
       const { metadata } = file;
@@ -72,17 +76,29 @@ export class RunState {
           `${path} belongs to a run with another model or other options; give the same ones, or another checkpoint directory`,
         );
       }
-      state.restore(JSON.parse(metadata["numbers"]!));
+      state.restore(parse(path, metadata["numbers"]));
       for (const [name, tensor] of state.tensors()) {
         const saved = await file.read(name);
         await tensor.copyFrom(saved.to({ device: tensor.device }));
         saved.dispose();
       }
-      return JSON.parse(metadata["progress"]!) as RunProgress;
+      return parse(path, metadata["progress"]) as RunProgress;
     } finally {
       await file.close();
     }
   }
+}
+
+function parse(path: string, text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? "");
+  } catch (cause) {
+    throw new KpopError("INVALID_CHECKPOINT", `${path} is a damaged state of a run`, { cause });
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  await onDisk("write", path, () => mkdir(path, { recursive: true }));
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -19,6 +19,7 @@ import { Trainer } from "../shared/trainer";
 import { trainingLoop } from "../shared/training-loop";
 import { TrajectorySampler } from "../shared/trajectory-sampler";
 
+/** The learned prompt of KPOP. */
 export interface PromptOptions {
   /** Rows k of a concatenative prompt; an additive one has the text's L rows. Default 10. */
   size?: number;
@@ -157,7 +158,7 @@ function parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion):
   }
   finite("preserveWeight", o.preserveWeight, 0);
   if (typeof o.latents === "string") oneOf("latents", o.latents, ["pool", "restart"]);
-  else if (typeof o.latents !== "object" || !(Symbol.asyncIterator in o.latents)) {
+  else if (typeof o.latents !== "object" || o.latents === null || !(Symbol.asyncIterator in o.latents)) {
     throw invalid("latents", '"pool", "restart" or an AsyncIterable', o.latents);
   }
   return { ...o, prompt: parsePrompt(given["prompt"], base) };
@@ -169,16 +170,16 @@ function parsePrompt(given: unknown, base: StableDiffusion): Parsed["prompt"] {
   const options = (given ?? {}) as PromptOptions;
   knownKeys("prompt", options, Object.keys(defaults.prompt));
   const o = { ...defaults.prompt, ...options };
+  if (o.init !== null && !(o.init instanceof Tensor)) throw invalid("prompt.init", "a Tensor", o.init);
   oneOf("prompt.mechanism", o.mechanism, ["concat", "additive"]);
-  const rows = base.tokenizer.maxLength;
+  const length = base.tokenizer.maxLength;
   const width = base.unet.config.cross_attention_dim;
   const size =
-    o.mechanism === "additive" ? rows : integer("prompt.size", o.init?.shape.at(-2) ?? o.size, 1, 10_000);
+    o.mechanism === "additive" ? length : integer("prompt.size", o.init?.shape.at(-2) ?? o.size, 1, 10_000);
   base.unet.promptLayers(o.layers);
   finite("prompt.scale", o.scale, 0);
   if (typeof o.perConcept !== "boolean") throw invalid("prompt.perConcept", "true or false", o.perConcept);
   if (o.init !== null) {
-    if (!(o.init instanceof Tensor)) throw invalid("prompt.init", "a Tensor", o.init);
     const shape = o.init.shape;
     if (shape.length !== (o.perConcept ? 3 : 2) || shape.at(-1) !== width || shape.at(-2) !== size) {
       throw invalid("prompt.init", `of shape (${o.perConcept ? "concepts, " : ""}${size}, ${width})`, shape);
@@ -197,7 +198,7 @@ async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<St
     });
     context.store.set("prompt", kpopRun.result());
   } finally {
-    kpopRun.dispose();
+    await kpopRun.close();
   }
 }
 
@@ -246,7 +247,7 @@ class KpopRun {
 
   async step(iteration: number): Promise<Record<string, number>> {
     const { options, schedules, trainer, promptOptimizer, source, context } = this;
-    const { teacher, student } = context;
+    const { student } = context;
     const rate = (name: keyof typeof schedules): number => schedules[name](iteration, options.iterations);
 
     const batch = await source.next(iteration);
@@ -360,7 +361,7 @@ class KpopRun {
     this.source.restore(numbers);
   }
 
-  dispose(): void {
+  async close(): Promise<void> {
     this.trainer.dispose();
     this.promptOptimizer.dispose();
     const { erase, neutral, empty, preserve } = this.embeddings;
@@ -373,6 +374,7 @@ class KpopRun {
       ...this.source.tensors().values(),
     ])
       tensor?.dispose();
+    await this.source.close?.();
   }
 }
 

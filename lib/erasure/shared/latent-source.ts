@@ -22,4 +22,6 @@ export interface LatentSource {
   tensors(): ReadonlyMap<string, Tensor>;
   numbers(): unknown;
   restore(numbers: unknown): void;
+  /** The run is over. */
+  close?(): Promise<void>;
 }

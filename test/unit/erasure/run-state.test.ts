@@ -1,0 +1,115 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { RunState, type RunProgress, type TrainingState } from "../../../lib/erasure/run-state";
+import * as safetensors from "../../../lib/io/safetensors";
+import { Tensor } from "../../../lib/runtime/tensor";
+import { temporaryDirectory } from "../../support/temporary-directory";
+
+/** A state of two tensors and a list of numbers. */
+class Fake implements TrainingState {
+  private readonly held: Map<string, Tensor>;
+  constructor(
+    values: readonly number[],
+    public own: unknown = values,
+  ) {
+    this.held = new Map([
+      ["weight.a", Tensor.from([...values], [values.length])],
+      ["steps", Tensor.from([values.length], [])],
+    ]);
+  }
+  tensors(): ReadonlyMap<string, Tensor> {
+    return this.held;
+  }
+  numbers(): unknown {
+    return this.own;
+  }
+  restore(numbers: unknown): void {
+    this.own = numbers;
+  }
+  async values(): Promise<number[]> {
+    return Array.from(await this.held.get("weight.a")!.data(), Number);
+  }
+}
+
+const progress: RunProgress = {
+  iteration: 3,
+  seconds: 1.5,
+  evaluations: 40,
+  history: [{ iteration: 1, iterations: 9, losses: { erase: 0.1 }, seconds: 0.5, etaSeconds: 4 }],
+};
+const state = (directory: string, resume = true, fingerprint = "print", every = 2): RunState =>
+  new RunState({ directory, every }, resume, fingerprint);
+
+describe("RunState", () => {
+  it("comes back as it was saved: tensors, numbers and progress", async () => {
+    const directory = join(temporaryDirectory(), "deep", "state");
+    await state(directory).save(new Fake([1, 2.5, -3], { positions: [1, 2] }), progress);
+    const fresh = new Fake([0, 0, 0]);
+    expect(await state(directory).restore(fresh)).toEqual(progress);
+    expect([await fresh.values(), fresh.own]).toEqual([[1, 2.5, -3], { positions: [1, 2] }]);
+    expect(readdirSync(directory)).toEqual(["kpop-state.safetensors"]);
+  });
+
+  it("starts from the beginning without resume, and where nothing was saved", async () => {
+    const directory = temporaryDirectory();
+    expect(await state(directory).restore(new Fake([1]))).toBeNull();
+    await state(directory).save(new Fake([1]), progress);
+    expect(await state(directory, false).restore(new Fake([2]))).toBeNull();
+  });
+
+  it("is due every so many iterations, and never without a folder", async () => {
+    expect([1, 2, 3, 4].map((i) => state("x").due(i))).toEqual([false, true, false, true]);
+    const none = new RunState(undefined, true, "print");
+    expect([none.path, none.due(2)]).toEqual([undefined, false]);
+    await none.save(new Fake([1]), progress);
+    expect(await none.restore(new Fake([1]))).toBeNull();
+  });
+
+  it("refuses the state of another run, and leaves it", async () => {
+    const directory = temporaryDirectory();
+    await state(directory).save(new Fake([1]), progress);
+    const before = readFileSync(state(directory).path!);
+    await expect(state(directory, true, "other").restore(new Fake([1]))).rejects.toMatchObject({
+      name: "KpopError",
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/belongs to a run with another model or other options/) as string,
+    });
+    expect(readFileSync(state(directory).path!).equals(before)).toBe(true);
+  });
+
+  it("refuses files that are no state, or a damaged one", async () => {
+    const directory = temporaryDirectory();
+    const path = state(directory).path!;
+    const restore = (): Promise<unknown> => state(directory).restore(new Fake([1]));
+    writeFileSync(path, "no");
+    await expect(restore()).rejects.toMatchObject({ code: "INVALID_SAFETENSORS" });
+    const tensors = new Fake([1]).tensors();
+    const metadata = { format: "kpop-run-state-1", fingerprint: "print", numbers: "[]", progress: "{}" };
+    for (const change of [{ format: "other" }, { numbers: "[" }, { progress: "" }]) {
+      await safetensors.save(path, tensors, { ...metadata, ...change });
+      await expect(restore()).rejects.toMatchObject({ code: "INVALID_CHECKPOINT" });
+    }
+  });
+
+  it("finds out before the work that its folder cannot be made", async () => {
+    const file = join(temporaryDirectory(), "file");
+    writeFileSync(file, "");
+    for (const directory of [file, join(file, "below")])
+      await expect(state(directory).restore(new Fake([1]))).rejects.toMatchObject({
+        name: "KpopError",
+        code: "IO_ERROR",
+      });
+  });
+
+  it("keeps the old state whole when a new one cannot be written", async () => {
+    const directory = temporaryDirectory();
+    await state(directory).save(new Fake([1]), progress);
+    const broken = new Fake([2]);
+    broken.tensors().get("weight.a")!.dispose();
+    await expect(state(directory).save(broken, progress)).rejects.toMatchObject({ code: "DISPOSED" });
+    const restored = new Fake([0]);
+    await state(directory).restore(restored);
+    expect(await restored.values()).toEqual([1]);
+    expect(existsSync(directory) && readdirSync(directory)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,90 @@
+import { CustomSource, type CustomLatents } from "../../../../lib/erasure/shared/custom-source";
+import { Tensor } from "../../../../lib/runtime/tensor";
+import { stubContext } from "../../../support/erasure-context";
+
+/** Latents of value 0, 1, 2, …; every second one with a batch dimension. */
+async function* given(count: number, onEnd?: () => void): AsyncGenerator<CustomLatents> {
+  try {
+    for (let i = 0; i < count; i++)
+      yield { latents: Tensor.from([i], i % 2 === 0 ? [1, 1, 1] : [1, 1, 1, 1]), timestep: 10 * i };
+  } finally {
+    onEnd?.();
+  }
+}
+const source = (items: AsyncIterable<unknown>, batchSize = 1): CustomSource =>
+  new CustomSource(stubContext(), items as AsyncIterable<CustomLatents>, batchSize, 2);
+const values = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
+
+describe("CustomSource", () => {
+  it("takes as many items as the batch holds, in order, with or without a batch dimension", async () => {
+    const custom = source(given(6), 3);
+    const first = await custom.next(0);
+    expect(first.latents.shape).toEqual([3, 1, 1, 1]);
+    expect([await values(first.latents), first.timesteps]).toEqual([
+      [0, 1, 2],
+      [0, 10, 20],
+    ]);
+    const second = await custom.next(1);
+    expect([await values(second.latents), second.timesteps]).toEqual([
+      [3, 4, 5],
+      [30, 40, 50],
+    ]);
+    expect(second.texts.every((text) => text === 0 || text === 1)).toBe(true);
+    expect(custom.numbers()).toBe(6);
+  });
+
+  it("passes over what was taken before the run was interrupted", async () => {
+    const custom = source(given(6));
+    custom.restore(4);
+    expect((await custom.next(4)).timesteps).toEqual([40]);
+    expect(custom.numbers()).toBe(5);
+  });
+
+  it("says how many items came when there are too few", async () => {
+    const custom = source(given(3), 2);
+    await custom.next(0);
+    await expect(custom.next(1)).rejects.toMatchObject({
+      name: "KpopError",
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/ended after 3 items; give as many as iterations × batchSize/) as string,
+    });
+  });
+
+  it("lets the caller's iterator clean up when the run ends early", async () => {
+    let ended = false;
+    const custom = source(given(3, () => (ended = true)));
+    await custom.next(0);
+    await custom.close();
+    expect(ended).toBe(true);
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    [
+      "latents that are no tensor",
+      { latents: [1], timestep: 5 },
+      /latents of the custom source to be a Tensor/,
+    ],
+    ["latents of a batch", { latents: Tensor.zeros([2, 1, 1, 1]), timestep: 5 }, /of shape \(1, h, w\) or/],
+    [
+      "latents of other channels",
+      { latents: Tensor.zeros([3, 1, 1]), timestep: 5 },
+      /of shape \(1, h, w\) or/,
+    ],
+    ["no timestep", { latents: Tensor.zeros([1, 1, 1]) }, /timestep/],
+    [
+      "a timestep outside the schedule",
+      { latents: Tensor.zeros([1, 1, 1]), timestep: 1000 },
+      /timestep.*from 0 to 999/,
+    ],
+    ["a timestep that is no number", { latents: Tensor.zeros([1, 1, 1]), timestep: NaN }, /timestep/],
+    ["no object", 5, /item of the custom source/],
+  ])("refuses %s", async (_, item, message) => {
+    async function* wrong(): AsyncGenerator {
+      yield item;
+    }
+    await expect(source(wrong()).next(0)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(message) as string,
+    });
+  });
+});

@@ -1,0 +1,205 @@
+import type { TrajectorySampling } from "../../../../lib/diffusion/samplers/training-trajectory";
+import { PoolSource } from "../../../../lib/erasure/shared/pool-source";
+import { TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
+import { Random } from "../../../../lib/runtime/random";
+import { Tensor } from "../../../../lib/runtime/tensor";
+import type { ErasureContext } from "../../../../lib/erasure/method";
+import { stubContext } from "../../../support/erasure-context";
+
+interface Setting {
+  seed?: number;
+  size?: number;
+  batchSize?: number;
+  textCount?: number;
+  sampling?: TrajectorySampling;
+}
+
+async function makePool(
+  setting: Setting = {},
+): Promise<{ context: ErasureContext; sampler: TrajectorySampler; pool: PoolSource }> {
+  const { seed = 0, size = 8, batchSize = 1, textCount = 1, sampling = "aligned" } = setting;
+  const context = stubContext({ random: new Random(seed) });
+  const texts = Tensor.zeros([textCount, 1, 1]);
+  const options = { sampling, samplingSteps: 50, startGuidance: 1 };
+  const sampler = new TrajectorySampler(context, options, texts, Tensor.zeros([1, 1, 1]));
+  const pool = await PoolSource.create(context, sampler, {
+    size,
+    batchSize,
+    textCount,
+    aligned: sampling === "aligned",
+  });
+  return { context, sampler, pool };
+}
+
+/**
+ * Stands for the trajectories where only the bookkeeping matters: latents hold the number of steps behind them, so
+ * that what an iteration is given can be compared with the timestep that it is told.
+ */
+async function countingPool(setting: Setting): Promise<PoolSource> {
+  const { context, sampler } = await makePool({ ...setting, size: 1 });
+  const counting = {
+    trajectory: sampler.trajectory,
+    noise: () => Tensor.zeros([1, 1, 1, 1]),
+    move: (_z: Tensor, _text: number, _from: number, to: number) =>
+      Promise.resolve(Tensor.from([to], [1, 1, 1, 1])),
+  } as unknown as TrajectorySampler;
+  const { size = 8, batchSize = 1, textCount = 1, sampling } = setting;
+  return PoolSource.create(context, counting, {
+    size,
+    batchSize,
+    textCount,
+    aligned: sampling !== "compvis",
+  });
+}
+
+const conditional = Tensor.zeros([4, 1, 1, 1]);
+
+describe("PoolSource", () => {
+  it.each<TrajectorySampling>(["aligned", "compvis"])(
+    "in %s sampling visits every stop of the reference procedure equally often",
+    async (sampling) => {
+      const size = 8;
+      const pool = await countingPool({ sampling, size });
+      const { sampler } = await makePool({ sampling });
+      const visits = new Map<number, number>();
+      const iterations = 4000;
+      for (let i = 0; i < iterations; i++) {
+        const { timesteps } = await pool.next(i);
+        const stop = sampler.trajectory.stops.findIndex(
+          ({ timestep }) => timestep.from <= timesteps[0]! && timesteps[0]! <= timestep.to,
+        );
+        visits.set(stop, (visits.get(stop) ?? 0) + 1);
+        await pool.advance(i, conditional);
+      }
+      // A member goes round the 50 stops, so its visits of two stops differ by one at most; there are 8 members.
+      expect(visits.size).toBe(50);
+      const counts = [...visits.values()];
+      expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(size);
+      expect(counts.reduce((a, b) => a + b)).toBe(iterations);
+    },
+  );
+
+  it("in compvis sampling gives t the reference's distribution: uniform over the schedule, by a χ² test", async () => {
+    const pool = await countingPool({ sampling: "compvis" });
+    const counts = new Array<number>(100).fill(0);
+    const iterations = 4000;
+    for (let i = 0; i < iterations; i++) {
+      const { timesteps } = await pool.next(i);
+      counts[Math.floor(timesteps[0]! / 10)]!++;
+      await pool.advance(i, conditional);
+    }
+    const expected = iterations / counts.length;
+    const chi2 = counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+    // 99 degrees of freedom: a uniform draw exceeds 163.6 once in 20 000 times; stops at even rates stay far below.
+    expect(chi2).toBeLessThan(163.6);
+  });
+
+  it("has that distribution from the first iteration on: over seeds the first t is uniform, by a χ² test", async () => {
+    const counts = new Array<number>(50).fill(0);
+    const seeds = 1500;
+    for (let seed = 0; seed < seeds; seed++) {
+      const { timesteps } = await (await countingPool({ seed, size: 4 })).next(0);
+      counts[Math.floor(timesteps[0]! / 20)]!++;
+    }
+    const expected = seeds / counts.length;
+    const chi2 = counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+    // 49 degrees of freedom: exceeded once in 20 000 times.
+    expect(chi2).toBeLessThan(97.9);
+  });
+
+  it.each<TrajectorySampling>(["aligned", "compvis"])(
+    "in %s sampling gives z at the level that belongs to t",
+    async (sampling) => {
+      const pool = await countingPool({ sampling, batchSize: 3 });
+      const { sampler } = await makePool({ sampling });
+      for (let i = 0; i < 150; i++) {
+        const { latents, timesteps } = await pool.next(i);
+        expect(latents.shape).toEqual([3, 1, 1, 1]);
+        const executed = Array.from(await latents.data(), Number);
+        executed.forEach((steps, item) => {
+          const levels = sampler.trajectory.stops
+            .filter((stop) => stop.executed === steps)
+            .map(({ timestep }) => timestep);
+          expect(levels.some(({ from, to }) => from <= timesteps[item]! && timesteps[item]! <= to)).toBe(
+            true,
+          );
+        });
+        await pool.advance(i, conditional);
+      }
+    },
+  );
+
+  it("starts its members spread out over the schedule, one in each equal part", async () => {
+    const pool = await countingPool({ size: 10, batchSize: 10 });
+    const { timesteps } = await pool.next(0);
+    const parts = timesteps.map((t) => Math.floor(((981 - t) / 20 / 50) * 10)).sort((a, b) => a - b);
+    expect(parts).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it("takes no member twice in a batch: with a batch of them all, each goes on by one", async () => {
+    const pool = await countingPool({ size: 4, batchSize: 4 });
+    const positions = (): number[] =>
+      (pool.numbers() as { position: number }[]).map(({ position }) => position);
+    for (let i = 0; i < 20; i++) {
+      const before = positions();
+      await pool.next(i);
+      await pool.advance(i, conditional);
+      expect(positions()).toEqual(before.map((position) => (position + 1) % 50));
+    }
+  });
+
+  it("begins anew with another noise, and over time with every text", async () => {
+    const { context, pool } = await makePool({ size: 2, textCount: 3 });
+    const seen = new Set<number>();
+    for (let i = 0; i < 600; i++) {
+      seen.add((await pool.next(i)).texts[0]!);
+      await pool.advance(i, conditional);
+    }
+    expect([...seen].sort()).toEqual([0, 1, 2]);
+    expect((pool.numbers() as { runs: number }[]).every(({ runs }) => runs >= 3)).toBe(true);
+    expect(context.evaluations.total).toBeGreaterThan(0);
+  });
+
+  it.each<[TrajectorySampling, string]>([
+    ["aligned", "nothing of its own: at guidance 1 the prediction of the loss serves it"],
+    ["compvis", "one evaluation for each level that a member goes on"],
+  ])("in %s sampling spends on moving %s", async (sampling) => {
+    const { context, sampler, pool } = await makePool({ sampling, size: 4 });
+    const executed = sampler.trajectory.stops.map((stop) => stop.executed).sort((a, b) => a - b);
+    const positions = (): number[] =>
+      (pool.numbers() as { position: number }[]).map(({ position }) => position);
+    let expected = context.evaluations.total;
+    for (let i = 0; i < 100; i++) {
+      await pool.next(i);
+      const before = positions();
+      await pool.advance(i, conditional);
+      const moved = positions().findIndex((position, index) => position !== before[index]);
+      const [from, to] = [before[moved]!, positions()[moved]!];
+      if (sampling === "compvis") expected += executed[to]! - (to > from ? executed[from]! : 0);
+      expect(context.evaluations.total).toBe(expected);
+    }
+  });
+
+  it("is a function of the seed, and goes on to the same from a saved state", async () => {
+    const path = async (pool: PoolSource, from: number, to: number): Promise<unknown[]> => {
+      const seen: unknown[] = [];
+      for (let i = from; i < to; i++) {
+        const { latents, timesteps, texts } = await pool.next(i);
+        seen.push([Array.from(await latents.data(), Number), timesteps, texts]);
+        await pool.advance(i, latents.mul(0.2));
+      }
+      return seen;
+    };
+    const setting = { size: 3, batchSize: 2, textCount: 2 };
+    const { pool: whole } = await makePool(setting);
+    const first = await path(whole, 0, 30);
+    const { pool: again } = await makePool(setting);
+    expect(await path(again, 0, 30)).toEqual(first);
+    expect(await path((await makePool({ ...setting, seed: 1 })).pool, 0, 30)).not.toEqual(first);
+
+    const { pool: resumed } = await makePool({ ...setting, seed: 0 });
+    resumed.restore(JSON.parse(JSON.stringify(again.numbers())));
+    for (const [name, tensor] of resumed.tensors()) await tensor.copyFrom(again.tensors().get(name)!);
+    expect(await path(resumed, 30, 60)).toEqual(await path(whole, 30, 60));
+  });
+});

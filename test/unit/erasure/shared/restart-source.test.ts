@@ -1,0 +1,63 @@
+import type { TrajectorySampling } from "../../../../lib/diffusion/samplers/training-trajectory";
+import { RestartSource } from "../../../../lib/erasure/shared/restart-source";
+import { TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
+import { Tensor } from "../../../../lib/runtime/tensor";
+import { stubContext } from "../../../support/erasure-context";
+
+function make(sampling: TrajectorySampling, batchSize = 1) {
+  const context = stubContext();
+  const options = { sampling, samplingSteps: 50, startGuidance: 3 };
+  const sampler = new TrajectorySampler(context, options, Tensor.zeros([3, 1, 1]), Tensor.zeros([1, 1, 1]));
+  return { context, sampler, source: new RestartSource(context, sampler, batchSize, 3) };
+}
+
+describe("RestartSource", () => {
+  it.each([
+    ["aligned", 24.5],
+    ["compvis", 25.48],
+  ] as const)(
+    "in %s sampling runs the reference's %d guided steps an iteration on average",
+    async (sampling, mean) => {
+      const { context, sampler, source } = make(sampling);
+      const iterations = 120;
+      let expected = 0;
+      for (let i = 0; i < iterations; i++) {
+        const before = context.evaluations.total;
+        const { timesteps } = await source.next(i);
+        const spent = (context.evaluations.total - before) / 2;
+        // Every iteration: as many steps as a stop with that t has behind it.
+        const stops = sampler.trajectory.stops.filter(
+          ({ timestep }) => timestep.from <= timesteps[0]! && timesteps[0]! <= timestep.to,
+        );
+        expect(stops.map(({ executed }) => executed)).toEqual([spent]);
+        expected += spent;
+      }
+      // Steps have a standard deviation of 14.4, so a mean of 120 has 1.32: four of those.
+      expect(Math.abs(expected / iterations - mean)).toBeLessThan(5.3);
+    },
+  );
+
+  it("gives a batch of independent items, the same for the same iteration", async () => {
+    const { source } = make("aligned", 4);
+    const first = await source.next(3);
+    expect(first.latents.shape).toEqual([4, 1, 1, 1]);
+    const again = await make("aligned", 4).source.next(3);
+    expect(again.timesteps).toEqual(first.timesteps);
+    expect(await again.latents.data()).toEqual(await first.latents.data());
+    expect((await source.next(4)).timesteps).not.toEqual(first.timesteps);
+    expect(new Set(first.timesteps).size).toBeGreaterThan(1);
+  });
+
+  it("draws every text", async () => {
+    const { source } = make("aligned");
+    const seen = new Set<number>();
+    for (let i = 0; i < 30; i++) seen.add((await source.next(i)).texts[0]!);
+    expect([...seen].sort()).toEqual([0, 1, 2]);
+  });
+
+  it("has no state of its own", async () => {
+    const { source } = make("aligned");
+    expect([source.tensors().size, source.numbers()]).toEqual([0, null]);
+    await expect(source.advance()).resolves.toBeUndefined();
+  });
+});
