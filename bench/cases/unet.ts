@@ -50,5 +50,6 @@ export async function randomUNet(dtype: Dtype): Promise<UNet2DConditionModel> {
     drawn.dispose();
   }
   await unet.assign(weights);
+  await unet.useFastestLayout();
   return unet;
 }

@@ -262,4 +262,5 @@ async function fill(
     return result;
   });
   await network.assign(placed);
+  await network.useFastestLayout();
 }

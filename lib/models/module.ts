@@ -2,7 +2,7 @@ import type { NativeModule, NativeModuleKind } from "../../typings/native";
 import { KpopError } from "../errors";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
-import type { Tensor } from "../runtime/tensor";
+import { fastestLayout, type Tensor } from "../runtime/tensor";
 
 /** A network in libtorch whose parameters carry the checkpoint's keys. Base of the three model classes. */
 export abstract class Module<Config extends object> {
@@ -60,6 +60,18 @@ export abstract class Module<Config extends object> {
       const before = this.parameters.get(name);
       if (before !== tensor) before?.dispose();
       this.parameters.set(name, tensor);
+    }
+  }
+
+  /**
+   * Copies weights, one by one, into the memory layout in which the device computes fastest; `StableDiffusion.load` has
+   * done it. Values and names stay.
+   */
+  async useFastestLayout(): Promise<void> {
+    for (const [name, weight] of this.parameters) {
+      if (weight.shape.length !== 4) continue;
+      const placed = await unscoped(() => fastestLayout(weight)).settled();
+      await this.assign(new Map([[name, placed]]));
     }
   }
 

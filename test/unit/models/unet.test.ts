@@ -50,7 +50,7 @@ describe("promptLayers", () => {
   it("refuses unknown names, other words and an empty list", () => {
     for (const layers of [["mid_block"], [`${mid}.to_k`], "down", [], 3])
       expect(() => unet.promptLayers(layers as string[])).toThrow(
-        expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringMatching(/prompt layers/) }),
+        expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringMatching(/prompt\.layers/) }),
       );
   });
 });
