@@ -96,7 +96,7 @@ describe("PoolSource", () => {
 
   it("has that distribution from the first iteration on: over seeds the first t is uniform, by a χ² test", async () => {
     const counts = new Array<number>(50).fill(0);
-    const seeds = 1500;
+    const seeds = 750;
     for (let seed = 0; seed < seeds; seed++) {
       const { timesteps } = await (await countingPool({ seed, size: 4 })).next(0);
       counts[Math.floor(timesteps[0]! / 20)]!++;
