@@ -16,7 +16,10 @@ const common = {
 const publicApi: NonNullable<Options["esbuildPlugins"]>[number] = {
   name: "public-api",
   setup(build) {
-    build.onResolve({ filter: /^(?:\.\.\/)+(?:lib\/)?index$/ }, () => ({ path: "./index.js", external: true }));
+    build.onResolve({ filter: /^(?:\.\.\/)+(?:lib\/)?index$/ }, () => ({
+      path: "./index.js",
+      external: true,
+    }));
   },
 };
 

@@ -1,4 +1,4 @@
-import type { NativeModule, NativeModuleKind } from "../../typings/native";
+import type { NativeModule, NativeModuleKind } from "../runtime/binding";
 import { KpopError } from "../errors";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";

@@ -1,4 +1,4 @@
-import type { NativeOptimizer } from "../../typings/native";
+import type { NativeOptimizer } from "../runtime/binding";
 import { finite, invalid, knownKeys } from "../check";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";

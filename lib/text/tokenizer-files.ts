@@ -269,7 +269,7 @@ function tokenSpec(name: string, value: unknown): TokenSpec {
   if (typeof content !== "string" || content === "") bad(`Expected ${name} to have a content that is text`);
   if (singleWord === true) throw unsupported(`${name} with single_word; without it is`);
   return {
-    content: content as string,
+    content,
     normalized: normalized === true,
     special: special !== false,
   };

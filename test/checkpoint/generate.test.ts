@@ -36,7 +36,8 @@ describe("StableDiffusion.generate on the built-in model", () => {
     const size = images[0]!.data.length;
     images.forEach((image, index) => {
       let worst = 0;
-      for (let i = 0; i < size; i++) worst = Math.max(worst, Math.abs(image.data[i]! - reference[index * size + i]!));
+      for (let i = 0; i < size; i++)
+        worst = Math.max(worst, Math.abs(image.data[i]! - reference[index * size + i]!));
       expect(worst).toBeLessThanOrEqual(2);
     });
   });

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { noGrad } from "../../lib/runtime/grad-mode";
-import { Tensor } from "../../lib/runtime/tensor";
+import type { Tensor } from "../../lib/runtime/tensor";
 import { sampler } from "../../lib/diffusion/samplers";
 import { denoise } from "../../lib/diffusion/denoise";
 import { golden } from "../support/golden";
