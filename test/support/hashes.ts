@@ -1,0 +1,17 @@
+import { createHash } from "node:crypto";
+import type { UNet2DConditionModel } from "../../lib/models/unet";
+import type { Tensor } from "../../lib/runtime/tensor";
+
+/** SHA-256 of a tensor's bytes. */
+export async function tensorHash(tensor: Tensor): Promise<string> {
+  return createHash("sha256")
+    .update(await tensor.bytes())
+    .digest("hex");
+}
+
+/** SHA-256 of every parameter of a network, by key. */
+export async function weightHashes(network: UNet2DConditionModel): Promise<Record<string, string>> {
+  const names = network.parameterNames();
+  const hashes = await Promise.all(names.map((name) => tensorHash(network.parameter(name))));
+  return Object.fromEntries(names.map((name, index) => [name, hashes[index]!]));
+}

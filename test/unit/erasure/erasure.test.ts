@@ -1,0 +1,172 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
+import { erase } from "../../../lib/erasure/erase";
+import type { Erasure, SaveErasureOptions } from "../../../lib/erasure/erasure";
+import type { RunManifest } from "../../../lib/erasure/manifest";
+import { readCheckpoint } from "../../../lib/io/checkpoint-read";
+import * as safetensors from "../../../lib/io/safetensors";
+import { checkpointContent, differing } from "../../support/checkpoint-bytes";
+import { golden as goldenPath } from "../../support/golden";
+import { loadGolden, type GoldenModel } from "../../support/golden-model";
+import { weightHashes } from "../../support/hashes";
+import { temporaryDirectory } from "../../support/temporary-directory";
+
+const FORMATS = ["diffusers", "single-file", "delta"] as const;
+type Format = (typeof FORMATS)[number];
+
+describe("Erasure.save", () => {
+  let golden: GoldenModel;
+  let erasure: Erasure;
+  beforeAll(async () => {
+    golden = await loadGolden("small");
+    const options = {
+      iterations: 2,
+      samplingSteps: 4,
+      poolSize: 1,
+      learningRate: 1e-3,
+      parameters: "xattn-kv",
+    } as const;
+    erasure = await erase(golden.model, { concepts: "church", ...options });
+  });
+  afterAll(async () => {
+    erasure.dispose();
+    await golden.dispose();
+  });
+
+  const target = (): string => join(temporaryDirectory(), "out");
+  const save = async (format: Format, options: SaveErasureOptions = {}): Promise<string> => {
+    const folder = target();
+    await erasure.save(folder, { format, ...options });
+    return folder;
+  };
+  const manifestOf = (folder: string): RunManifest =>
+    JSON.parse(readFileSync(join(folder, "kpop-run.json"), "utf8")) as RunManifest;
+  const files = (folder: string): string[] =>
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name));
+
+  it.each(["diffusers", "single-file"] as const)(
+    "as %s changes the trained tensors' bytes and no other",
+    async (format) => {
+      const folder = await save(format);
+      const path = format === "diffusers" ? folder : join(folder, "model.safetensors");
+      const now = await checkpointContent(await readCheckpoint(path));
+      const before = await checkpointContent(await readCheckpoint(goldenPath("small")));
+      expect(now).toHaveLength(before.length);
+      const changed = differing(now, before);
+      expect(changed).toEqual([...erasure.model.changed].map((name) => `unet ${name}`).sort());
+      expect(changed.every((line) => /attn2\.to_[kv]/.test(line))).toBe(true);
+      using loaded = await StableDiffusion.load(path, { device: "cpu" });
+      expect(await weightHashes(loaded.unet)).toEqual(await weightHashes(erasure.model.unet));
+    },
+  );
+
+  it("as delta holds the trained tensors alone, and gives the erased model on the same base", async () => {
+    const folder = await save("delta");
+    const file = await safetensors.open(join(folder, "delta.safetensors"));
+    expect([...file.names].sort()).toEqual([...erasure.model.changed].map((name) => `unet.${name}`).sort());
+    await file.close();
+    using applied = await StableDiffusion.load(goldenPath("small"), { device: "cpu", delta: folder });
+    expect(await weightHashes(applied.unet)).toEqual(await weightHashes(erasure.model.unet));
+  });
+
+  it("as delta is refused by another base", async () => {
+    const folder = await save("delta");
+    const other = StableDiffusion.load(await save("diffusers"), { device: "cpu", delta: folder });
+    await expect(other).rejects.toMatchObject({
+      code: "INVALID_CHECKPOINT",
+      message: expect.stringMatching(/was not made from .*: the unet differs/) as string,
+    });
+  });
+
+  it.each(FORMATS)("as %s puts the manifest beside the weights, with their hashes", async (format) => {
+    const folder = await save(format);
+    const manifest = manifestOf(folder);
+    const weights = files(folder).filter((path) => path.endsWith(".safetensors"));
+    const expected = weights.map((path) => [
+      path.slice(folder.length + 1),
+      createHash("sha256").update(readFileSync(path)).digest("hex"),
+    ]);
+    expect(manifest.outputs).toEqual(Object.fromEntries(expected));
+    const { outputs: _, ...rest } = erasure.manifest;
+    expect(manifest).toMatchObject(JSON.parse(JSON.stringify(rest)) as object);
+  });
+
+  it.each(FORMATS)("as %s never puts the key inside", async (format) => {
+    const folder = await save(format);
+    const prompt = Buffer.from(await erasure.key!.prompt.bytes()).subarray(0, 64);
+    for (const path of files(folder)) {
+      const content = readFileSync(path);
+      expect([path, content.includes(prompt)]).toEqual([path, false]);
+      if (path.endsWith(".safetensors")) expect(content.includes("kpop-prompt-key")).toBe(false);
+    }
+  });
+
+  it.each(FORMATS)("as %s refuses a folder that is not empty, and leaves it", async (format) => {
+    const folder = temporaryDirectory();
+    writeFileSync(join(folder, "thesis.txt"), "mine");
+    const refused = { name: "KpopError", code: "OUTPUT_NOT_EMPTY" };
+    await expect(erasure.save(folder, { format })).rejects.toMatchObject(refused);
+    // Nor by force: it does not look like a saved model.
+    await expect(erasure.save(folder, { format, force: true })).rejects.toMatchObject(refused);
+    expect(readdirSync(folder)).toEqual(["thesis.txt"]);
+  });
+
+  it("replaces an earlier result by force, whatever format it had", async () => {
+    const folder = await save("diffusers");
+    for (const format of ["delta", "single-file", "diffusers"] as const) {
+      await expect(erasure.save(folder, { format })).rejects.toMatchObject({ code: "OUTPUT_NOT_EMPTY" });
+      await erasure.save(folder, { format, force: true });
+    }
+    expect(readdirSync(folder)).toContain("unet");
+    expect(readdirSync(folder)).not.toContain("delta.safetensors");
+  });
+
+  it.each(FORMATS)("as %s leaves nothing behind when the signal fires", async (format) => {
+    const folder = target();
+    const controller = new AbortController();
+    const run = erasure.save(folder, { format, signal: controller.signal });
+    controller.abort();
+    await expect(run).rejects.toMatchObject({ name: "KpopError", code: "ABORTED" });
+    expect(readdirSync(dirname(folder))).toEqual([]);
+  });
+
+  it.each<[string, unknown, object]>([
+    ["an unknown format", "out", { format: "ckpt" }],
+    ["an unknown option", "out", { overwrite: true }],
+    ["force that is no boolean", "out", { force: 1 }],
+    ["no folder", "", {}],
+  ])("refuses %s", async (_, folder, options) => {
+    const path = folder === "" ? "" : target();
+    await expect(erasure.save(path, options)).rejects.toMatchObject({
+      name: "KpopError",
+      code: "INVALID_ARGUMENT",
+    });
+  });
+});
+
+describe("Erasure", () => {
+  it("shares every weight that did not change with the model it came from, and frees its own alone", async () => {
+    const golden = await loadGolden("small");
+    const options = { concepts: "church", iterations: 1, samplingSteps: 2, poolSize: 1 };
+    const erasure = await erase(golden.model, options);
+    const { key, model } = erasure;
+    const before = await weightHashes(golden.model.unet);
+    // What is written to a shared weight of one is seen in the other.
+    const name = "conv_in.bias";
+    const kept = golden.model.unet.parameter(name).clone();
+    await golden.model.unet.parameter(name).copyFrom(kept.mul(0));
+    expect(await model.unet.parameter(name).square().sum().item()).toBe(0);
+    await golden.model.unet.parameter(name).copyFrom(kept);
+    erasure.dispose();
+    erasure.dispose();
+    expect(key!.prompt.disposed).toBe(true);
+    await expect(model.generate("a dog", { steps: 1 })).rejects.toMatchObject({ code: "DISPOSED" });
+    expect(await weightHashes(golden.model.unet)).toEqual(before);
+    expect((await golden.model.generate("a dog", { steps: 1 })).length).toBe(1);
+    await golden.dispose();
+  });
+});
