@@ -81,7 +81,12 @@ class GroupNorm : public Leaf {
   }
   Tensor forward(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    return at::group_norm(x, groups_, cast(0, dtype), cast(1, dtype), eps_);
+    const Tensor weight = cast(0, dtype), bias = cast(1, dtype);
+    // ATen's channels-last backward writes the input's gradient even where there is none to write to.
+    const bool only_own_gradients =
+        at::GradMode::is_enabled() && !x.requires_grad() && (weight.requires_grad() || bias.requires_grad());
+    if (!only_own_gradients) return at::group_norm(x, groups_, weight, bias, eps_);
+    return at::group_norm(x.contiguous(), groups_, weight, bias, eps_).contiguous(x.suggest_memory_format());
   }
 
  private:
