@@ -137,8 +137,10 @@ describe("erase", () => {
     expect(there).toEqual([false, true, true]);
     // The state is that of iteration 3, not of the last multiple of 2.
     const seen: number[] = [];
-    const { signal: _, ...again } = options;
-    (await run({ ...again, resume: true, onStep: ({ seconds }) => seen.push(seconds) })).dispose();
+    const { iterations, checkpoint } = options;
+    (
+      await run({ iterations, checkpoint, resume: true, onStep: ({ seconds }) => seen.push(seconds) })
+    ).dispose();
     expect(seen).toHaveLength(5);
   });
 

@@ -211,12 +211,11 @@ describe("KPOP", () => {
 
     it("erases and hides: L1 falls, and with the prompt the concept is nearer to what it was than without", async () => {
       const layers = "all";
-      const latents = repeated(40);
       const options = {
         iterations: 40,
         promptLearningRate: 0.03,
         lambda: 1,
-        latents,
+        latents: repeated(40),
         prompt: { layers },
       } as const;
       const erasure = await run(options);
@@ -366,7 +365,7 @@ describe("KPOP", () => {
       /\(77, 32\)/,
     ],
   ])("refuses %s, naming the option", async (_, options, message) => {
-    const call = erase(golden.model, { concepts: "church", ...options } as EraseOptions);
+    const call = erase(golden.model, { concepts: "church", ...options });
     await expect(call).rejects.toMatchObject({
       name: "KpopError",
       code: "INVALID_ARGUMENT",
