@@ -1,0 +1,19 @@
+// memory-of-training.mjs MODEL ITERATIONS: resident bytes after each iteration of KPOP. Needs --expose-gc.
+import { erase, StableDiffusion } from "../../../dist/index.js";
+
+const [path, iterations] = process.argv.slice(2);
+const model = await StableDiffusion.load(path, { device: "cpu" });
+const resident = [];
+const erasure = await erase(model, {
+  concepts: ["church", "dog"],
+  preserve: ["a fish"],
+  iterations: Number(iterations),
+  poolSize: 4,
+  samplingSteps: 10,
+  onStep() {
+    globalThis.gc();
+    resident.push(process.memoryUsage.rss());
+  },
+});
+erasure.dispose();
+console.log(JSON.stringify(resident));
