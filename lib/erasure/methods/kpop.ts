@@ -50,7 +50,8 @@ export interface KpopOptions extends CommonOptions {
   batchSize?: number;
   /**
    * Adam's rate for the weights. Default 2e-4, measured on pocket: rate × iterations decides how much goes, of the
-   * concept and of the rest. The wider layers of Stable Diffusion 1.x want the paper's 1e-5.
+   * concept and of the rest. For the wider layers of Stable Diffusion 1.x begin with the paper's 1e-5; nothing was
+   * measured at that size.
    */
   learningRate?: Schedule;
   /**
@@ -60,7 +61,8 @@ export interface KpopOptions extends CommonOptions {
   promptLearningRate?: Schedule;
   /**
    * Weight of L2, the loss that keeps the concept under the prompt. Default 0.1, the paper's. More brings more back and
-   * erases less: on pocket, in all layers, 0.1 left 2 pictures of 21 and brought 19 back; 1 left 9 and brought 20 back.
+   * erases less: on pocket, in all layers, 0.1 left 2 pictures of 21 and brought 19 back after 500 iterations; 1 left 9
+   * and brought 20 back after 400.
    */
   lambda?: Schedule;
   prompt?: PromptOptions;
