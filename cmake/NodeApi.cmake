@@ -15,4 +15,6 @@ endif()
 
 add_library(NodeApi INTERFACE)
 target_include_directories(NodeApi SYSTEM INTERFACE ${NODE_API_INCLUDE})
-target_compile_definitions(NodeApi INTERFACE NAPI_VERSION=9 NODE_ADDON_API_CPP_EXCEPTIONS)
+# An exception cannot be thrown into a thread that is being terminated; it must not end the process instead.
+target_compile_definitions(NodeApi INTERFACE NAPI_VERSION=9 NODE_ADDON_API_CPP_EXCEPTIONS
+  NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)

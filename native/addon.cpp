@@ -41,20 +41,32 @@ Napi::Value set_threads(const Napi::CallbackInfo& info) {
   });
 }
 
+/** A running task may hold the last share of this environment's handles: wait for it, skip what is queued. */
+void stop(Channel& channel) {
+  channel.close();
+  Worker::drain_all();
+}
+
+/** process.exit() runs no cleanup hooks of the main thread's environment, but the destructors of libtorch's
+ * globals. */
+Napi::Value shut_down(const Napi::CallbackInfo& info) {
+  stop(*AddonData::of(info.Env()).channel);
+  return info.Env().Undefined();
+}
+
 Napi::Object start(Napi::Env env, Napi::Object exports) {
   auto* data = new AddonData;
   env.SetInstanceData(data);
   data->channel = std::make_shared<Channel>(env);
-  // A running task may hold the last share of this environment's handles: wait for it, skip what is queued.
   env.AddCleanupHook(
       [](std::shared_ptr<Channel>* channel) {
-        (*channel)->close();
-        Worker::drain_all();
+        stop(**channel);
         delete channel;
       },
       new std::shared_ptr<Channel>(data->channel));
   exports.Set("builtForTorch", KPOP_TORCH_VERSION);
   exports.Set("initialize", Napi::Function::New<initialize>(env, "initialize"));
+  exports.Set("shutDown", Napi::Function::New<shut_down>(env, "shutDown"));
   exports.Set("deviceCount", Napi::Function::New<device_count>(env, "deviceCount"));
   exports.Set("cpuCapability", Napi::Function::New<cpu_capability>(env, "cpuCapability"));
   exports.Set("threads", Napi::Function::New<threads>(env, "threads"));

@@ -52,6 +52,8 @@ export interface NativeAddon {
   /** The libtorch that the addon was compiled against, for example "2.13.0". */
   readonly builtForTorch: string;
   initialize(makeError: (failure: NativeFailure) => Error): void;
+  /** Waits for the work that runs now and drops what is queued: to be called before the process exits. */
+  shutDown(): void;
 
   // Tensors. An operation on shapes that do not fit throws at once, on the JS thread.
   /** Copies `data` (any typed array; converted to `dtype`). */

@@ -43,6 +43,7 @@ function load(): NativeAddon {
   native.initialize(
     ({ code, message, operation }) => new KpopError(code as KpopErrorCode, message, { operation }),
   );
+  process.once("exit", () => native.shutDown());
   return native;
 }
 

@@ -14,8 +14,13 @@ void Channel::complete(std::function<void(Napi::Env)> settle) {
   const auto status = function_.BlockingCall(boxed, [this](Napi::Env env, Napi::Function, auto* call) {
     std::unique_ptr<std::function<void(Napi::Env)>> owned(call);
     if (env == nullptr || closed_) return;
-    if (--expected_ == 0) function_.Unref(env);
-    (*owned)(env);
+    try {
+      if (--expected_ == 0) function_.Unref(env);
+      (*owned)(env);
+    } catch (const Napi::Error&) {
+      // Thrown where JavaScript may not run any more, in a thread that is being terminated: no one waits for
+      // it.
+    }
   });
   if (status != napi_ok) delete boxed;
 }
