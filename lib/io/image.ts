@@ -1,4 +1,5 @@
 import { PNG } from "pngjs";
+import { integer } from "../check";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "./atomic";
 
@@ -11,6 +12,8 @@ export class Image {
 
   /** @throws INVALID_ARGUMENT when `data` is not width × height × 3 bytes */
   constructor(width: number, height: number, data: Uint8Array) {
+    integer("width", width, 1);
+    integer("height", height, 1);
     if (data.length !== width * height * 3) {
       throw new KpopError(
         "INVALID_ARGUMENT",
@@ -51,6 +54,7 @@ export class Image {
    * @param gap white pixels between pictures
    */
   static grid(rows: readonly (readonly Image[])[], gap = 2): Image {
+    integer("gap", gap, 0);
     const cell = rows[0]?.[0];
     if (cell === undefined)
       throw new KpopError("INVALID_ARGUMENT", "Expected rows to hold at least one picture");

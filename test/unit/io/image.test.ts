@@ -1,54 +1,117 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
 import { Image } from "../../../lib/io/image";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
-/** RGB of a picture, each byte another one. */
-function image(width: number, height: number, start = 0): Image {
-  return new Image(
+/** A picture that hardly compresses, so that a large one is more than one chunk of a stream. */
+function pattern(width: number, height: number): Image {
+  const data = Uint8Array.from(
+    { length: width * height * 3 },
+    (_, i) => (Math.imul(i + 1, 2654435761) >>> 13) & 255,
+  );
+  return new Image(width, height, data);
+}
+const solid = (width: number, height: number, value: number): Image =>
+  new Image(width, height, new Uint8Array(width * height * 3).fill(value));
+
+/** RGB of a PNG, by pngjs' own reader. */
+function decoded(bytes: Buffer): { width: number; height: number; rgb: Buffer; alpha: Set<number> } {
+  const { width, height, data } = PNG.sync.read(bytes);
+  const pixels = Array.from({ length: width * height }, (_, i) => data.subarray(4 * i, 4 * i + 4));
+  return {
     width,
     height,
-    Uint8Array.from({ length: width * height * 3 }, (_, i) => (start + i * 7) % 256),
-  );
-}
-
-/** RGB as another decoder sees it. */
-function decoded(png: Buffer): { width: number; height: number; data: Uint8Array } {
-  const { width, height, data } = PNG.sync.read(png);
-  return { width, height, data: Uint8Array.from(data.filter((_, i) => i % 4 !== 3)) };
+    rgb: Buffer.concat(pixels.map((pixel) => pixel.subarray(0, 3))),
+    alpha: new Set(pixels.map((pixel) => pixel[3]!)),
+  };
 }
 
 describe("Image", () => {
-  it("becomes a PNG with the same pixels, larger than one chunk of the stream", async () => {
-    const data = Uint8Array.from(
-      { length: 200 * 150 * 3 },
-      (_, i) => (Math.imul(i, 2654435761) >>> 13) & 255,
-    );
-    expect(decoded(await new Image(200, 150, data).png())).toEqual({ width: 200, height: 150, data });
+  it.each([
+    [1, 1],
+    [7, 5],
+    [64, 64],
+    [3, 200],
+    [200, 150],
+  ])("of %i × %i comes back from its PNG byte for byte", async (width, height) => {
+    const image = pattern(width, height);
+    const { rgb, ...rest } = decoded(await image.png());
+    expect(rest).toEqual({ width, height, alpha: new Set([255]) });
+    expect(rgb.equals(image.data)).toBe(true);
   });
 
-  it("is saved to a file", async () => {
-    const path = join(temporaryDirectory(), "a.png");
-    const picture = image(5, 3);
-    await picture.save(path);
-    expect(decoded(readFileSync(path))).toEqual({ width: 5, height: 3, data: picture.data });
+  it("is written to a file, in the place of an older one", async () => {
+    const path = join(temporaryDirectory(), "picture.png");
+    writeFileSync(path, "old");
+    const image = pattern(5, 4);
+    await image.save(path);
+    expect(decoded(readFileSync(path)).rgb.equals(image.data)).toBe(true);
+    await expect(image.save(join(path, "below.png"))).rejects.toMatchObject({
+      name: "KpopError",
+      code: "IO_ERROR",
+    });
   });
 
-  it("refuses data of another size", () => {
+  it("says how many bytes it needs", () => {
     expect(() => new Image(2, 2, new Uint8Array(11))).toThrow("2 × 2 × 3 bytes but received 11");
   });
 
-  it("lies in a grid at its row and column, white between and where a row is short", () => {
-    const [a, b, c] = [image(2, 1, 0), image(2, 1, 50), image(2, 1, 100)];
-    const grid = Image.grid([[a, b], [c]], 1);
-    expect([grid.width, grid.height]).toEqual([5, 3]);
-    const white = (pixels: number) => Array<number>(pixels * 3).fill(255);
-    expect([...grid.data]).toEqual([...a.data, ...white(1), ...b.data, ...white(5), ...c.data, ...white(3)]);
+  it.each([
+    ["too few bytes", 2, 2, 11],
+    ["too many bytes", 2, 2, 13],
+    ["no width", 0, 2, 0],
+    ["half a pixel", 1.5, 2, 9],
+    ["a negative size", -1, -1, 3],
+  ])("refuses %s", (_, width, height, bytes) => {
+    expect(() => new Image(width, height, new Uint8Array(bytes))).toThrow(
+      expect.objectContaining({ name: "KpopError", code: "INVALID_ARGUMENT" }),
+    );
+  });
+});
+
+describe("Image.grid", () => {
+  const pixel = (image: Image, x: number, y: number): number[] => {
+    const at = (y * image.width + x) * 3;
+    return [...image.data.subarray(at, at + 3)];
+  };
+
+  it("puts pictures into rows, with white between them and in the place of those missing", () => {
+    const grid = Image.grid([[solid(3, 2, 10), solid(3, 2, 20)], [solid(3, 2, 30)]], 1);
+    expect([grid.width, grid.height]).toEqual([7, 5]);
+    expect([pixel(grid, 0, 0), pixel(grid, 4, 1), pixel(grid, 2, 3)]).toEqual([
+      [10, 10, 10],
+      [20, 20, 20],
+      [30, 30, 30],
+    ]);
+    for (const [x, y] of [
+      [3, 0],
+      [0, 2],
+      [4, 3],
+      [6, 4],
+    ])
+      expect(pixel(grid, x!, y!)).toEqual([255, 255, 255]);
   });
 
-  it("shares a grid only with pictures of its size", () => {
-    expect(() => Image.grid([[image(2, 1), image(1, 2)]])).toThrow("Expected pictures of 2 × 1");
-    expect(() => Image.grid([])).toThrow("at least one picture");
+  it("keeps every pixel of a picture", () => {
+    const image = pattern(5, 3);
+    const grid = Image.grid([[solid(5, 3, 0), image]], 2);
+    for (let y = 0; y < 3; y++)
+      for (let x = 0; x < 5; x++) expect(pixel(grid, 7 + x, y)).toEqual(pixel(image, x, y));
+  });
+
+  it("is the picture itself for one picture, and touches without a gap", () => {
+    const image = pattern(4, 4);
+    expect(Buffer.from(Image.grid([[image]]).data).equals(image.data)).toBe(true);
+    expect(Image.grid([[image, image]], 0).width).toBe(8);
+  });
+
+  it("refuses pictures of different sizes, none at all, and a gap below zero", () => {
+    const refusal = expect.objectContaining({ name: "KpopError", code: "INVALID_ARGUMENT" }) as Error;
+    expect(() => Image.grid([[solid(2, 2, 0), solid(2, 3, 0)]])).toThrow(refusal);
+    expect(() => Image.grid([])).toThrow(refusal);
+    expect(() => Image.grid([[]])).toThrow(refusal);
+    expect(() => Image.grid([[solid(2, 2, 0)]], -1)).toThrow(refusal);
+    expect(() => Image.grid([[solid(2, 2, 0)]], 0.5)).toThrow(refusal);
   });
 });
