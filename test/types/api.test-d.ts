@@ -1,0 +1,187 @@
+/**
+ * The public API as a strict consumer sees it. Compiled, never run: `tsc --noEmit` for the sources, api.test.ts for the
+ * declarations that are published.
+ */
+import {
+  erase,
+  KpopError,
+  PromptKey,
+  safetensors,
+  StableDiffusion,
+  Tensor,
+  type CommonOptions,
+  type EraseOptions,
+  type Erasure,
+  type Image,
+  type KpopErrorCode,
+  type KpopOptions,
+  type PromptLayers,
+  type RunManifest,
+  type StepReport,
+  type UNetConfig,
+} from "../../lib/index";
+
+/** Compiles only where T and U are the same type. */
+type Equal<T, U> = (<X>() => X extends T ? 1 : 2) extends <X>() => X extends U ? 1 : 2 ? true : false;
+/** `exactly<T>()(value)` compiles only where the value's type is T, neither wider nor narrower. */
+declare function exactly<Expected>(): <Actual>(
+  value: Actual,
+  ...mismatch: Equal<Actual, Expected> extends true ? [] : [{ expected: Expected }]
+) => void;
+
+declare const model: StableDiffusion;
+declare const tensor: Tensor;
+declare const erasure: Erasure;
+declare const { signal }: AbortController;
+
+export async function loading(): Promise<void> {
+  const loaded = await StableDiffusion.load("pocket");
+  exactly<StableDiffusion>()(loaded);
+  await StableDiffusion.load("folder", {
+    device: "cuda:1",
+    dtype: "bfloat16",
+    signal,
+    onProgress: ({ bytes }) => bytes + 1,
+  });
+  // @ts-expect-error a device is "auto", "cpu", "cuda" or "cuda:N"
+  await StableDiffusion.load("folder", { device: "tpu" });
+  // @ts-expect-error unknown option
+  await StableDiffusion.load("folder", { gpu: true });
+  // @ts-expect-error no path
+  await StableDiffusion.load();
+  // @ts-expect-error read-only
+  model.unet = loaded.unet;
+  using disposed = model;
+  exactly<string>()(disposed.device);
+}
+
+export async function generating(): Promise<void> {
+  const images = await model.generate(["a", "b"], {
+    steps: 20,
+    sampler: "pndm",
+    seed: 1,
+    count: 2,
+    onStep: (s) => s.step,
+  });
+  exactly<Image[]>()(images);
+  const bytes = await images[0]!.png();
+  exactly<Buffer>()(bytes);
+  exactly<Uint8Array>()(images[0]!.data);
+  await model.generate("a", erasure.key === undefined ? {} : { key: erasure.key });
+  // @ts-expect-error unknown sampler
+  await model.generate("a", { sampler: "heun" });
+  // @ts-expect-error the key may be missing; an absent option is left out
+  await model.generate("a", { key: erasure.key });
+  // @ts-expect-error no prompt
+  await model.generate();
+  await model.save("folder", { format: "delta", force: true, signal });
+  // @ts-expect-error unknown format
+  await model.save("folder", { format: "ckpt" });
+}
+
+export async function networks(): Promise<void> {
+  const layers: PromptLayers = ["mid_block.attentions.0.transformer_blocks.0.attn2"];
+  const noise = await model.unet.forward(tensor, [1, 2], tensor, {
+    prompt: tensor,
+    mechanism: "additive",
+    layers,
+    grad: true,
+  });
+  exactly<Tensor>()(noise);
+  exactly<Readonly<UNetConfig>>()(model.unet.config);
+  exactly<string[]>()(model.unet.parameterNames());
+  // @ts-expect-error a timestep is a number or a list of them
+  await model.unet.forward(tensor, "500", tensor);
+  // @ts-expect-error layers are "mid", "mid-up", "all" or names
+  await model.unet.forward(tensor, 500, tensor, { layers: "down" });
+  const { mean, logvar } = await model.vae.encode(tensor);
+  exactly<Tensor>()(mean);
+  exactly<Tensor>()(logvar);
+  const ids: number[][] = model.tokenizer.encode(["a"], { padding: true, truncation: false });
+  const text: string = model.tokenizer.decode(ids[0]!);
+  await model.encode(text);
+}
+
+export async function tensors(): Promise<void> {
+  const made = Tensor.from([1, 2], [2], { dtype: "float64", requiresGrad: true });
+  made
+    .add(1)
+    .sub(made)
+    .mul(2)
+    .matmul(tensor)
+    .mean([0], true)
+    .square()
+    .reshape([1])
+    .permute([0])
+    .slice(0, 1)
+    .detach();
+  const value: number = await made.sum().item();
+  const gradient: Tensor | null = made.grad;
+  // @ts-expect-error maybe null
+  gradient.add(value);
+  // @ts-expect-error no such dtype
+  made.to("float8");
+  // @ts-expect-error read-only
+  made.dtype = "float32";
+  const read: Map<string, Tensor> = await safetensors.load("a.safetensors");
+  await safetensors.save("b.safetensors", read, { format: "pt" });
+  const file = await safetensors.open("a.safetensors");
+  await file.read(file.names[0]!);
+  // @ts-expect-error metadata are texts
+  await safetensors.save("b.safetensors", read, { count: 1 });
+}
+
+export async function erasing(): Promise<void> {
+  const result = await erase(model, {
+    concepts: ["church", "dog"],
+    preserve: ["a fish"],
+    iterations: 10,
+    learningRate: (iteration, iterations) => 1e-4 * (1 - iteration / iterations),
+    promptLearningRate: { from: 1e-2, to: 0, shape: "cosine", warmup: 10 },
+    prompt: { size: 4, mechanism: "concat", layers: "mid-up", perConcept: true },
+    parameters: (name) => name.includes("attn2"),
+    latents: "restart",
+    checkpoint: { directory: "state", every: 10 },
+    resume: true,
+    signal,
+    onStep: ({ losses, etaSeconds }: StepReport) => void [losses["erase"], etaSeconds],
+  });
+  exactly<Erasure>()(result);
+  exactly<PromptKey | undefined>()(result.key);
+  exactly<RunManifest>()(result.manifest);
+  exactly<StepReport[]>()(result.history);
+  await erase("pocket", { concepts: "church", method: "kpop" });
+  // @ts-expect-error concepts are needed
+  await erase(model, {});
+  // @ts-expect-error unknown option
+  await erase(model, { concepts: "church", iteration: 5 });
+  // @ts-expect-error unknown method
+  await erase(model, { concepts: "church", method: "magic" });
+  // @ts-expect-error unknown selector
+  await erase(model, { concepts: "church", parameters: "attention" });
+  // @ts-expect-error a shape needs both ends
+  await erase(model, { concepts: "church", lambda: { from: 1, shape: "linear" } });
+  // @ts-expect-error a custom source gives latents with their timestep
+  await erase(model, { concepts: "church", latents: (async function* () { yield tensor; })() }); // prettier-ignore
+  // @ts-expect-error an option that is undefined is not an option that is absent
+  await erase(model, { concepts: "church", seed: undefined });
+  const common: CommonOptions = { concepts: "church" } satisfies KpopOptions satisfies EraseOptions;
+  void common;
+  await result.save("folder", { format: "single-file", force: true });
+}
+
+export async function keys(): Promise<void> {
+  const key = await PromptKey.load("key.safetensors", { passphrase: "p" });
+  exactly<string[]>()(key.concepts);
+  exactly<Tensor>()(key.prompt);
+  await key.save("other.safetensors");
+  // @ts-expect-error misspelt
+  await key.save("other.safetensors", { passPhrase: "p" });
+}
+
+export function failing(error: unknown): KpopErrorCode | undefined {
+  if (!(error instanceof KpopError)) return undefined;
+  // @ts-expect-error no such code
+  if (error.code === "OOPS") return undefined;
+  return error.code;
+}
