@@ -77,15 +77,16 @@ export function unscoped<T>(fn: () => T): T {
   return current.exit(fn);
 }
 
-function* reachable(value: unknown): Generator<Disposable> {
-  if (typeof value !== "object" || value === null) return;
+function* reachable(value: unknown, seen = new Set<object>()): Generator<Disposable> {
+  if (typeof value !== "object" || value === null || seen.has(value)) return;
+  seen.add(value);
   if ("dispose" in value && typeof value.dispose === "function") {
     yield value as Disposable;
   } else if (Array.isArray(value)) {
-    for (const item of value) yield* reachable(item);
+    for (const item of value) yield* reachable(item, seen);
   } else if (value instanceof Map) {
-    for (const item of value.values()) yield* reachable(item);
+    for (const item of value.values()) yield* reachable(item, seen);
   } else if (Object.getPrototypeOf(value) === Object.prototype) {
-    for (const item of Object.values(value)) yield* reachable(item);
+    for (const item of Object.values(value)) yield* reachable(item, seen);
   }
 }

@@ -28,4 +28,10 @@ describe("resident memory", () => {
     // The weights take 11 MiB; a copy of them left by every cycle would be 132.
     expect(growth / MIB).toBeLessThan(11);
   }, 180_000);
+
+  it("of tensors that nobody disposes of is given back by the garbage collector, which knows of their bytes", async () => {
+    // 200 times two tensors of 8 MiB are 3200 MiB.
+    const peak = resultOf<number>(await runProgram("memory-of-garbage.mjs", [200, 8]));
+    expect(peak).toBeLessThan(1000);
+  });
 });

@@ -1,7 +1,6 @@
 import { KpopError } from "../../../lib/errors";
 import { noGrad } from "../../../lib/runtime/grad-mode";
 import { Random } from "../../../lib/runtime/random";
-import { keep, scope } from "../../../lib/runtime/scope";
 import { Tensor } from "../../../lib/runtime/tensor";
 
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
@@ -157,65 +156,5 @@ describe("Tensor", () => {
     const total = product.sum();
     product.dispose();
     expect(Number.isFinite(await total.item())).toBe(true);
-  });
-});
-
-describe("scope", () => {
-  it("frees what was made inside and not returned, across awaits", async () => {
-    let inner: Tensor | undefined;
-    let kept: Tensor | undefined;
-    const result = await scope(async () => {
-      inner = Tensor.from([1, 2], [2]);
-      await inner.data();
-      kept = keep(inner.mul(2));
-      return { sum: inner.add(kept), list: [inner.mul(5)] };
-    });
-    expect(inner!.disposed).toBe(true);
-    expect(kept!.disposed).toBe(false);
-    expect(await numbers(result.sum)).toEqual([3, 6]);
-    expect(await numbers(result.list[0]!)).toEqual([5, 10]);
-  });
-
-  it("hands what an inner scope returns to the outer one", () => {
-    let passed: Tensor | undefined;
-    scope(() => {
-      passed = scope(() => Tensor.from([1], [1]));
-      expect(passed.disposed).toBe(false);
-    });
-    expect(passed!.disposed).toBe(true);
-  });
-
-  it("frees everything when the function throws", () => {
-    let made: Tensor | undefined;
-    expect(() =>
-      scope(() => {
-        made = Tensor.from([1], [1]);
-        throw new Error("no");
-      }),
-    ).toThrow("no");
-    expect(made!.disposed).toBe(true);
-  });
-});
-
-describe("Random", () => {
-  it("draws PyTorch's numbers for a seed", async () => {
-    // torch.randn(4, generator=torch.Generator().manual_seed(42)) of torch 2.13.0
-    const drawn = await numbers(new Random(42).normal([4]));
-    const expected = [0.33669036626815796, 0.12880940735340118, 0.23446236550807953, 0.23033303022384644];
-    drawn.forEach((value, index) => expect(value).toBeCloseTo(expected[index]!, 6));
-  });
-
-  it("gives the same draws for the same labels, and others for others", async () => {
-    const draw = (...labels: (string | number)[]): Promise<number[]> =>
-      numbers(new Random(7).at(...labels).normal([8]));
-    expect(await draw("noise", 3)).toEqual(await draw("noise", 3));
-    expect(await draw("noise", 3)).not.toEqual(await draw("noise", 4));
-    expect(await draw("noise", 3)).not.toEqual(await draw("timestep", 3));
-  });
-
-  it("spreads small integers evenly", () => {
-    const counts = new Array<number>(10).fill(0);
-    for (let i = 0; i < 20_000; i++) counts[new Random(1).at("t", i).below(10)]!++;
-    for (const count of counts) expect(Math.abs(count - 2000)).toBeLessThan(250); // 5.9 standard deviations
   });
 });
