@@ -9,7 +9,7 @@ import { Random } from "../runtime/random";
 import type { Tensor } from "../runtime/tensor";
 import { throwIfAborted } from "../errors";
 import { Erasure } from "./erasure";
-import { describeOptions, fingerprint, hashInputs, versions } from "./manifest";
+import { describeOptions, fingerprint, hashChanges, hashInputs, versions } from "./manifest";
 import type { CommonOptions, ErasureContext, MethodOptions, StepReport } from "./method";
 import type { KpopOptions } from "./methods/kpop";
 import { methodNamed } from "./registry";
@@ -68,13 +68,23 @@ async function run(
   own: MethodOptions,
 ): Promise<Erasure> {
   const inputs = await hashInputs(base, common.signal);
+  const changes = await hashChanges(base);
   const described = describeOptions(own);
   const trained = selectParameters(method.parameters(own), base.unet.parameterNames());
   const student = await base.derive(new Set(trained), "float32");
   const evaluations = new EvaluationCounter();
   const store = new Map<string, Tensor>();
   const { concepts, preserve, seed } = common;
-  const identity = { inputs, described, concepts, preserve, seed, device: base.device, dtype: base.dtype };
+  const identity = {
+    inputs,
+    changes,
+    described,
+    concepts,
+    preserve,
+    seed,
+    device: base.device,
+    dtype: base.dtype,
+  };
   const context: ErasureContext = {
     base,
     teacher: base.unet,

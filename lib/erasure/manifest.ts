@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { changedTensors } from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { weightFiles } from "../io/checkpoint-types";
 import { sha256File } from "../io/sha256-file";
@@ -47,6 +48,19 @@ export async function hashInputs(
     entries.push([name, await sha256File(path, signal === undefined ? {} : { signal })]);
   }
   return Object.fromEntries(entries);
+}
+
+/** What in-memory weights differ from the source's by: SHA-256 over the changed ones; null where there are none. */
+export async function hashChanges(model: StableDiffusion): Promise<string | null> {
+  const hash = createHash("sha256");
+  let any = false;
+  for (const [component, tensors] of Object.entries(changedTensors(model))) {
+    for (const [name, tensor] of tensors) {
+      any = true;
+      hash.update(`${component} ${name} ${tensor.dtype}\n`).update(await tensor.bytes());
+    }
+  }
+  return any ? hash.digest("hex") : null;
 }
 
 /** Options as JSON: what JSON has no word for becomes a text that says what it was. */

@@ -1,6 +1,11 @@
 #include "bindings/arguments.h"
 
+#include <torch/csrc/api/include/torch/cuda.h>
+
 #include <array>
+#include <regex>
+
+#include "bindings/failure.h"
 
 namespace kpop {
 namespace {
@@ -41,7 +46,21 @@ const char* dtype_name(at::ScalarType dtype) {
 }
 
 at::Device device_argument(const Napi::Value& value) {
-  return at::Device(string_argument(value, "device"));
+  const auto name = string_argument(value, "device");
+  if (name == "cpu") return at::kCPU;
+  static const std::regex cuda("cuda(:[0-9]{1,2})?");
+  if (!std::regex_match(name, cuda)) {
+    throw ArgumentError("Expected device to be \"cpu\", \"cuda\" or \"cuda:0\" and so on but received \"" +
+                        name + "\"");
+  }
+  const int index = name == "cuda" ? 0 : std::stoi(name.substr(5));
+  const auto count = torch::cuda::device_count();
+  if (static_cast<size_t>(index) >= count) {
+    throw DeviceError("Expected a CUDA device " + std::to_string(index) +
+                      " but this machine and libtorch have " + std::to_string(count) +
+                      "; use device \"cpu\", or see `kpop-native doctor`");
+  }
+  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
 std::string device_name(const at::Device& device) {

@@ -29,6 +29,8 @@ Failure translate(std::exception_ptr exception, const std::string& operation) {
     std::rethrow_exception(std::move(exception));
   } catch (const ArgumentError& error) {
     return {"INVALID_ARGUMENT", error.what(), operation};
+  } catch (const DeviceError& error) {
+    return {"DEVICE_UNAVAILABLE", error.what(), operation};
   } catch (const DisposedError& error) {
     return {"DISPOSED", operation + ": " + error.what(), operation};
   } catch (const c10::OutOfMemoryError& error) {

@@ -19,6 +19,12 @@ class DisposedError : public std::runtime_error {
   explicit DisposedError(const std::string& what) : std::runtime_error(what + " was disposed") {}
 };
 
+/** A device that this machine or this libtorch does not have. */
+class DeviceError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /** The only place that turns exceptions (ATen's, ours, the standard library's) into codes and sentences. */
 Failure translate(std::exception_ptr exception, const std::string& operation);
 

@@ -144,6 +144,17 @@ describe("erase", () => {
     expect(seen).toHaveLength(5);
   });
 
+  it("does not go on from the state of a run on other weights, even where only memory has them", async () => {
+    const checkpoint = { directory: join(temporaryDirectory(), "state"), every: 1 };
+    const first = await run({ checkpoint });
+    const again = erase(first.model, { concepts: "church", ...SHORT, checkpoint, resume: true });
+    await expect(again).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("another model or other options") as string,
+    });
+    first.dispose();
+  });
+
   it("finds out before the first iteration that the state cannot be saved", async () => {
     const file = join(temporaryDirectory(), "file");
     writeFileSync(file, "");

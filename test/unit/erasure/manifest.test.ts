@@ -1,6 +1,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { describeOptions, fingerprint, hashInputs, versions } from "../../../lib/erasure/manifest";
+import {
+  describeOptions,
+  fingerprint,
+  hashChanges,
+  hashInputs,
+  versions,
+} from "../../../lib/erasure/manifest";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { golden } from "../../support/golden";
@@ -61,6 +67,21 @@ describe("hashInputs", () => {
     using single = await StableDiffusion.load(path, { device: "cpu" });
     expect(await hashInputs(single)).toEqual({ "model.safetensors": sha256(path) });
     await expect(hashInputs(folder, AbortSignal.abort())).rejects.toMatchObject({ code: "ABORTED" });
+  });
+});
+
+describe("hashChanges", () => {
+  it("is null for a model as it was loaded, and tells apart what was written to it", async () => {
+    using model = await StableDiffusion.load(golden("small"), { device: "cpu" });
+    expect(await hashChanges(model)).toBeNull();
+    const bias = model.unet.parameter("conv_in.bias");
+    const hashes: (string | null)[] = [];
+    for (const value of [0, 1, 0]) {
+      await bias.copyFrom(Tensor.zeros([32]).add(value));
+      hashes.push(await hashChanges(model));
+    }
+    expect(hashes[0]).toMatch(/^[0-9a-f]{64}$/);
+    expect([hashes[1] === hashes[0], hashes[2] === hashes[0]]).toEqual([false, true]);
   });
 });
 

@@ -129,6 +129,20 @@ describe("Tensor", () => {
     await expect(y.backward()).rejects.toMatchObject({ name: "KpopError", code: "NATIVE_FAILURE" });
   });
 
+  it("refuses a device that is none, and one that is not there", () => {
+    for (const device of ["tpu", "meta", "", "cuda:", "cpu:1"]) {
+      const refused = expect.objectContaining({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringContaining("device"),
+      });
+      expect(() => Tensor.from([1], [1], { device })).toThrow(refused as Error);
+      expect(() => Tensor.from([1], [1]).to({ device })).toThrow(refused as Error);
+    }
+    const missing = expect.objectContaining({ code: "DEVICE_UNAVAILABLE" }) as Error;
+    expect(() => Tensor.from([1], [1], { device: "cuda:99" })).toThrow(missing);
+    expect(() => new Random(1).normal([2], { device: "cuda:99" })).toThrow(missing);
+  });
+
   it("carries the failure of one operation to all that depend on it", async () => {
     const huge = Tensor.from([1], [1])
       .expand([2 ** 44])
