@@ -22,6 +22,7 @@ export type {
 export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { Adam, type AdamOptions } from "./nn/optimizer";
+export { clipGradients } from "./nn/clip-gradients";
 export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
 export { CLIPTokenizer, type EncodeOptions } from "./text/clip-tokenizer";
 export {

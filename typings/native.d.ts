@@ -33,7 +33,7 @@ export interface NativeModule {
 
 export type NativeModuleKind = "unet" | "vae" | "clip-text";
 
-/** Adam over a fixed list of parameters. */
+/** Adam or AdamW over a fixed list of parameters. */
 export interface NativeOptimizer {
   /** One update of every parameter that has a gradient; drops the gradients. */
   step(learningRate: number): Promise<void>;
@@ -88,6 +88,8 @@ export interface NativeAddon {
   /** The gradient accumulated so far; null when there is none. */
   grad(tensor: NativeTensor): NativeTensor | null;
   zeroGrad(tensors: NativeTensor[]): Promise<void> | undefined;
+  /** Scales the gradients so that their global norm is at most `maxNorm`, unless it is not finite; gives the norm. */
+  clipGradients(tensors: NativeTensor[], maxNorm: number): Promise<number>;
 
   // Networks. `config` is the validated configuration with diffusers' field names.
   createModule(kind: NativeModuleKind, config: object): NativeModule;
@@ -105,7 +107,7 @@ export interface NativeAddon {
 
   createAdam(
     parameters: NativeTensor[],
-    options: { beta1: number; beta2: number; eps: number; weightDecay: number },
+    options: { beta1: number; beta2: number; eps: number; weightDecay: number; decoupled: boolean },
   ): Promise<NativeOptimizer>;
 
   // The machine.

@@ -1,20 +1,28 @@
 import type { NativeOptimizer } from "../runtime/binding";
-import { finite, invalid, knownKeys } from "../check";
+import { finite, flag, invalid, knownKeys } from "../check";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 
-/** Adam's constants. */
+/** Constants of Adam and AdamW. */
 export interface AdamOptions {
   /** Decay rates of the first and second moment. Default [0.9, 0.999]. */
   betas?: [number, number];
   /** Default 1e-8. */
   eps?: number;
-  /** L2 penalty, added to the gradient. Default 0. */
+  /** Strength of the decay, >= 0. Default 0. */
   weightDecay?: number;
+  /**
+   * Where the decay goes. false: an L2 penalty, added to the gradient (Adam). true: the parameters shrink by
+   * learning rate × weightDecay before the update (AdamW, arXiv 1711.05101, algorithm 2). Default false.
+   */
+  decoupled?: boolean;
 }
 
-/** Adam (arXiv 1412.6980, algorithm 1) over a fixed list of leaf tensors; the learning rate comes with each step. */
+/**
+ * Adam (arXiv 1412.6980, algorithm 1), or AdamW, over a fixed list of leaf tensors; the learning rate comes with each
+ * step.
+ */
 export class Adam {
   private aliases: ReadonlyMap<string, Tensor> | undefined;
 
@@ -26,7 +34,7 @@ export class Adam {
   /** @param parameters leaves of a floating dtype, on one device */
   static async create(parameters: readonly Tensor[], options: AdamOptions = {}): Promise<Adam> {
     if (parameters.length === 0) throw invalid("parameters", "at least one tensor", parameters);
-    knownKeys("the options of Adam", options, ["betas", "eps", "weightDecay"]);
+    knownKeys("the options of Adam", options, ["betas", "eps", "weightDecay", "decoupled"]);
     const [beta1, beta2] = options.betas ?? [0.9, 0.999];
     const native = await addon().createAdam(
       parameters.map((parameter) => parameter.native),
@@ -35,6 +43,7 @@ export class Adam {
         beta2: finite("betas[1]", beta2, 0, 1),
         eps: finite("eps", options.eps ?? 1e-8, 0),
         weightDecay: finite("weightDecay", options.weightDecay ?? 0, 0),
+        decoupled: flag("decoupled", options.decoupled ?? false),
       },
     );
     return new Adam(native, parameters);

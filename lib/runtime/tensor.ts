@@ -184,6 +184,12 @@ export class Tensor {
   round(): Tensor {
     return run("round", [this]);
   }
+  floor(): Tensor {
+    return run("floor", [this]);
+  }
+  relu(): Tensor {
+    return run("relu", [this]);
+  }
 
   // Products and reductions. Without `dims` a reduction is over all elements and gives a scalar.
 
@@ -192,6 +198,24 @@ export class Tensor {
   }
   softmax(dim = -1): Tensor {
     return run("softmax", [this], [dim]);
+  }
+  /** log(softmax), without the underflow of taking one after the other. */
+  logSoftmax(dim = -1): Tensor {
+    return run("log_softmax", [this], [dim]);
+  }
+  /**
+   * The lower triangular L with L·Lᵀ = this, a symmetric positive definite (..., n, n) of float32 or float64.
+   * What reads it rejects with NUMERIC_FAILURE where the matrix is not positive definite.
+   */
+  cholesky(): Tensor {
+    return run("cholesky", [this]);
+  }
+  /**
+   * The X with A·X = this, (..., n, k), by two triangular solves.
+   * @param factor `A.cholesky()`, (..., n, n)
+   */
+  choleskySolve(factor: Tensor): Tensor {
+    return run("cholesky_solve", [this, factor]);
   }
   sum(dims?: number | readonly number[], keepDim = false): Tensor {
     return dims === undefined ? run("sum_all", [this]) : run("sum", [this], reduction(dims, keepDim));

@@ -32,9 +32,10 @@ void Adam::step(double learning_rate) {
     counts.push_back(steps[i].add_(1));
   }
   if (parameters.empty()) return;
-  at::_fused_adam_(parameters, gradients, first_moments, second_moments, {}, counts, learning_rate,
-                   options_.beta1, options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false,
-                   /*maximize=*/false);
+  auto* const update = options_.decoupled ? &at::_ops::_fused_adamw_::call : &at::_ops::_fused_adam_::call;
+  update(parameters, gradients, first_moments, second_moments, {}, counts, learning_rate, options_.beta1,
+         options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false,
+         /*grad_scale=*/{}, /*found_inf=*/{});
   for (auto& parameter : parameters) parameter.mutable_grad().reset();
 }
 

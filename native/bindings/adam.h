@@ -11,9 +11,11 @@ struct AdamOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0;
+  bool decoupled = false;  // decay the parameters themselves (AdamW), not the gradients
 };
 
-/** Adam (arXiv 1412.6980, algorithm 1) over a fixed list of parameters, in one fused pass.
+/** Adam (arXiv 1412.6980, algorithm 1), or AdamW (arXiv 1711.05101, algorithm 2), over a fixed list of
+ *  parameters, in one fused pass.
  *  The moments have each parameter's shape and dtype; `steps` are float32 scalars. All are made at the start,
  * so that a saved state can be copied into them. */
 class Adam {

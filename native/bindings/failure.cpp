@@ -35,6 +35,8 @@ Failure translate(std::exception_ptr exception, const std::string& operation) {
     return {"DISPOSED", operation + ": " + error.what(), operation};
   } catch (const c10::OutOfMemoryError& error) {
     return {"OUT_OF_MEMORY", operation + ": " + first_line(error.what_without_backtrace()), operation};
+  } catch (const c10::LinAlgError& error) {
+    return {"NUMERIC_FAILURE", operation + ": " + first_line(error.what_without_backtrace()), operation};
   } catch (const c10::Error& error) {
     const std::string message = first_line(error.what_without_backtrace());
     return {is_out_of_memory(message) ? "OUT_OF_MEMORY" : "NATIVE_FAILURE", operation + ": " + message,

@@ -35,10 +35,12 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle> {
       auto slots = slots_argument(info[0], "parameters");
       if (slots.empty()) throw ArgumentError("Expected parameters to be at least one tensor");
       auto fields = info[1].As<Napi::Object>();
+      const auto decoupled = fields.Get("decoupled");
       const AdamOptions options{number_argument(fields.Get("beta1"), "beta1"),
                                 number_argument(fields.Get("beta2"), "beta2"),
                                 number_argument(fields.Get("eps"), "eps"),
-                                number_argument(fields.Get("weightDecay"), "weightDecay")};
+                                number_argument(fields.Get("weightDecay"), "weightDecay"),
+                                !decoupled.IsUndefined() && bool_argument(decoupled, "decoupled")};
       const auto device = slots[0]->device;
       return submit(
           info.Env(), device, "createAdam",

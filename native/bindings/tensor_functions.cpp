@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
+#include <cmath>
+
 #include "bindings/arguments.h"
 #include "bindings/async.h"
 #include "bindings/guarded.h"
@@ -269,6 +271,38 @@ Napi::Value zero_grad(const Napi::CallbackInfo& info) {
   });
 }
 
+/** Norms in float32 at least: that of a bfloat16 gradient has three digits in its own dtype. */
+double clip_to_norm(const std::vector<SlotPtr>& slots, double max_norm) {
+  at::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  auto dtype = at::kFloat;
+  for (const auto& slot : slots) {
+    const auto gradient = slot->get().grad();
+    if (!gradient.defined()) continue;
+    dtype = at::promote_types(dtype, gradient.scalar_type());
+    gradients.push_back(gradient);
+  }
+  if (gradients.empty()) return 0;
+  const auto norms = at::_foreach_norm(gradients, 2, dtype);
+  const auto norm = at::linalg_vector_norm(at::stack(norms)).item<double>();
+  const double factor = max_norm / (norm + 1e-6);
+  if (std::isfinite(norm) && factor < 1) at::_foreach_mul_(gradients, factor);
+  return norm;
+}
+
+Napi::Value clip_gradients(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), "clipGradients", [&] {
+    auto slots = slots_argument(info[0], "tensors");
+    if (slots.empty()) throw ArgumentError("Expected tensors to be at least one tensor");
+    const double max_norm = number_argument(info[1], "maxNorm");
+    const auto device = slots[0]->device;
+    return submit(
+        info.Env(), device, "clipGradients",
+        [slots = std::move(slots), max_norm] { return clip_to_norm(slots, max_norm); },
+        [](Napi::Env env, double norm) { return Napi::Number::New(env, norm); });
+  });
+}
+
 }  // namespace
 
 void define_tensor_functions(Napi::Env env, Napi::Object exports) {
@@ -286,6 +320,7 @@ void define_tensor_functions(Napi::Env env, Napi::Object exports) {
   exports.Set("backward", Napi::Function::New<backward>(env, "backward"));
   exports.Set("grad", Napi::Function::New<grad>(env, "grad"));
   exports.Set("zeroGrad", Napi::Function::New<zero_grad>(env, "zeroGrad"));
+  exports.Set("clipGradients", Napi::Function::New<clip_gradients>(env, "clipGradients"));
 }
 
 }  // namespace kpop

@@ -20,9 +20,26 @@ at::Tensor select_along(const at::Tensor& values, int64_t dim, const at::Tensor&
   return at::index(values, where);
 }
 
-/** at::abs has no kernel for shapes alone either; for real numbers the result is like the input. */
+// Nor have at::abs and at::relu; for real numbers the result is like the input.
 at::Tensor magnitude(const at::Tensor& values) {
   return values.is_meta() ? at::empty_like(values) : values.abs();
+}
+at::Tensor rectify(const at::Tensor& values) {
+  return values.is_meta() ? at::empty_like(values) : values.relu();
+}
+
+/** The X of L L^T X = B. at::cholesky_solve has no kernel for shapes alone, so its demands are checked here.
+ */
+at::Tensor solve_factored(const at::Tensor& b, const at::Tensor& factor) {
+  check_argument(b.dim() >= 2 && factor.dim() >= 2 && factor.size(-1) == factor.size(-2) &&
+                     factor.size(-1) == b.size(-2),
+                 "Expected the right-hand side to be (..., n, k) and the factor (..., n, n) but received ",
+                 b.sizes(), " and ", factor.sizes());
+  check_argument(b.scalar_type() == factor.scalar_type(),
+                 "Expected the right-hand side and the factor to have one dtype but received ",
+                 b.scalar_type(), " and ", factor.scalar_type());
+  // The product has the shape of the solution, batch dimensions included.
+  return b.is_meta() ? factor.matmul(b) : at::cholesky_solve(b, factor);
 }
 
 constexpr TensorOp kOps[] = {

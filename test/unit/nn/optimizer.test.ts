@@ -49,7 +49,7 @@ describe("Adam", () => {
     close(await numbers(x), [3.75, -2.75, 99.75]);
   });
 
-  // torch.optim.Adam of torch 2.13.0 on the same problem.
+  // torch.optim.Adam and AdamW (decoupled) of torch 2.13.0 on the same problem.
   it.each([
     [
       {},
@@ -71,6 +71,17 @@ describe("Adam", () => {
         "second.0": [0.7144519686698914, 11.709266662597656, 59.63309097290039],
         "first.1": [0.24943433701992035, 0.050373971462249756],
         "second.1": [0.055479828268289566, 0.003712955629453063],
+      },
+    ],
+    [
+      { betas: [0.8, 0.95] as [number, number], eps: 1e-4, weightDecay: 0.3, decoupled: true },
+      {
+        a: [0.5510220527648926, -1.4444609880447388, 2.339344024658203],
+        b: [0.16435326635837555, -0.04203134402632713],
+        "first.0": [0.9107410907745361, -4.056211471557617, 9.438034057617188],
+        "second.0": [0.4951518177986145, 9.25113582611084, 49.34265899658203],
+        "first.1": [0.18500734865665436, 0.034522540867328644],
+        "second.1": [0.03517504408955574, 0.0017637043492868543],
       },
     ],
   ])("takes torch's four steps with options %j, within 1e-6", async (options, expected) => {
@@ -136,6 +147,7 @@ describe("Adam", () => {
     await expect(Adam.create([])).rejects.toMatchObject(refused);
     await expect(Adam.create([x], { betas: [1.5, 0.9] })).rejects.toMatchObject(refused);
     await expect(Adam.create([x], { eps: -1 })).rejects.toMatchObject(refused);
+    await expect(Adam.create([x], { decoupled: 1 } as object)).rejects.toMatchObject(refused);
     await expect(Adam.create([x], { epsilon: 1 } as object)).rejects.toMatchObject(refused);
     const optimizer = await Adam.create([x]);
     for (const rate of [-1, NaN, Infinity]) await expect(optimizer.step(rate)).rejects.toMatchObject(refused);

@@ -4,6 +4,8 @@ import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
 
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
+const identity = (n: number): number[] =>
+  Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
 
 describe("Tensor", () => {
   it("computes elementwise, reducing and shaping operations", async () => {
@@ -39,7 +41,15 @@ describe("Tensor", () => {
     ["exp", (x) => x.exp(), [Math.E, Math.exp(-2), Math.exp(4), Math.exp(3)]],
     ["log", (x) => x.abs().log(), [0, Math.LN2, Math.log(4), Math.log(3)]],
     ["round", (_, y) => y.round(), [1, 4, 0, 4]],
+    ["floor", (_, y) => y.sub(0.5).floor(), [0, 3, -1, 3]],
+    ["relu", (x) => x.relu(), [1, 0, 4, 3]],
     ["softmax", (x) => x.softmax().sum(-1), [1, 1]],
+    ["logSoftmax", (x) => x.mul(100).logSoftmax(), [0, -300, 0, -100]],
+    [
+      "cholesky",
+      (x) => x.matmul(x.transpose(0, 1)).cholesky(),
+      [Math.sqrt(5), 0, -2 / Math.sqrt(5), 11 / Math.sqrt(5)],
+    ],
     ["sum", (x) => x.sum(), [6]],
     ["mean", (x) => x.mean(-1), [-0.5, 3.5]],
     ["amax", (x) => x.amax(0), [4, 3]],
@@ -65,6 +75,28 @@ describe("Tensor", () => {
     const actual = await numbers(operation(x, y));
     expect(actual).toHaveLength(expected.length);
     actual.forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5));
+  });
+
+  it("solves symmetric positive definite systems by their Cholesky factor, in float64", async () => {
+    const n = 40;
+    const m = new Random(5).normal([n, n], { dtype: "float64" });
+    const a = m.matmul(m.transpose(0, 1)).add(Tensor.from(identity(n), [n, n], { dtype: "float64" }));
+    const b = new Random(6).normal([n, 3], { dtype: "float64" });
+    const x = b.choleskySolve(a.cholesky());
+    expect(x.shape).toEqual([n, 3]);
+    expect(x.dtype).toBe("float64");
+    expect(await a.matmul(x).sub(b).abs().amax([0, 1]).item()).toBeLessThan(1e-11);
+  });
+
+  it("tells a matrix that has no Cholesky factor, and operands that do not fit", async () => {
+    const indefinite = Tensor.from([1, 2, 2, 1], [2, 2]);
+    await expect(indefinite.cholesky().data()).rejects.toMatchObject({ code: "NUMERIC_FAILURE" });
+    expect(() => Tensor.zeros([2, 3]).cholesky()).toThrow(KpopError);
+    const factor = Tensor.from([1, 0, 0, 1], [2, 2]);
+    const refused = expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error;
+    expect(() => Tensor.zeros([3, 1]).choleskySolve(factor)).toThrow(refused);
+    expect(() => Tensor.zeros([2]).choleskySolve(factor)).toThrow(refused);
+    expect(() => Tensor.zeros([2, 1], { dtype: "float64" }).choleskySolve(factor)).toThrow(refused);
   });
 
   it("differentiates abs, and an aliased slice", async () => {
