@@ -33,7 +33,10 @@ export {
   type UNetForwardOptions,
 } from "./models/unet";
 export { AutoencoderKL, type AutoencoderKLConfig } from "./models/vae";
-export { CLIPTextModel, type CLIPTextConfig } from "./models/clip-text";
+export { CLIPTextModel, type CLIPTextForwardOptions } from "./models/clip-text";
+export { CLIPModel } from "./models/clip";
+export type { CLIPConfig, CLIPTextConfig, CLIPVisionConfig } from "./models/clip-config";
+export { ResNet, type ResNetConfig, type ResNetForwardOptions } from "./models/resnet";
 export type { ParameterSelector } from "./models/parameter-selector";
 export { NoiseSchedule, type NoiseScheduleConfig } from "./diffusion/noise-schedule";
 export {

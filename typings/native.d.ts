@@ -31,7 +31,7 @@ export interface NativeModule {
   dispose(): void;
 }
 
-export type NativeModuleKind = "unet" | "vae" | "clip-text";
+export type NativeModuleKind = "unet" | "vae" | "clip-text" | "clip" | "resnet";
 
 /** Adam or AdamW over a fixed list of parameters. */
 export interface NativeOptimizer {
@@ -91,7 +91,7 @@ export interface NativeAddon {
   /** Scales the gradients so that their global norm is at most `maxNorm`, unless it is not finite; gives the norm. */
   clipGradients(tensors: NativeTensor[], maxNorm: number): Promise<number>;
 
-  // Networks. `config` is the validated configuration with diffusers' field names.
+  // Networks. `config` is the validated configuration with the checkpoint's field names.
   createModule(kind: NativeModuleKind, config: object): NativeModule;
   unetForward(
     module: NativeModule,
@@ -103,7 +103,22 @@ export interface NativeAddon {
   ): Promise<NativeTensor>;
   vaeEncode(module: NativeModule, image: NativeTensor, grad: boolean): Promise<[NativeTensor, NativeTensor]>;
   vaeDecode(module: NativeModule, latents: NativeTensor, grad: boolean): Promise<NativeTensor>;
-  clipTextForward(module: NativeModule, inputIds: NativeTensor, grad: boolean): Promise<NativeTensor>;
+  /** `embeddings`, where given, take the place of those of `inputIds`. */
+  clipTextForward(
+    module: NativeModule,
+    inputIds: NativeTensor,
+    grad: boolean,
+    embeddings?: NativeTensor,
+  ): Promise<NativeTensor>;
+  clipTextEmbed(module: NativeModule, inputIds: NativeTensor, grad: boolean): Promise<NativeTensor>;
+  clipTextFeatures(module: NativeModule, inputIds: NativeTensor, grad: boolean): Promise<NativeTensor>;
+  clipImageFeatures(module: NativeModule, pixels: NativeTensor, grad: boolean): Promise<NativeTensor>;
+  resnetForward(
+    module: NativeModule,
+    images: NativeTensor,
+    grad: boolean,
+    train: boolean,
+  ): Promise<NativeTensor>;
 
   createAdam(
     parameters: NativeTensor[],

@@ -4,7 +4,7 @@ import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
 import { fastestLayout, type Tensor } from "../runtime/tensor";
 
-/** A network in libtorch whose parameters carry the checkpoint's keys. Base of the three model classes. */
+/** A network in libtorch whose parameters carry the checkpoint's keys. Base of the model classes. */
 export abstract class Module<Config extends object> {
   readonly config: Readonly<Config>;
   /** @internal */

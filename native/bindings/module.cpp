@@ -8,7 +8,9 @@
 #include "bindings/module_config.h"
 #include "bindings/tensor.h"
 #include "nn/autoencoder_kl.h"
+#include "nn/clip_model.h"
 #include "nn/clip_text_model.h"
+#include "nn/resnet_classifier.h"
 #include "nn/unet_2d_condition_model.h"
 
 namespace kpop {
@@ -166,33 +168,62 @@ Napi::Value vae_encode(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value vae_decode(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), "AutoencoderKL.decode", [&] {
-    auto vae = ModuleHandle::unwrap<nn::AutoencoderKL>(info[0]);
-    auto latents = TensorHandle::unwrap(info[1], "latents");
+/** Queues `run(network, input)` for the network, the tensor and the grad mode that a call starts with. */
+template <class T, class Run>
+Napi::Value forward(const Napi::CallbackInfo& info, const char* operation, const char* input, Run run) {
+  return guarded(info.Env(), operation, [&] {
+    auto network = ModuleHandle::unwrap<T>(info[0]);
+    auto slot = TensorHandle::unwrap(info[1], input);
     const bool grad = bool_argument(info[2], "grad");
     return submit(
-        info.Env(), latents->device, "AutoencoderKL.decode",
-        [vae, latents, grad] {
+        info.Env(), slot->device, operation,
+        [network, slot, grad, run] {
           at::AutoGradMode mode(grad);
-          return vae->decode(latents->get());
+          return run(*network, slot->get());
         },
         wrap_result);
   });
 }
 
+Napi::Value vae_decode(const Napi::CallbackInfo& info) {
+  return forward<nn::AutoencoderKL>(info, "AutoencoderKL.decode", "latents",
+                                    [](auto& vae, const auto& latents) { return vae.decode(latents); });
+}
+
 Napi::Value clip_text_forward(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), "CLIPTextModel.forward", [&] {
-    auto encoder = ModuleHandle::unwrap<nn::CLIPTextModel>(info[0]);
-    auto ids = TensorHandle::unwrap(info[1], "inputIds");
-    const bool grad = bool_argument(info[2], "grad");
-    return submit(
-        info.Env(), ids->device, "CLIPTextModel.forward",
-        [encoder, ids, grad] {
-          at::AutoGradMode mode(grad);
-          return encoder->forward(ids->get());
-        },
-        wrap_result);
+  constexpr auto kOperation = "CLIPTextModel.forward";
+  return guarded(info.Env(), kOperation, [&] {
+    SlotPtr embeddings;
+    if (!info[3].IsUndefined() && !info[3].IsNull()) embeddings = TensorHandle::unwrap(info[3], "embeddings");
+    return forward<nn::CLIPTextModel>(
+        info, kOperation, "inputIds", [embeddings](auto& encoder, const auto& ids) {
+          return encoder.forward(ids, embeddings ? std::optional(embeddings->get()) : std::nullopt);
+        });
+  });
+}
+
+Napi::Value clip_text_embed(const Napi::CallbackInfo& info) {
+  return forward<nn::CLIPTextModel>(info, "CLIPTextModel.embedTokens", "inputIds",
+                                    [](auto& encoder, const auto& ids) { return encoder.embed_tokens(ids); });
+}
+
+Napi::Value clip_text_features(const Napi::CallbackInfo& info) {
+  return forward<nn::CLIPModel>(info, "CLIPModel.textFeatures", "inputIds",
+                                [](auto& clip, const auto& ids) { return clip.text_features(ids); });
+}
+
+Napi::Value clip_image_features(const Napi::CallbackInfo& info) {
+  return forward<nn::CLIPModel>(info, "CLIPModel.imageFeatures", "pixels",
+                                [](auto& clip, const auto& pixels) { return clip.image_features(pixels); });
+}
+
+Napi::Value resnet_forward(const Napi::CallbackInfo& info) {
+  constexpr auto kOperation = "ResNet.forward";
+  return guarded(info.Env(), kOperation, [&] {
+    const bool train = bool_argument(info[3], "train");
+    return forward<nn::ResNet>(info, kOperation, "images", [train](auto& resnet, const auto& images) {
+      return resnet.forward(images, train);
+    });
   });
 }
 
@@ -205,6 +236,10 @@ void define_modules(Napi::Env env, Napi::Object exports) {
   exports.Set("vaeEncode", Napi::Function::New<vae_encode>(env, "vaeEncode"));
   exports.Set("vaeDecode", Napi::Function::New<vae_decode>(env, "vaeDecode"));
   exports.Set("clipTextForward", Napi::Function::New<clip_text_forward>(env, "clipTextForward"));
+  exports.Set("clipTextEmbed", Napi::Function::New<clip_text_embed>(env, "clipTextEmbed"));
+  exports.Set("clipTextFeatures", Napi::Function::New<clip_text_features>(env, "clipTextFeatures"));
+  exports.Set("clipImageFeatures", Napi::Function::New<clip_image_features>(env, "clipImageFeatures"));
+  exports.Set("resnetForward", Napi::Function::New<resnet_forward>(env, "resnetForward"));
 }
 
 }  // namespace kpop

@@ -2,7 +2,8 @@
 
 #include "bindings/arguments.h"
 #include "nn/autoencoder_kl.h"
-#include "nn/clip_text_model.h"
+#include "nn/clip_model.h"
+#include "nn/resnet_classifier.h"
 #include "nn/unet_2d_condition_model.h"
 
 namespace kpop {
@@ -11,7 +12,7 @@ namespace {
 /** Copies fields of a JavaScript object into a struct; the member's type decides how each is read. */
 class Fields {
  public:
-  explicit Fields(const Napi::Object& object) : object_(object) {}
+  explicit Fields(Napi::Object object) : object_(object) {}
 
   void read(const char* name, std::string& field) const { field = string_argument(object_.Get(name), name); }
   void read(const char* name, double& field) const { field = number_argument(object_.Get(name), name); }
@@ -25,9 +26,14 @@ class Fields {
   void read(const char* name, std::vector<std::string>& field) const {
     field = strings_argument(object_.Get(name), name);
   }
+  Fields nested(const char* name) const {
+    const auto value = object_.Get(name);
+    if (!value.IsObject()) throw ArgumentError(std::string("Expected ") + name + " to be an object");
+    return Fields(value.As<Napi::Object>());
+  }
 
  private:
-  const Napi::Object& object_;
+  Napi::Object object_;
 };
 
 #define KPOP_READ(FIELD) fields.read(#FIELD, config.FIELD)
@@ -89,6 +95,39 @@ nn::CLIPTextConfig clip_text_config(const Fields& fields) {
   return config;
 }
 
+nn::CLIPVisionConfig clip_vision_config(const Fields& fields) {
+  nn::CLIPVisionConfig config;
+  KPOP_READ(hidden_size);
+  KPOP_READ(intermediate_size);
+  KPOP_READ(num_hidden_layers);
+  KPOP_READ(num_attention_heads);
+  KPOP_READ(num_channels);
+  KPOP_READ(image_size);
+  KPOP_READ(patch_size);
+  KPOP_READ(hidden_act);
+  KPOP_READ(layer_norm_eps);
+  return config;
+}
+
+nn::CLIPConfig clip_config(const Fields& fields) {
+  nn::CLIPConfig config;
+  KPOP_READ(projection_dim);
+  const auto text = fields.nested("text_config");
+  config.text_config = clip_text_config(text);
+  text.read("eos_token_id", config.eos_token_id);
+  config.vision_config = clip_vision_config(fields.nested("vision_config"));
+  return config;
+}
+
+nn::ResNetConfig resnet_config(const Fields& fields) {
+  nn::ResNetConfig config;
+  KPOP_READ(depth);
+  KPOP_READ(num_classes);
+  KPOP_READ(width);
+  KPOP_READ(stem);
+  return config;
+}
+
 #undef KPOP_READ
 
 }  // namespace
@@ -98,7 +137,10 @@ std::shared_ptr<nn::Network> build_network(const std::string& kind, const Napi::
   if (kind == "unet") return std::make_shared<nn::UNet2DConditionModel>(unet_config(fields));
   if (kind == "vae") return std::make_shared<nn::AutoencoderKL>(vae_config(fields));
   if (kind == "clip-text") return std::make_shared<nn::CLIPTextModel>(clip_text_config(fields));
-  throw ArgumentError("Expected kind to be unet, vae or clip-text but received \"" + kind + "\"");
+  if (kind == "clip") return std::make_shared<nn::CLIPModel>(clip_config(fields));
+  if (kind == "resnet") return std::make_shared<nn::ResNet>(resnet_config(fields));
+  throw ArgumentError("Expected kind to be unet, vae, clip-text, clip or resnet but received \"" + kind +
+                      "\"");
 }
 
 }  // namespace kpop

@@ -29,7 +29,8 @@ class CLIPTextModel : public Network {
 
   /** @param input_ids (B, L) int64 in [0, vocab_size), L at most max_position_embeddings
    *  @param inputs_embeds (B, L, hidden_size), used in place of the ids' embeddings; its dtype is the compute
-   *    dtype, otherwise that of the final norm's weight is. `input_ids` may then be undefined.
+   *    dtype, otherwise that of the final norm's weight is. `input_ids` may then be undefined; if not, its
+   * shape is compared.
    *  @returns last hidden state after the final norm, (B, L, hidden_size)
    *  @throws ArgumentError when a shape or an id does not fit or a parameter has no data */
   Tensor forward(const Tensor& input_ids, const std::optional<Tensor>& inputs_embeds = std::nullopt) const;

@@ -31,18 +31,18 @@ class Linear : public Leaf {
   }
 };
 
-/** Convolution with a square kernel.  weight (out, in, k, k), bias (out).  (B, in, h, w) → (B, out, h', w')
- */
+/** Convolution with a square kernel.  weight (out, in, k, k), bias (out).
+ *  (B, in, h, w) → (B, out, h', w') */
 class Conv2d : public Leaf {
  public:
-  Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0)
+  Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0, bool bias = true)
       : kernel_(kernel), stride_(stride), padding_(padding) {
     declare("weight", {out, in, kernel, kernel});
-    declare("bias", {out});
+    if (bias) declare("bias", {out});
   }
   Tensor forward(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    const auto weight = cast(0, dtype), bias = cast(1, dtype);
+    const auto weight = cast(0, dtype), bias = slot_count() > 1 ? cast(1, dtype) : Tensor();
     if (!unfolds(x)) return at::conv2d(x, weight, bias, stride_, padding_);
     return at::thnn_conv2d(x, weight, {kernel_, kernel_}, bias, {stride_, stride_}, {padding_, padding_});
   }

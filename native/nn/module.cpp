@@ -3,20 +3,34 @@
 #include <ATen/ops/empty.h>
 
 namespace kpop::nn {
+namespace {
 
-void Leaf::declare(const std::string& name, at::IntArrayRef shape) {
-  register_parameter(name, at::empty(shape, at::TensorOptions().device(at::kMeta)), /*requires_grad=*/false);
+Tensor without_data(at::IntArrayRef shape, at::ScalarType dtype) {
+  return at::empty(shape, at::TensorOptions().device(at::kMeta).dtype(dtype));
+}
+
+}  // namespace
+
+void Leaf::declare(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) {
+  register_parameter(name, without_data(shape, dtype), /*requires_grad=*/false);
+}
+
+void Network::declare(const std::string& name, at::IntArrayRef shape) {
+  register_parameter(name, without_data(shape, at::kFloat), /*requires_grad=*/false);
 }
 
 void Network::index_parameters() {
+  const auto index = [this](const std::string& key, Tensor& slot) {
+    names_.push_back(key);
+    slots_.emplace(key, &slot);
+  };
+  for (auto& own : parameters_) index(own.key(), own.value());
   for (const auto& entry : named_modules(/*name_prefix=*/"", /*include_self=*/false)) {
     auto* leaf = dynamic_cast<Leaf*>(entry.value().get());
     if (leaf == nullptr) continue;
     const auto parameters = leaf->named_parameters(/*recurse=*/false);
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      names_.push_back(entry.key() + "." + parameters[i].key());
-      slots_.emplace(names_.back(), &leaf->slot(i));
-    }
+    for (size_t i = 0; i < parameters.size(); ++i)
+      index(entry.key() + "." + parameters[i].key(), leaf->slot(i));
   }
   unassigned_ = names_.size();
 }
@@ -31,8 +45,10 @@ Tensor* Network::find(const std::string& key) const {
 void Network::assign_parameter(const std::string& key, Tensor value) {
   Tensor& slot = *find(key);
   check_argument(value.defined(), "Expected a tensor for parameter ", key, " but received none");
-  check_argument(value.is_floating_point(), "Expected parameter ", key,
-                 " to be a floating-point tensor but received ", value.scalar_type());
+  const bool counts = slot.scalar_type() == at::kLong;
+  check_argument(counts ? value.scalar_type() == at::kLong : value.is_floating_point(), "Expected parameter ",
+                 key, " to be ", counts ? "an int64" : "a floating-point", " tensor but received ",
+                 value.scalar_type());
   check_argument(value.sizes() == slot.sizes(), "Expected parameter ", key, " to have shape ", slot.sizes(),
                  " but received ", value.sizes());
   unassigned_ -= slot.is_meta();

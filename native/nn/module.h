@@ -24,7 +24,7 @@ class Leaf : public torch::nn::Module {
   size_t slot_count() const { return parameters_.size(); }
 
  protected:
-  void declare(const std::string& name, at::IntArrayRef shape);
+  void declare(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype = at::kFloat);
 
   /** Parameter `index` in the dtype of the computation; differentiable where a cast is needed. */
   Tensor cast(size_t index, at::ScalarType dtype) const {
@@ -68,7 +68,8 @@ class Network : public torch::nn::Module {
   bool has_parameter(const std::string& key) const { return slots_.contains(key); }
 
   /** Makes `value` the parameter under `key`: the same tensor, sharing storage, requires_grad and grad.
-   *  @throws ArgumentError when the key is unknown, the shape differs or the dtype is not a float */
+   *  @throws ArgumentError when the key is unknown, the shape differs or the dtype is not a float
+   *    (for a count: not int64) */
   void assign_parameter(const std::string& key, Tensor value);
 
   /** How many parameters have no data yet. */
@@ -76,6 +77,9 @@ class Network : public torch::nn::Module {
 
  protected:
   explicit Network(std::string name) : torch::nn::Module(std::move(name)) {}
+
+  /** A parameter of the network itself. */
+  void declare(const std::string& name, at::IntArrayRef shape);
 
   /** Builds the key table. Every derived constructor ends with it. */
   void index_parameters();

@@ -63,6 +63,40 @@ describe("CLIPTextModel", () => {
     );
   });
 
+  it("gives the same states for the ids' own embeddings, and others for changed ones", async () => {
+    const encoder = await filled();
+    const tokens = ids([1, 2, 3]);
+    const own = await encoder.embedTokens(tokens);
+    expect(own.shape).toEqual([1, 3, 12]);
+    const states = await encoder.forward(tokens);
+    expect(await relativeError(await encoder.forward(tokens, { embeddings: own }), states)).toBe(0);
+    const changed = await encoder.forward(tokens, { embeddings: own.mul(2) });
+    expect(await relativeError(changed, states)).toBeGreaterThan(1e-3);
+  });
+
+  it("differentiates the embedding table through embedTokens and forward", async () => {
+    const encoder = await filled();
+    const table = await encoder.parameter("text_model.embeddings.token_embedding.weight").requireGrad();
+    const embeddings = await encoder.embedTokens(ids([4, 5]), { grad: true });
+    await (await encoder.forward(ids([4, 5]), { embeddings, grad: true })).square().sum().backward();
+    const sums = Array.from(await table.grad!.abs().sum(1).data(), Number);
+    expect(sums.flatMap((sum, row) => (sum > 0 ? [row] : []))).toEqual([4, 5]);
+  });
+
+  it("refuses embeddings of another shape than the ids ask for, and unknown options", async () => {
+    const encoder = await filled();
+    for (const shape of [[1, 2, 12], [1, 3, 11], [3, 12]]) {
+      const embeddings = Tensor.zeros(shape);
+      await expect(encoder.forward(ids([1, 2, 3]), { embeddings })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringContaining("inputs_embeds"),
+      });
+    }
+    await expect(encoder.forward(ids([1]), { embedding: 1 } as object)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+  });
+
   it("refuses ids outside the vocabulary, too many of them, and other dtypes", async () => {
     const encoder = await filled();
     const wrong = [ids([1, 50]), ids([-1]), ids([1, 2, 3, 4, 5, 6, 7, 8, 9]), Tensor.from([1, 2], [1, 2])];

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "clip_encoder.h"
+#include "clip_text_model.h"
+
+namespace kpop::nn {
+
+/** CLIP's text tower, without what a network adds to it: token plus position embeddings, the causal layers,
+ * the final norm. */
+class CLIPTextTransformer : public torch::nn::Module {
+ public:
+  /** @throws ArgumentError for a configuration that cannot be built */
+  explicit CLIPTextTransformer(const CLIPTextConfig& config);
+
+  /** The token embeddings in the dtype of the final norm's weight.  ids (B, L) int64 → (B, L, hidden_size)
+   *  @throws ArgumentError when the shape, the dtype or an id does not fit */
+  Tensor embed(const Tensor& ids) const;
+
+  /** @param embeds (B, L, hidden_size); their dtype is the compute dtype   @returns same, after the final
+   * norm
+   *  @throws ArgumentError when the shape does not fit */
+  Tensor forward(const Tensor& embeds) const;
+
+ private:
+  int64_t vocabulary_, width_, positions_;
+  std::shared_ptr<Embedding> token_embedding_, position_embedding_;
+  std::shared_ptr<CLIPEncoder> encoder_;
+  std::shared_ptr<LayerNorm> final_layer_norm_;
+};
+
+}  // namespace kpop::nn
