@@ -75,6 +75,8 @@ export interface ErasureMethod<O extends MethodOptions> {
   readonly name: string;
   /** The paper. */
   readonly reference: string;
+  /** A closed form: it draws nothing at random, so a seed changes nothing, and starts over instead of resuming. */
+  readonly deterministic?: true;
   /** Every option of the method's own with its default; flags and help come from here. */
   readonly defaults: Readonly<Omit<O, "method">>;
   /** One line of help for each of `defaults`. */
