@@ -53,7 +53,7 @@ export async function erase(model: StableDiffusion | string, options: EraseOptio
       const given = Object.fromEntries(
         Object.entries(options).filter(([key, value]) => ownKeys.includes(key) && value !== undefined),
       );
-      const own = method.parse(given, base);
+      const own = method.parse(given, base, common.concepts);
       return await run(base, common, method, own);
     } finally {
       if (typeof model === "string") base.dispose();

@@ -81,8 +81,8 @@ export interface ErasureMethod<O extends MethodOptions> {
   readonly defaults: Readonly<Omit<O, "method">>;
   /** One line of help for each of `defaults`. */
   readonly help: Readonly<Record<keyof Omit<O, "method">, string>>;
-  /** Checks given options over the defaults. @throws INVALID_ARGUMENT naming the option */
-  parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion): O;
+  /** Checks given options over the defaults, for a model and concepts. @throws INVALID_ARGUMENT naming the option */
+  parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion, concepts: readonly string[]): O;
   /** The only weights it may change. */
   parameters(options: O): ParameterSelector;
   run(context: ErasureContext, options: O): AsyncIterable<StepReport>;

@@ -38,7 +38,7 @@ export function describeMethod(name: string): void {
       const erasure = await erase(golden.model, options());
       const after = await snapshot(erasure.model.unet);
       const method = methodNamed(name);
-      const parsed = method.parse(SHORT[name] as Record<string, unknown>, golden.model);
+      const parsed = method.parse(SHORT[name] as Record<string, unknown>, golden.model, ["church"]);
       const selected = new Set(
         selectParameters(method.parameters(parsed), golden.model.unet.parameterNames()),
       );

@@ -1,5 +1,5 @@
 import type { UNet2DConditionModel } from "../../models/unet";
-import { Adam } from "../../nn/optimizer";
+import { Adam, type AdamOptions } from "../../nn/optimizer";
 import { requireGradients, type Tensor } from "../../runtime/tensor";
 
 /** Adam over the trained weights of a network. They ask for gradients only between `open` and `step`. */
@@ -9,9 +9,13 @@ export class Trainer {
     private readonly optimizer: Adam,
   ) {}
 
-  static async create(network: UNet2DConditionModel, names: readonly string[]): Promise<Trainer> {
+  static async create(
+    network: Pick<UNet2DConditionModel, "parameter">,
+    names: readonly string[],
+    options: AdamOptions = {},
+  ): Promise<Trainer> {
     const parameters = new Map(names.map((name) => [name, network.parameter(name)]));
-    return new Trainer(parameters, await Adam.create([...parameters.values()]));
+    return new Trainer(parameters, await Adam.create([...parameters.values()], options));
   }
 
   /** From now on forwards with `grad` record a graph for the weights. */
