@@ -11,13 +11,14 @@ import { throwIfAborted } from "../errors";
 import { Erasure } from "./erasure";
 import { describeOptions, fingerprint, hashChanges, hashInputs, versions } from "./manifest";
 import type { CommonOptions, ErasureContext, MethodOptions, StepReport } from "./method";
+import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";
 import { methodNamed } from "./registry";
 import { RunState } from "./run-state";
 import { EvaluationCounter } from "./shared/evaluations";
 
 /** Options of `erase`: a method's own beside those that every method takes. */
-export type EraseOptions = KpopOptions;
+export type EraseOptions = KpopOptions | EsdOptions;
 
 const COMMON = ["method", "concepts", "preserve", "seed", "signal", "onStep", "checkpoint", "resume"];
 
