@@ -29,7 +29,8 @@ export const trainingHelp: Readonly<Record<keyof TrainingOptions, string>> = Obj
   iterations: "updates of the weights",
   batchSize: "noisy latents per iteration",
   learningRate: "Adam's rate for the weights",
-  parameters: "weights that may change: a group's name or a /pattern/",
+  parameters:
+    "weights that may change: a group (xattn, xattn-kv, selfattn, noxattn, full, ...) or a /pattern/",
   preserveWeight: "weight of the loss on the preserved prompts",
 });
 
