@@ -77,6 +77,8 @@ export interface ErasureMethod<O extends MethodOptions> {
   readonly reference: string;
   /** A closed form: it draws nothing at random, so a seed changes nothing, and starts over instead of resuming. */
   readonly deterministic?: true;
+  /** It learns a prompt that brings the concepts back: `Erasure.key`. */
+  readonly givesKey?: true;
   /** Every option of the method's own with its default; flags and help come from here. */
   readonly defaults: Readonly<Omit<O, "method">>;
   /** One line of help for each of `defaults`. */

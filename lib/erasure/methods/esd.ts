@@ -1,5 +1,4 @@
 import { finite, invalid, nonEmptyString, oneOf } from "../../check";
-import { KpopError } from "../../errors";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../../nn/schedules";
 import { noGrad } from "../../runtime/grad-mode";
@@ -105,12 +104,8 @@ function parseFrom(given: unknown, concepts: number): string[] {
   for (const prompt of given) nonEmptyString("from", prompt);
   const prompts = given as string[];
   if (prompts.length === 1) return Array<string>(concepts).fill(prompts[0]!);
-  if (prompts.length !== 0 && prompts.length !== concepts) {
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected from to hold one prompt, or one for each of ${concepts} concepts, but it has ${prompts.length}`,
-    );
-  }
+  if (prompts.length !== 0 && prompts.length !== concepts)
+    throw invalid("from", `one prompt, or as many as there are concepts (${concepts}),`, given);
   return [...prompts];
 }
 

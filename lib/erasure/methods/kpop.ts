@@ -112,6 +112,7 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
 export const kpop: ErasureMethod<Parsed> = {
   name: "kpop",
   reference: "arXiv 2403.12326",
+  givesKey: true,
   defaults,
   help: {
     neutral: "prompt that the concept is turned into",

@@ -224,7 +224,7 @@ describe("ESD", () => {
     [
       "two prompts to erase three concepts from",
       { concepts: ["a", "b", "c"], from: ["d", "e"] },
-      /from to hold one prompt, or one for each of 3 concepts, but it has 2/,
+      /from to be one prompt, or as many as there are concepts \(3\), but received/,
     ],
     ["no iterations", { iterations: 0 }, /iterations/],
     ["half a batch", { batchSize: 0.5 }, /batchSize/],
