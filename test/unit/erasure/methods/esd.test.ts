@@ -109,7 +109,7 @@ describe("ESD", () => {
     ],
   ])("with %s has the losses of its equations within 0.2 %%, and Adam's weights", async (_, variant) => {
     const { batchSize = 1, texts = ["church"], from, preserve = [] } = variant;
-    const iterations = 3;
+    const iterations = 2;
     const draw = (kind: string, i: number, item: number, below: number): number =>
       new Random(SEED).at(kind, i, item).below(below);
     const batches = Array.from({ length: iterations }, (__, i): EsdBatch => {
