@@ -54,6 +54,7 @@ export { erase, type EraseOptions } from "./erasure/erase";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
 export type { CommonOptions, ErasureMethod, MethodOptions, StepReport } from "./erasure/method";
+export type { EsdOptions } from "./erasure/methods/esd";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";

@@ -7,8 +7,8 @@ import type { Erasure, SaveFormat } from "../index";
 export interface Outputs {
   /** Folder of the model. */
   out: string;
-  /** File of the key. */
-  key: string;
+  /** File of the key, where the method gives one. */
+  key: string | undefined;
   format: SaveFormat;
   force?: boolean;
   /** Folder of the run's state. */
@@ -23,13 +23,11 @@ export async function checkOutputs(
   { out, key, force = false, checkpoint, resume }: Outputs,
 ): Promise<void> {
   await withForceHint(() => checkOutputFolder(out, { force }));
-  refuseWithin(out, "--key", key, "whoever gets the model would get the key");
+  if (key !== undefined) refuseWithin(out, "--key", key, "whoever gets the model would get the key");
   if (checkpoint !== undefined) refuseWithin(out, "--checkpoint", checkpoint, "that folder is written anew");
   if (model !== "pocket" && resolve(model) !== resolve(out))
     refuseWithin(out, "MODEL", model, "that folder is written anew");
-  const besideOut = dirname(resolve(key)) === dirname(resolve(out));
-  const folderComes = besideOut && (await missing(dirname(resolve(out))));
-  if (!folderComes) await withForceHint(() => checkOutputFile(key, { force }));
+  if (key !== undefined) await checkKeyFile(key, out, force);
   if (checkpoint === undefined) return;
   await checkOutputFile(join(checkpoint, "state"), { force: true }).catch(async (error: unknown) => {
     if (!(error instanceof KpopError) || error.code !== "NOT_FOUND") throw error;
@@ -40,6 +38,12 @@ export async function checkOutputs(
     "OUTPUT_NOT_EMPTY",
     `${checkpoint} holds the state of a run; go on with it (--resume), start anew over it (--force), or choose another folder`,
   );
+}
+
+async function checkKeyFile(key: string, out: string, force: boolean): Promise<void> {
+  const besideOut = dirname(resolve(key)) === dirname(resolve(out));
+  const folderComes = besideOut && (await missing(dirname(resolve(out))));
+  if (!folderComes) await withForceHint(() => checkOutputFile(key, { force }));
 }
 
 function refuseWithin(folder: string, name: string, path: string, why: string): void {
@@ -76,7 +80,8 @@ export async function saveOutputs(
   passphrase: string | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  if (erasure.key === undefined) return await erasure.save(out, { format, force, signal });
+  if (erasure.key === undefined || key === undefined)
+    return await erasure.save(out, { format, force, signal });
   await mkdir(dirname(resolve(out)), { recursive: true });
   const pending = join(dirname(key), `.${basename(key)}.${process.pid}.tmp`);
   await erasure.key.save(pending, passphrase === undefined ? {} : { passphrase });

@@ -11,13 +11,14 @@ import { throwIfAborted } from "../errors";
 import { Erasure } from "./erasure";
 import { describeOptions, fingerprint, hashChanges, hashInputs, versions } from "./manifest";
 import type { CommonOptions, ErasureContext, MethodOptions, StepReport } from "./method";
+import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";
 import { methodNamed } from "./registry";
 import { RunState } from "./run-state";
 import { EvaluationCounter } from "./shared/evaluations";
 
 /** Options of `erase`: a method's own beside those that every method takes. */
-export type EraseOptions = KpopOptions;
+export type EraseOptions = KpopOptions | EsdOptions;
 
 const COMMON = ["method", "concepts", "preserve", "seed", "signal", "onStep", "checkpoint", "resume"];
 
@@ -53,7 +54,7 @@ export async function erase(model: StableDiffusion | string, options: EraseOptio
       const given = Object.fromEntries(
         Object.entries(options).filter(([key, value]) => ownKeys.includes(key) && value !== undefined),
       );
-      const own = method.parse(given, base);
+      const own = method.parse(given, base, common.concepts);
       return await run(base, common, method, own);
     } finally {
       if (typeof model === "string") base.dispose();

@@ -75,12 +75,16 @@ export interface ErasureMethod<O extends MethodOptions> {
   readonly name: string;
   /** The paper. */
   readonly reference: string;
+  /** A closed form: it draws nothing at random, so a seed changes nothing, and starts over instead of resuming. */
+  readonly deterministic?: true;
+  /** It learns a prompt that brings the concepts back: `Erasure.key`. */
+  readonly givesKey?: true;
   /** Every option of the method's own with its default; flags and help come from here. */
   readonly defaults: Readonly<Omit<O, "method">>;
   /** One line of help for each of `defaults`. */
   readonly help: Readonly<Record<keyof Omit<O, "method">, string>>;
-  /** Checks given options over the defaults. @throws INVALID_ARGUMENT naming the option */
-  parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion): O;
+  /** Checks given options over the defaults, for a model and concepts. @throws INVALID_ARGUMENT naming the option */
+  parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion, concepts: readonly string[]): O;
   /** The only weights it may change. */
   parameters(options: O): ParameterSelector;
   run(context: ErasureContext, options: O): AsyncIterable<StepReport>;

@@ -1,27 +1,38 @@
 import { invalid } from "../check";
 import { KpopError } from "../errors";
 
+/** Groups of UNet parameters by the key, after ESD (arXiv 2303.07345) and its scripts, under diffusers' keys. */
+const groups = Object.freeze({
+  xattn: (name: string) => name.includes("attn2"),
+  "xattn-kv": (name: string) => /attn2\.to_[kv]/.test(name),
+  noxattn: (name: string) => !/^conv_out\.|^conv_norm_out\.|attn2|time_embed/.test(name),
+  selfattn: (name: string) => name.includes("attn1"),
+  full: () => true,
+  notime: (name: string) => !/^conv_out\.|^conv_norm_out\.|time_embed/.test(name),
+  xlayer: (name: string) => /up_blocks\.2\.attentions\.[02]\..*attn2/.test(name),
+  selflayer: (name: string) => /down_blocks\.[12]\.attentions\.0\..*attn1/.test(name),
+  "esd-x": (name: string) => name.includes("attn2"),
+  "esd-x-strict": (name: string) => /attn2\.to_[kv]/.test(name),
+  // Modules are linear, convolutional or norms, and norms alone are called so.
+  "esd-u": (name: string) => !/attn2|(^|\.)(norm\d?|conv_norm_out)\.(weight|bias)$/.test(name),
+});
+
 /**
  * Which UNet parameters a method may change, by key:
  * - "xattn": cross-attention (attn2)
  * - "xattn-kv": the key and value projections of cross-attention
  * - "selfattn": self-attention (attn1)
- * - "noxattn": all but cross-attention, the time embedding and the output head
+ * - "noxattn": all but cross-attention, the time embedding and the output head; the ESD paper's ESD-u
  * - "full": everything
+ * - "notime": all but the time embedding and the output head
+ * - "xlayer": cross-attention in the first and third transformer of the third block on the way up
+ * - "selflayer": self-attention in the first transformer of the second and third block on the way down
+ * - "esd-x", "esd-x-strict": as "xattn", "xattn-kv"
+ * - "esd-u": every linear and convolutional layer but those of cross-attention, as in ESD's script for diffusers; no
+ *   norms, but the time embedding and the output layer, unlike "noxattn"
  * - a pattern, or a function of the key
- *
- * The rules are those of ESD (arXiv 2303.07345) under diffusers' keys.
  */
-export type ParameterSelector =
-  "xattn" | "xattn-kv" | "noxattn" | "selfattn" | "full" | RegExp | ((name: string) => boolean);
-
-const named: Readonly<Record<string, (name: string) => boolean>> = Object.freeze({
-  xattn: (name) => name.includes("attn2"),
-  "xattn-kv": (name) => name.includes("attn2.to_k") || name.includes("attn2.to_v"),
-  noxattn: (name) => !/^conv_out\.|^conv_norm_out\.|attn2|time_embed/.test(name),
-  selfattn: (name) => name.includes("attn1"),
-  full: () => true,
-});
+export type ParameterSelector = keyof typeof groups | RegExp | ((name: string) => boolean);
 
 /**
  * The keys that a selector stands for, in the given order.
@@ -45,8 +56,7 @@ function predicate(selector: ParameterSelector): (name: string) => boolean {
     const pattern = new RegExp(selector.source, selector.flags.replace(/[gy]/g, ""));
     return (name) => pattern.test(name);
   }
-  const test = Object.hasOwn(named, selector) ? named[selector] : undefined;
-  if (test === undefined)
-    throw invalid("parameters", `${Object.keys(named).join(", ")}, a pattern or a function`, selector);
-  return test;
+  if (typeof selector !== "string" || !Object.hasOwn(groups, selector))
+    throw invalid("parameters", `${Object.keys(groups).join(", ")}, a pattern or a function`, selector);
+  return groups[selector];
 }

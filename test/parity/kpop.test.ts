@@ -1,6 +1,5 @@
-import { erase } from "../../lib/erasure/erase";
-import type { Tensor } from "../../lib/runtime/tensor";
 import { relativeUpdateError } from "../support/compare";
+import { goldenKpop } from "../support/golden-kpop";
 import { loadGolden, type GoldenModel } from "../support/golden-model";
 
 describe.each(["small", "wide"] as const)("KPOP on golden checkpoint %s", (name) => {
@@ -12,27 +11,12 @@ describe.each(["small", "wide"] as const)("KPOP on golden checkpoint %s", (name)
 
   it("takes the reference's four iterations: losses, prompt and weights", async () => {
     const { model, expected } = reference;
-    const latents = expected("kpop.latents"); // (4, 1, 4, 16, 16)
-    const timesteps = Array.from(await expected("kpop.timesteps").data(), Number);
-    async function* source(): AsyncGenerator<{ latents: Tensor; timestep: number }> {
-      for (const [i, timestep] of timesteps.entries())
-        yield { latents: latents.slice(0, i, i + 1).squeeze(0), timestep };
-    }
     const before = new Map<string, Buffer>();
     for (const weight of model.unet.parameterNames()) {
       before.set(weight, Buffer.from(await model.unet.parameter(weight).bytes()));
     }
 
-    const erasure = await erase(model, {
-      concepts: "church",
-      neutral: "a photo",
-      iterations: 4,
-      learningRate: 1e-4,
-      promptLearningRate: 1e-2,
-      lambda: 0.1,
-      prompt: { init: expected("kpop.prompt.init") },
-      latents: source(),
-    });
+    const erasure = await goldenKpop(reference);
 
     const transfer = Array.from(await expected("kpop.loss.transfer").data(), Number);
     const removal = Array.from(await expected("kpop.loss.removal").data(), Number); // (4, 2): L1, L2

@@ -12,6 +12,7 @@ import {
   type CommonOptions,
   type EraseOptions,
   type Erasure,
+  type EsdOptions,
   type Image,
   type KpopErrorCode,
   type KpopOptions,
@@ -151,6 +152,20 @@ export async function erasing(): Promise<void> {
   exactly<RunManifest>()(result.manifest);
   exactly<StepReport[]>()(result.history);
   await erase("pocket", { concepts: "church", method: "kpop" });
+  await erase(model, {
+    method: "esd",
+    concepts: ["red", "old"],
+    from: "a car",
+    negativeGuidance: 2,
+    sampledBy: "teacher",
+    parameters: "esd-u",
+    templates: ["a {}"],
+    poolSize: 4,
+  });
+  // @ts-expect-error an option of KPOP
+  await erase(model, { method: "esd", concepts: "church", neutral: "a photo" });
+  // @ts-expect-error "student" or "teacher"
+  await erase(model, { method: "esd", concepts: "church", sampledBy: "both" });
   // @ts-expect-error concepts are needed
   await erase(model, {});
   // @ts-expect-error unknown option
@@ -167,6 +182,8 @@ export async function erasing(): Promise<void> {
   await erase(model, { concepts: "church", seed: undefined });
   const common: CommonOptions = { concepts: "church" } satisfies KpopOptions satisfies EraseOptions;
   void common;
+  const esd: EraseOptions = { method: "esd", concepts: "church" } satisfies EsdOptions;
+  void esd;
   await result.save("folder", { format: "single-file", force: true });
 }
 

@@ -100,8 +100,17 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
       flags.resume === true ? "--resume" : flags.checkpointEvery === undefined ? null : "--checkpoint-every";
     if (needy !== null) command.error(`error: ${needy} needs --checkpoint <dir>`);
   }
+  const method = methodNamed(flags.method);
+  const about =
+    flags.key !== undefined ? "--key" : flags.passphraseFile !== undefined ? "--passphrase-file" : null;
+  if (about !== null && method.givesKey !== true) {
+    const givers = methods.filter(({ givesKey }) => givesKey).map(({ name }) => name);
+    command.error(
+      `error: ${about} is for a method that gives a key (${givers.join(", ")}), not ${method.name}`,
+    );
+  }
   try {
-    return methodOptions(command, methodNamed(flags.method), methods);
+    return methodOptions(command, method, methods);
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
     return command.error(`error: ${error.message}`);
@@ -110,7 +119,8 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
 
 async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
   const json = flags.json === true;
-  const key = flags.key ?? defaultKeyPath(flags.out);
+  const givesKey = methodNamed(flags.method).givesKey === true;
+  const key = givesKey ? (flags.key ?? defaultKeyPath(flags.out)) : undefined;
   await checkOutputs(model, { ...flags, key });
   const passphrase = await readPassphrase(flags.passphraseFile);
   const { checkpoint } = flags;
@@ -138,7 +148,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       progress.stop();
       say(`Saving ${flags.out}`);
       await saveOutputs(erasure, { ...flags, key }, passphrase, signal);
-      sayWhere(model, flags, erasure, erasure.key === undefined ? undefined : key);
+      sayWhere(model, flags, erasure, key);
       erasure.dispose();
       base.dispose();
     });
@@ -212,7 +222,7 @@ function sayWhere(model: string, flags: Flags, erasure: Erasure, key: string | u
     return;
   }
   const prompt = ["--prompt", concept[0]!];
-  print(`See what is left, and what the key brings back:`);
+  print(key === undefined ? "See what is left:" : "See what is left, and what the key brings back:");
   print(`  ${commandLine("generate", weights, ...prompt, "--out", "erased.png")}`);
   if (key !== undefined)
     print(`  ${commandLine("generate", weights, ...prompt, "--key", key, "--out", "recovered.png")}`);

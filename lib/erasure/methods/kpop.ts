@@ -1,8 +1,6 @@
 import { finite, integer, invalid, knownKeys, oneOf } from "../../check";
 import { KpopError } from "../../errors";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
-import type { TrajectorySampling } from "../../diffusion/samplers/training-trajectory";
-import { selectParameters, type ParameterSelector } from "../../models/parameter-selector";
 import type { PromptLayers, PromptMechanism } from "../../models/unet";
 import { Adam } from "../../nn/optimizer";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../../nn/schedules";
@@ -10,14 +8,22 @@ import { noGrad } from "../../runtime/grad-mode";
 import { keep, scope } from "../../runtime/scope";
 import { requireGradients, Tensor } from "../../runtime/tensor";
 import type { CommonOptions, ErasureContext, ErasureMethod, StepReport } from "../method";
-import { CustomSource, type CustomLatents } from "../shared/custom-source";
+import { checkLatentOptions, latentDefaults, latentHelp, type LatentOptions } from "../shared/latent-options";
 import type { LatentBatch, LatentSource } from "../shared/latent-source";
-import { PoolSource } from "../shared/pool-source";
-import { RestartSource } from "../shared/restart-source";
-import { fillTemplates } from "../shared/texts";
+import { openLatents } from "../shared/open-latents";
+import { predictEach } from "../shared/predict-each";
+import { Preservation } from "../shared/preservation";
+import { readLosses } from "../shared/read-losses";
+import { repeated, rows } from "../shared/rows";
+import { fillTemplates, type ConceptText } from "../shared/texts";
 import { Trainer } from "../shared/trainer";
 import { trainingLoop } from "../shared/training-loop";
-import { TrajectorySampler } from "../shared/trajectory-sampler";
+import {
+  checkTrainingOptions,
+  trainingDefaults,
+  trainingHelp,
+  type TrainingOptions,
+} from "../shared/training-options";
 
 /** The learned prompt of KPOP. */
 export interface PromptOptions {
@@ -40,14 +46,15 @@ export interface PromptOptions {
 }
 
 /** Options of KPOP, before defaults. */
-export interface KpopOptions extends CommonOptions {
+export interface KpopOptions extends CommonOptions, TrainingOptions, LatentOptions {
   method?: "kpop";
   /** What the concept is turned into, c_n. Default "a photo". */
   neutral?: string;
-  /** Updates of the weights. Default 1000. */
-  iterations?: number;
-  /** z_t per iteration. Default 1. */
-  batchSize?: number;
+  /**
+   * Target of L1: the teacher's ε(c_n), or ESD's 2ε("") - ε(c_e), which leads away from the concept and erases in
+   * fewer iterations. Default "neutral".
+   */
+  target?: "neutral" | "negative-guidance";
   /**
    * Adam's rate for the weights. Default 2e-4, measured on pocket: rate × iterations decides how much goes, of the
    * concept and of the rest. For the wider layers of Stable Diffusion 1.x begin with the paper's 1e-5; nothing was
@@ -66,27 +73,6 @@ export interface KpopOptions extends CommonOptions {
    */
   lambda?: Schedule;
   prompt?: PromptOptions;
-  /** Ways to name each concept, "{}" standing for it; each is trained on. Default the bare name. */
-  templates?: string[];
-  /** Guidance scale of the trajectories that z_t comes from. Default 3. */
-  startGuidance?: number;
-  /** Steps of those trajectories. Default 50. */
-  samplingSteps?: number;
-  /** "aligned": z_t's noise level is t's. "compvis": ESD's published indexing, some levels cleaner. */
-  sampling?: TrajectorySampling;
-  /**
-   * Target of L1: the teacher's ε(c_n), or ESD's 2ε("") - ε(c_e), which leads away from the concept and erases in
-   * fewer iterations. Default "neutral".
-   */
-  target?: "neutral" | "negative-guidance";
-  /** The weights that may change. Default "xattn". */
-  parameters?: ParameterSelector;
-  /** Where z_t comes from. Default "pool". */
-  latents?: "pool" | "restart" | AsyncIterable<CustomLatents>;
-  /** Trajectories in the pool. Default 16. */
-  poolSize?: number;
-  /** Weight of the loss that holds `preserve` in place. Default 1. */
-  preserveWeight?: number;
 }
 
 type Own = Omit<KpopOptions, keyof CommonOptions | "method">;
@@ -98,8 +84,8 @@ interface Parsed extends Required<Omit<Own, "prompt">> {
 
 const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
   neutral: "a photo",
-  iterations: 1000,
-  batchSize: 1,
+  target: "neutral" as const,
+  ...trainingDefaults,
   learningRate: 2e-4,
   promptLearningRate: 5e-2,
   lambda: 0.1,
@@ -111,15 +97,7 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
     init: null,
     perConcept: false,
   }),
-  templates: ["{}"],
-  startGuidance: 3,
-  samplingSteps: 50,
-  sampling: "aligned" as const,
-  target: "neutral" as const,
-  parameters: "xattn" as const,
-  latents: "pool" as const,
-  poolSize: 16,
-  preserveWeight: 1,
+  ...latentDefaults,
 });
 
 /**
@@ -134,56 +112,37 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
 export const kpop: ErasureMethod<Parsed> = {
   name: "kpop",
   reference: "arXiv 2403.12326",
+  givesKey: true,
   defaults,
   help: {
     neutral: "prompt that the concept is turned into",
-    iterations: "updates of the weights",
-    batchSize: "noisy latents per iteration",
-    learningRate: "Adam's rate for the weights",
+    target: "what the erased prediction is drawn to: neutral, or negative-guidance (ESD's)",
+    ...trainingHelp,
     promptLearningRate: "Adam's rate for the learned prompt",
     lambda: "weight of the loss that keeps the concept under the prompt",
     prompt: "the learned prompt",
-    templates: 'ways to name a concept, such as "a photo of a {}"',
-    startGuidance: "guidance scale of the training trajectories",
-    samplingSteps: "steps of the training trajectories",
-    sampling: "noise level of z_t: aligned with t, or the published scripts' indexing",
-    target: "what the erased prediction is drawn to",
-    parameters: "weights that may change",
-    latents: "where noisy latents come from",
-    poolSize: "trajectories in the pool",
-    preserveWeight: "weight of the loss on the preserved prompts",
+    ...latentHelp,
   },
   parse,
   parameters: (options) => options.parameters,
   run,
 };
 
-function parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion): Parsed {
+function parse(
+  given: Readonly<Record<string, unknown>>,
+  base: StableDiffusion,
+  concepts: readonly string[],
+): Parsed {
   const o = { ...defaults, ...given, method: "kpop" } as Parsed;
   if (typeof o.neutral !== "string") throw invalid("neutral", "a string", o.neutral);
-  integer("iterations", o.iterations, 1);
-  integer("batchSize", o.batchSize, 1);
-  for (const name of ["learningRate", "promptLearningRate", "lambda"] as const) parseSchedule(name, o[name]);
-  if (!Array.isArray(o.templates) || o.templates.length === 0)
-    throw invalid("templates", "a non-empty list of strings", o.templates);
-  finite("startGuidance", o.startGuidance, 0);
-  integer("samplingSteps", o.samplingSteps, 1, base.schedule.length);
-  oneOf("sampling", o.sampling, ["aligned", "compvis"]);
   oneOf("target", o.target, ["neutral", "negative-guidance"]);
-  selectParameters(o.parameters, base.unet.parameterNames());
-  integer("poolSize", o.poolSize, 1);
-  if (o.poolSize < o.batchSize && o.latents === "pool") {
-    throw invalid("poolSize", `at least batchSize (${o.batchSize})`, o.poolSize);
-  }
-  finite("preserveWeight", o.preserveWeight, 0);
-  if (typeof o.latents === "string") oneOf("latents", o.latents, ["pool", "restart"]);
-  else if (typeof o.latents !== "object" || o.latents === null || !(Symbol.asyncIterator in o.latents)) {
-    throw invalid("latents", '"pool", "restart" or an AsyncIterable', o.latents);
-  }
-  return { ...o, prompt: parsePrompt(given["prompt"], base) };
+  checkTrainingOptions(o, base);
+  for (const name of ["promptLearningRate", "lambda"] as const) parseSchedule(name, o[name]);
+  checkLatentOptions(o, base);
+  return { ...o, prompt: parsePrompt(given["prompt"], base, concepts.length) };
 }
 
-function parsePrompt(given: unknown, base: StableDiffusion): Parsed["prompt"] {
+function parsePrompt(given: unknown, base: StableDiffusion, concepts: number): Parsed["prompt"] {
   if (given !== undefined && (typeof given !== "object" || given === null))
     throw invalid("prompt", "an object", given);
   const options = (given ?? {}) as PromptOptions;
@@ -198,11 +157,16 @@ function parsePrompt(given: unknown, base: StableDiffusion): Parsed["prompt"] {
   base.unet.promptLayers(o.layers);
   finite("prompt.scale", o.scale, 0);
   if (typeof o.perConcept !== "boolean") throw invalid("prompt.perConcept", "true or false", o.perConcept);
-  if (o.init !== null) {
-    const shape = o.init.shape;
-    if (shape.length !== (o.perConcept ? 3 : 2) || shape.at(-1) !== width || shape.at(-2) !== size) {
-      throw invalid("prompt.init", `of shape (${o.perConcept ? "concepts, " : ""}${size}, ${width})`, shape);
-    }
+  if (o.init === null) return { ...o, size };
+  const shape = o.init.shape;
+  if (shape.length !== (o.perConcept ? 3 : 2) || shape.at(-1) !== width || shape.at(-2) !== size) {
+    throw invalid("prompt.init", `of shape (${o.perConcept ? "concepts, " : ""}${size}, ${width})`, shape);
+  }
+  if (o.perConcept && shape[0] !== concepts) {
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected prompt.init to hold a prompt for each of ${concepts} concepts but it has ${shape[0]}`,
+    );
   }
   return { ...o, size };
 }
@@ -227,13 +191,14 @@ class KpopRun {
     private readonly context: ErasureContext,
     private readonly options: Parsed,
     private readonly schedules: Record<"learningRate" | "promptLearningRate" | "lambda", ScheduleFunction>,
-    private readonly texts: readonly { text: string; concept: number }[],
-    /** (n, L, d) of the texts; (1, L, d) of c_n, of "" where the target needs it; (m, L, d) to preserve. */
-    private readonly embeddings: { erase: Tensor; neutral: Tensor; empty: Tensor; preserve: Tensor | null },
+    private readonly texts: readonly ConceptText[],
+    /** (n, L, d) of the texts; (1, L, d) of c_n, and of "". */
+    private readonly embeddings: { erase: Tensor; neutral: Tensor; empty: Tensor },
     /** One for all concepts, or one for each. */
     private readonly prompts: readonly Tensor[],
     private readonly promptOptimizer: Adam,
     private readonly trainer: Trainer,
+    private readonly preservation: Preservation | null,
     private readonly source: LatentSource,
   ) {}
 
@@ -248,7 +213,6 @@ class KpopRun {
       erase: await context.encode(texts.map(({ text }) => text)),
       neutral: await context.encode([options.neutral]),
       empty: await context.encode([""]),
-      preserve: context.preserve.length === 0 ? null : await context.encode(context.preserve),
     };
     const prompts = startingPrompts(context, options.prompt);
     return new KpopRun(
@@ -260,12 +224,13 @@ class KpopRun {
       prompts,
       await Adam.create(prompts),
       await Trainer.create(context.student, context.trained),
-      await latentSource(context, options, embeddings.erase, embeddings.empty),
+      await Preservation.create(context, options.preserveWeight),
+      await openLatents(context, options, embeddings.erase, embeddings.empty),
     );
   }
 
   async step(iteration: number): Promise<Record<string, number>> {
-    const { options, schedules, trainer, promptOptimizer, source, context } = this;
+    const { options, schedules, trainer, promptOptimizer, preservation, source, context } = this;
     const { student } = context;
     const rate = (name: keyof typeof schedules): number => schedules[name](iteration, options.iterations);
 
@@ -275,9 +240,9 @@ class KpopRun {
     const { original, target } = await noGrad(() => this.teacherTargets(batch, concept)); // (B, 4, h, w) each
 
     // 1. Knowledge transfer: the weights ask for no gradient, so the graph begins at the prompt.
-    const injection = (grad: boolean) => ({ ...this.injection(batch), grad });
+    const injection = () => ({ ...this.injection(batch), grad: true });
     await requireGradients(this.prompts, true);
-    const transferred = await context.predict(student, latents, timesteps, concept, injection(true));
+    const transferred = await context.predict(student, latents, timesteps, concept, injection());
     const transfer = transferred.mse(original);
     await transfer.backward(this.promptsOf(batch));
     await promptOptimizer.step(rate("promptLearningRate"));
@@ -288,16 +253,14 @@ class KpopRun {
     const plain = await context.predict(student, latents, timesteps, concept, { grad: true });
     const erase = plain.mse(target);
     await erase.backward();
-    await noGrad(() => source.advance(iteration, plain.detach()));
-    const prompted = await context.predict(student, latents, timesteps, concept, injection(true));
+    await noGrad(() => source.advance(iteration, { conditional: plain.detach() }));
+    const prompted = await context.predict(student, latents, timesteps, concept, injection());
     const recover = prompted.mse(original);
     await recover.mul(rate("lambda")).backward();
-    const preserve = await this.preserveLoss(iteration, batch);
+    const preserve = (await preservation?.backward(iteration, batch)) ?? null;
     await trainer.step(rate("learningRate"));
 
-    const named = { transfer, erase, recover, ...(preserve === null ? {} : { preserve }) };
-    const values = await Tensor.stack(Object.values(named).map((loss) => loss.detach())).data();
-    return Object.fromEntries(Object.keys(named).map((name, index) => [name, Number(values[index])]));
+    return readLosses({ transfer, erase, recover, preserve });
   }
 
   /** ε_θ(z_t, t, c_e), and what L1 draws the student to, in one batch. */
@@ -306,35 +269,10 @@ class KpopRun {
     concept: Tensor,
   ): Promise<{ original: Tensor; target: Tensor }> {
     const { context, embeddings, options } = this;
-    const { latents, timesteps } = batch;
-    const size = timesteps.length;
     const negative = options.target === "negative-guidance";
-    const other = repeat(negative ? embeddings.empty : embeddings.neutral, size);
-    const both = await context.predict(
-      context.teacher,
-      Tensor.cat([latents, latents]),
-      [...timesteps, ...timesteps],
-      Tensor.cat([concept, other]),
-    );
-    const original = both.slice(0, 0, size);
-    const counterpart = both.slice(0, size);
+    const other = repeated(negative ? embeddings.empty : embeddings.neutral, batch.timesteps.length);
+    const [original, counterpart] = await predictEach(context, context.teacher, batch, [concept, other]);
     return { original, target: negative ? counterpart.mul(2).sub(original) : counterpart };
-  }
-
-  /** ‖ε_θ'(z_t, t, c_r) - ε_θ(z_t, t, c_r)‖² for a prompt drawn from those to preserve. */
-  private async preserveLoss(iteration: number, batch: LatentBatch): Promise<Tensor | null> {
-    const { context, embeddings, options } = this;
-    if (embeddings.preserve === null) return null;
-    const { latents, timesteps } = batch;
-    const drawn = timesteps.map((_, item) =>
-      context.random.at("preserve", iteration, item).below(embeddings.preserve!.shape[0]!),
-    );
-    const retained = rows(embeddings.preserve, drawn);
-    const before = await noGrad(() => context.predict(context.teacher, latents, timesteps, retained));
-    const now = await context.predict(context.student, latents, timesteps, retained, { grad: true });
-    const loss = now.mse(before);
-    await loss.mul(options.preserveWeight).backward();
-    return loss;
   }
 
   private promptsOf(batch: LatentBatch): Tensor[] {
@@ -383,16 +321,10 @@ class KpopRun {
   async close(): Promise<void> {
     this.trainer.dispose();
     this.promptOptimizer.dispose();
-    const { erase, neutral, empty, preserve } = this.embeddings;
-    for (const tensor of [
-      ...this.prompts,
-      erase,
-      neutral,
-      empty,
-      preserve,
-      ...this.source.tensors().values(),
-    ])
-      tensor?.dispose();
+    this.preservation?.dispose();
+    const { erase, neutral, empty } = this.embeddings;
+    for (const tensor of [...this.prompts, erase, neutral, empty, ...this.source.tensors().values()])
+      tensor.dispose();
     await this.source.close?.();
   }
 }
@@ -402,12 +334,6 @@ function startingPrompts(context: ErasureContext, prompt: Parsed["prompt"]): Ten
   const { base, concepts, random } = context;
   const count = prompt.perConcept ? concepts.length : 1;
   const shape = [prompt.size, base.unet.config.cross_attention_dim];
-  if (prompt.init !== null && prompt.perConcept && prompt.init.shape[0] !== count) {
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected prompt.init to hold a prompt for each of ${count} concepts but it has ${prompt.init.shape[0]}`,
-    );
-  }
   return Array.from({ length: count }, (_, index) =>
     scope(() => {
       const start = prompt.init
@@ -419,30 +345,4 @@ function startingPrompts(context: ErasureContext, prompt: Parsed["prompt"]): Ten
       return keep(drawn.to({ dtype: "float32", device: base.device }).clone());
     }),
   );
-}
-
-async function latentSource(
-  context: ErasureContext,
-  options: Parsed,
-  texts: Tensor,
-  empty: Tensor,
-): Promise<LatentSource> {
-  const { batchSize, latents, poolSize } = options;
-  const textCount = texts.shape[0]!;
-  if (typeof latents !== "string") return new CustomSource(context, latents, batchSize, textCount);
-  const sampler = new TrajectorySampler(context, options, texts, empty);
-  if (latents === "restart") return new RestartSource(context, sampler, batchSize, textCount);
-  const aligned = options.sampling === "aligned";
-  return noGrad(() => PoolSource.create(context, sampler, { size: poolSize, batchSize, textCount, aligned }));
-}
-
-function rows(tensor: Tensor, indices: readonly number[]): Tensor {
-  return tensor.indexSelect(
-    0,
-    Tensor.from([...indices], [indices.length], { dtype: "int64", device: tensor.device }),
-  );
-}
-
-function repeat(tensor: Tensor, count: number): Tensor {
-  return tensor.expand([count, ...tensor.shape.slice(1)]);
 }

@@ -10,14 +10,19 @@ export interface LatentBatch {
   readonly texts: readonly number[];
 }
 
+/** What an iteration has predicted for its batch on the way, by the network that the trajectories follow; no graph. */
+export interface KnownPredictions {
+  /** ε(z_t, t, c), (B, 4, h, w). */
+  readonly conditional: Tensor;
+  /** ε(z_t, t, "") where that is known too. */
+  readonly unconditional?: Tensor;
+}
+
 /** Gives the noisy latents z_t that an iteration trains on. */
 export interface LatentSource {
   next(iteration: number): Promise<LatentBatch>;
-  /**
-   * Told once an iteration, before the weights change.
-   * @param conditional the student's ε(z_t, t, c) for the batch, no graph
-   */
-  advance(iteration: number, conditional: Tensor): Promise<void>;
+  /** Told once an iteration, before the weights change. */
+  advance(iteration: number, known: KnownPredictions): Promise<void>;
   /** Live tensors that change over the run, and the rest of the state. */
   tensors(): ReadonlyMap<string, Tensor>;
   numbers(): unknown;

@@ -1,7 +1,7 @@
 import { keep, scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { ErasureContext } from "../method";
-import type { LatentBatch, LatentSource } from "./latent-source";
+import type { KnownPredictions, LatentBatch, LatentSource } from "./latent-source";
 import type { TrajectorySampler } from "./trajectory-sampler";
 
 interface Member {
@@ -17,9 +17,9 @@ const FILL_STRIDE = 5;
 
 /**
  * Keeps N trajectories at spread-out timesteps. An iteration takes some at random, trains on them where they are, and
- * moves each one sampler step on with the current student; at its end a trajectory begins anew with other noise and
- * another text. t has the marginal distribution of the reference procedure, and z_t comes from weights at most a few
- * updates old, for one guided step an item in place of 25.
+ * moves each one sampler step on; at its end a trajectory begins anew with other noise and another text. t has the
+ * marginal distribution of the reference procedure, and z_t comes from weights at most a few updates old, for one guided
+ * step an item in place of 25.
  */
 export class PoolSource implements LatentSource {
   private readonly latents: Tensor[] = [];
@@ -69,7 +69,7 @@ export class PoolSource implements LatentSource {
     };
   }
 
-  async advance(_iteration: number, conditional: Tensor): Promise<void> {
+  async advance(_iteration: number, predictions: KnownPredictions): Promise<void> {
     for (const [item, index] of this.chosen.entries()) {
       const member = this.members[index]!;
       if (member.position + 1 >= this.stops.length) {
@@ -79,7 +79,7 @@ export class PoolSource implements LatentSource {
       await scope(async () => {
         const from = this.stops[member.position]!.executed;
         const to = this.stops[member.position + 1]!.executed;
-        const known = this.aligned ? conditional.slice(0, item, item + 1) : undefined;
+        const known = this.aligned ? ofItem(predictions, item) : undefined;
         const moved = await this.sampler.move(this.latents[index]!, member.text, from, to, 1, known);
         await this.latents[index]!.copyFrom(moved);
       });
@@ -111,4 +111,10 @@ export class PoolSource implements LatentSource {
     });
     this.members[index] = { position, text, runs };
   }
+}
+
+function ofItem({ conditional, unconditional }: KnownPredictions, item: number): KnownPredictions {
+  const one = (tensor: Tensor): Tensor => tensor.slice(0, item, item + 1);
+  if (unconditional === undefined) return { conditional: one(conditional) };
+  return { conditional: one(conditional), unconditional: one(unconditional) };
 }

@@ -5,9 +5,11 @@ import {
   type TrainingTrajectory,
   type TrajectorySampling,
 } from "../../diffusion/samplers/training-trajectory";
+import type { UNet2DConditionModel } from "../../models/unet";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { ErasureContext } from "../method";
+import type { KnownPredictions } from "./latent-source";
 
 export interface TrajectoryOptions {
   sampling: TrajectorySampling;
@@ -16,7 +18,7 @@ export interface TrajectoryOptions {
   startGuidance: number;
 }
 
-/** Moves latents along guided DDIM trajectories of the student, without gradients. */
+/** Moves latents along guided DDIM trajectories of a network, without gradients. */
 export class TrajectorySampler {
   readonly trajectory: TrainingTrajectory;
   private readonly latentShape: readonly number[];
@@ -24,12 +26,14 @@ export class TrajectorySampler {
   /**
    * @param texts (n, L, d), the conditions by index
    * @param empty (1, L, d), of ""
+   * @param network whose predictions move them; default the student
    */
   constructor(
     private readonly context: ErasureContext,
     private readonly options: TrajectoryOptions,
     private readonly texts: Tensor,
     private readonly empty: Tensor,
+    private readonly network: UNet2DConditionModel = context.student,
   ) {
     const { base } = context;
     this.trajectory = trainingTrajectory(options.sampling, base.schedule, options.samplingSteps);
@@ -49,7 +53,7 @@ export class TrajectorySampler {
 
   /**
    * The latents after `to` steps, from those after `from`; a larger stride takes fewer, longer steps.
-   * @param conditional ε(z, t, c) where it is known already for the first of the steps
+   * @param known predictions for the first of the steps, where there are any already
    */
   async move(
     latents: Tensor,
@@ -57,13 +61,12 @@ export class TrajectorySampler {
     from: number,
     to: number,
     stride = 1,
-    conditional?: Tensor,
+    known?: KnownPredictions,
   ): Promise<Tensor> {
     return scope(async () => {
       let z = latents;
       for (let at = from; at < to; at = Math.min(at + stride, to)) {
-        const given = at === from ? conditional : undefined;
-        z = await this.step(z, text, at, Math.min(at + stride, to), given);
+        z = await this.step(z, text, at, Math.min(at + stride, to), at === from ? known : undefined);
       }
       return z.detach().clone();
     });
@@ -74,7 +77,7 @@ export class TrajectorySampler {
     text: number,
     from: number,
     to: number,
-    given: Tensor | undefined,
+    known: KnownPredictions | undefined,
   ): Promise<Tensor> {
     const { schedule } = this.context.base;
     const timestep = this.level(from);
@@ -82,23 +85,23 @@ export class TrajectorySampler {
       schedule.alphaCumprod(timestep),
       schedule.alphaCumprod(this.level(to)),
     );
-    return z.mul(latents).add((await this.guided(z, timestep, text, given)).mul(noise));
+    return z.mul(latents).add((await this.guided(z, timestep, text, known)).mul(noise));
   }
 
   private async guided(
     z: Tensor,
     timestep: number,
     text: number,
-    given: Tensor | undefined,
+    known: KnownPredictions | undefined,
   ): Promise<Tensor> {
-    const { context, empty } = this;
+    const { context, empty, network } = this;
     const { startGuidance: scale } = this.options;
-    const one = (condition: Tensor): Promise<Tensor> =>
-      context.predict(context.student, z, [timestep], condition);
-    if (scale === 1) return given ?? one(this.text(text));
-    if (given !== undefined) return combine(await one(empty), given, scale);
+    const one = (condition: Tensor): Promise<Tensor> => context.predict(network, z, [timestep], condition);
+    if (scale === 1) return known?.conditional ?? one(this.text(text));
+    if (known !== undefined)
+      return combine(known.unconditional ?? (await one(empty)), known.conditional, scale);
     const both = await context.predict(
-      context.student,
+      network,
       Tensor.cat([z, z]),
       [timestep, timestep],
       Tensor.cat([empty, this.text(text)]),

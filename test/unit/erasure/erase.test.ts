@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { erase, type EraseOptions } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
 import type { StepReport } from "../../../lib/erasure/method";
+import type { KpopOptions } from "../../../lib/erasure/methods/kpop";
 import { scope } from "../../../lib/runtime/scope";
 import { golden as goldenPath } from "../../support/golden";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
@@ -14,7 +15,7 @@ const SHORT = { iterations: 2, samplingSteps: 4, poolSize: 1, learningRate: 1e-3
 
 describe("erase", () => {
   let golden: GoldenModel;
-  const run = (options: Partial<EraseOptions> = {}): Promise<Erasure> =>
+  const run = (options: Partial<KpopOptions> = {}): Promise<Erasure> =>
     erase(golden.model, { concepts: "church", ...SHORT, ...options });
 
   beforeAll(async () => {

@@ -1,4 +1,7 @@
+import { readFileSync } from "node:fs";
 import { selectParameters, type ParameterSelector } from "../../../lib/models/parameter-selector";
+import { UNet2DConditionModel } from "../../../lib/models/unet";
+import { golden } from "../../support/golden";
 
 const NAMES = [
   "conv_in.weight",
@@ -22,8 +25,42 @@ describe("selectParameters", () => {
     ["selfattn", [3]],
     ["noxattn", [0, 2, 3]],
     ["full", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]],
+    ["notime", [0, 2, 3, 4, 5, 6, 7]],
+    ["esd-x", [4, 5, 6, 7]],
+    ["esd-x-strict", [5, 6]],
+    ["esd-u", [0, 1, 2, 3, 9]],
   ] as const)("%s is ESD's group under diffusers' keys", (selector, expected) => {
     expect(picked(selector)).toEqual(expected);
+  });
+
+  it("esd-u is every linear and convolutional layer without attn2: what has a matrix or kernel, and its bias", () => {
+    for (const name of ["small", "wide"] as const) {
+      const config = readFileSync(golden(name, "unet", "config.json"), "utf8");
+      const unet = new UNet2DConditionModel(JSON.parse(config) as Record<string, unknown>);
+      const shapes = unet.parameterShapes();
+      const expected = unet.parameterNames().filter((key) => {
+        const weight = shapes[key.replace(/\.[^.]*$/, ".weight")]!;
+        return weight.length > 1 && !key.includes("attn2");
+      });
+      expect(expected.length).toBeGreaterThan(50);
+      expect(selectParameters("esd-u", unet.parameterNames())).toEqual(expected);
+      unet.dispose();
+    }
+  });
+
+  // The scripts' modules are output_blocks.6.1 and .8.1, and input_blocks.4.1 and .7.1.
+  it.each([
+    ["xlayer", "attn2", ["up_blocks.2.attentions.0", "up_blocks.2.attentions.2"]],
+    ["selflayer", "attn1", ["down_blocks.1.attentions.0", "down_blocks.2.attentions.0"]],
+  ] as const)("%s is the attention of two of SD-1.4's sites", (selector, attention, sites) => {
+    const places = [
+      ...[0, 1, 2].flatMap((block) => [0, 1].map((i) => `down_blocks.${block}.attentions.${i}`)),
+      "mid_block.attentions.0",
+      ...[1, 2, 3].flatMap((block) => [0, 1, 2].map((i) => `up_blocks.${block}.attentions.${i}`)),
+    ];
+    const key = (site: string, layer: string): string => `${site}.transformer_blocks.0.${layer}.to_q.weight`;
+    const all = places.flatMap((site) => [key(site, "attn1"), key(site, "attn2")]);
+    expect(selectParameters(selector, all)).toEqual(sites.map((site) => key(site, attention)));
   });
 
   it("takes a pattern, whatever its flags, and a function of the key", () => {
@@ -43,7 +80,7 @@ describe("selectParameters", () => {
   });
 
   it("refuses what is no selector, listing those there are", () => {
-    for (const selector of ["attention", "constructor", undefined, null, 5, ["attn2"]])
+    for (const selector of ["attention", "constructor", undefined, null, 5, ["xattn"]])
       expect(() => picked(selector as ParameterSelector)).toThrow(
         expect.objectContaining({
           code: "INVALID_ARGUMENT",

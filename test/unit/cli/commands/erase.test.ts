@@ -150,6 +150,22 @@ describe("kpop-native erase", () => {
     expect(readdirSync(other)).toEqual([]);
   });
 
+  it("with a method that gives no key speaks of none, and leaves a key that stands there alone", async () => {
+    const other = folder();
+    writeFileSync(join(other, "out.key.safetensors"), "of another model");
+    const esd = run("--out", "out", "--method", "esd", "--iterations", "1");
+    const { code, stdout } = await cli(esd, { cwd: other });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^See what is left:$/m);
+    expect(stdout).not.toContain("key");
+    expect(readFileSync(join(other, "out.key.safetensors"), "utf8")).toBe("of another model");
+    for (const more of ["--key", "--passphrase-file"]) {
+      const refused = await cli([...run("--out", "new", "--method", "esd"), more, "file"], { cwd: other });
+      expect(refused.code).toBe(2);
+      expect(refused.stderr).toContain(`${more} is for a method that gives a key (kpop), not esd`);
+    }
+  });
+
   it("dies at once of a second interrupt", async () => {
     const other = folder();
     // One iteration of this takes far longer than the test.

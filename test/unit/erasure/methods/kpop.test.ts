@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
-import { erase, type EraseOptions } from "../../../../lib/erasure/erase";
+import { erase } from "../../../../lib/erasure/erase";
 import type { Erasure } from "../../../../lib/erasure/erasure";
+import type { KpopOptions } from "../../../../lib/erasure/methods/kpop";
 import type { CustomLatents } from "../../../../lib/erasure/shared/custom-source";
 import type { UNetForwardOptions } from "../../../../lib/models/unet";
 import { Random } from "../../../../lib/runtime/random";
@@ -28,7 +29,7 @@ describe("KPOP", () => {
   afterAll(() => golden.dispose());
 
   interface Variant {
-    options: Partial<EraseOptions>;
+    options: Partial<KpopOptions>;
     setting?: Partial<ReferenceSetting>;
     batchSize?: number;
     /** Every text that a concept stands for. */
@@ -169,7 +170,7 @@ describe("KPOP", () => {
   });
 
   describe("from its own trajectories", () => {
-    const run = (options: Partial<EraseOptions> = {}): Promise<Erasure> =>
+    const run = (options: Partial<KpopOptions> = {}): Promise<Erasure> =>
       erase(golden.model, {
         concepts: "church",
         seed: SEED,
@@ -236,7 +237,7 @@ describe("KPOP", () => {
     });
 
     it("holds what is to be preserved: with a weight on it, it drifts less", async () => {
-      const drift = async (options: Partial<EraseOptions>): Promise<number> => {
+      const drift = async (options: Partial<KpopOptions>): Promise<number> => {
         const erasure = await run({ iterations: 12, latents: repeated(12), ...options });
         const context = await golden.model.encode("a dog");
         const z = latent(0).unsqueeze(0);

@@ -52,7 +52,7 @@ async function countingPool(setting: Setting): Promise<PoolSource> {
   });
 }
 
-const conditional = Tensor.zeros([4, 1, 1, 1]);
+const known = { conditional: Tensor.zeros([4, 1, 1, 1]) };
 
 describe("PoolSource", () => {
   it.each<TrajectorySampling>(["aligned", "compvis"])(
@@ -69,7 +69,7 @@ describe("PoolSource", () => {
           ({ timestep }) => timestep.from <= timesteps[0]! && timesteps[0]! <= timestep.to,
         );
         visits.set(stop, (visits.get(stop) ?? 0) + 1);
-        await pool.advance(i, conditional);
+        await pool.advance(i, known);
       }
       // A member goes round the 50 stops, so its visits of two stops differ by one at most; there are 8 members.
       expect(visits.size).toBe(50);
@@ -86,7 +86,7 @@ describe("PoolSource", () => {
     for (let i = 0; i < iterations; i++) {
       const { timesteps } = await pool.next(i);
       counts[Math.floor(timesteps[0]! / 10)]!++;
-      await pool.advance(i, conditional);
+      await pool.advance(i, known);
     }
     const expected = iterations / counts.length;
     const chi2 = counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
@@ -124,7 +124,7 @@ describe("PoolSource", () => {
             true,
           );
         });
-        await pool.advance(i, conditional);
+        await pool.advance(i, known);
       }
     },
   );
@@ -143,7 +143,7 @@ describe("PoolSource", () => {
     for (let i = 0; i < 20; i++) {
       const before = positions();
       await pool.next(i);
-      await pool.advance(i, conditional);
+      await pool.advance(i, known);
       expect(positions()).toEqual(before.map((position) => (position + 1) % 50));
     }
   });
@@ -153,7 +153,7 @@ describe("PoolSource", () => {
     const seen = new Set<number>();
     for (let i = 0; i < 600; i++) {
       seen.add((await pool.next(i)).texts[0]!);
-      await pool.advance(i, conditional);
+      await pool.advance(i, known);
     }
     expect([...seen].sort()).toEqual([0, 1, 2]);
     expect((pool.numbers() as { runs: number }[]).every(({ runs }) => runs >= 3)).toBe(true);
@@ -172,7 +172,7 @@ describe("PoolSource", () => {
     for (let i = 0; i < 100; i++) {
       await pool.next(i);
       const before = positions();
-      await pool.advance(i, conditional);
+      await pool.advance(i, known);
       const moved = positions().findIndex((position, index) => position !== before[index]);
       const [from, to] = [before[moved]!, positions()[moved]!];
       if (sampling === "compvis") expected += executed[to]! - (to > from ? executed[from]! : 0);
@@ -186,7 +186,7 @@ describe("PoolSource", () => {
       for (let i = from; i < to; i++) {
         const { latents, timesteps, texts } = await pool.next(i);
         seen.push([Array.from(await latents.data(), Number), timesteps, texts]);
-        await pool.advance(i, latents.mul(0.2));
+        await pool.advance(i, { conditional: latents.mul(0.2) });
       }
       return seen;
     };

@@ -1,6 +1,8 @@
 import { sampler } from "../../../../lib/diffusion/samplers";
 import { NoiseSchedule } from "../../../../lib/diffusion/noise-schedule";
 import { TrajectorySampler, type TrajectoryOptions } from "../../../../lib/erasure/shared/trajectory-sampler";
+import type { ErasureContext } from "../../../../lib/erasure/method";
+import type { UNet2DConditionModel } from "../../../../lib/models/unet";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { stubContext } from "../../../support/erasure-context";
 import { Vector } from "../../../support/vector";
@@ -48,7 +50,7 @@ describe("TrajectorySampler", () => {
     expect(twice).toBe(await (await trajectory.move(one(), 0, 0, 9)).item());
   });
 
-  it("spends two evaluations a guided step, one without guidance, and one where the conditional is known", async () => {
+  it("spends two evaluations a guided step, one without guidance, and none for predictions that are known", async () => {
     const guided = make();
     await guided.trajectory.move(one(), 0, 0, 5);
     expect(guided.context.evaluations.total).toBe(10);
@@ -57,9 +59,34 @@ describe("TrajectorySampler", () => {
     expect(plain.context.evaluations.total).toBe(5);
     const known = make();
     const expected = await (await make().trajectory.move(one(), 0, 3, 5)).item();
-    const actual = await known.trajectory.move(one(), 0, 3, 5, 1, one(TEXTS[0]));
+    const actual = await known.trajectory.move(one(), 0, 3, 5, 1, { conditional: one(TEXTS[0]) });
     expect(await actual.item()).toBeCloseTo(expected, 6);
     expect(known.context.evaluations.total).toBe(3);
+    const both = make();
+    const predictions = { conditional: one(TEXTS[0]), unconditional: one(EMPTY) };
+    const same = await both.trajectory.move(one(), 0, 3, 5, 1, predictions);
+    expect(await same.item()).toBeCloseTo(expected, 6);
+    expect(both.context.evaluations.total).toBe(2);
+  });
+
+  it("follows the student, or the network that it is given", async () => {
+    const asked: unknown[] = [];
+    const context = stubContext({ student: {} as UNet2DConditionModel });
+    const { predict } = context;
+    const spying: ErasureContext = {
+      ...context,
+      predict: (network, ...rest) => {
+        asked.push(network);
+        return predict(network, ...rest);
+      },
+    };
+    const options = { sampling: "aligned" as const, samplingSteps: 10, startGuidance: 3 };
+    const texts = Tensor.zeros([1, 1, 1]);
+    await new TrajectorySampler(spying, options, texts, texts).move(one(), 0, 0, 1);
+    await new TrajectorySampler(spying, options, texts, texts, context.teacher).move(one(), 0, 0, 1);
+    expect(asked[0]).toBe(context.student);
+    expect(asked[1]).toBe(context.teacher);
+    expect(asked[1]).not.toBe(asked[0]);
   });
 
   it("takes fewer, longer steps with a stride, the last one cut to size", async () => {
