@@ -1,0 +1,285 @@
+import { finite, invalid, oneOf } from "../../check";
+import { KpopError } from "../../errors";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import { selectParameters, type ParameterSelector } from "../../models/parameter-selector";
+import { noGrad } from "../../runtime/grad-mode";
+import { scope } from "../../runtime/scope";
+import { Tensor } from "../../runtime/tensor";
+import type { CommonOptions, ErasureContext, ErasureMethod, StepReport, TrainingState } from "../method";
+import { applyRidgeEdit, ridgeEdit, type RidgeEdit } from "../shared/closed-form";
+import { subjectPrompt, type SubjectPrompt } from "../shared/subject-prompt";
+import { encodeRows, type TextRows } from "../shared/text-rows";
+import { trainingLoop } from "../shared/training-loop";
+
+/** Which token rows of a concept are moved, and onto which rows of its guide. */
+export type UceAlignment = "last-token" | "tail" | "all";
+
+/** Options of UCE, before defaults. */
+export interface UceOptions extends CommonOptions {
+  method: "uce";
+  /**
+   * What the concepts are to give instead: one text for all, or one for each. Default "", which with the bare name as
+   * template stands for the start token; the paper takes "art" for artists.
+   */
+  guide?: string | string[];
+  /**
+   * "last-token" (default): the row of the concept's last token goes where that of its guide goes; of prompts to preserve
+   * the last token is held. The authors' current script.
+   * "tail": also all rows behind, end tokens included, as far as both texts have them; of prompts to preserve all rows
+   * are held. Their first script, on which RECE builds.
+   * "all": row i of the text goes where row i of the guide's goes; of prompts to preserve all rows are held.
+   */
+  alignment?: UceAlignment;
+  /** Weight of a concept's rows, > 0. Default 1. */
+  eraseScale?: number;
+  /**
+   * Weight of the preserved prompts' rows, >= 0; "shared" is max(0.1, 1/n) for n prompts. Default 1 for "last-token",
+   * "shared" for the others.
+   */
+  preserveScale?: number | "shared";
+  /** Weight λ > 0 of staying with the old weights. Default 0.5. */
+  lambda?: number;
+  /**
+   * "replace" (default): the target is the guide's output. "tensor": that output without its component along the concept's
+   * own, both taken as one (rows × channels) matrix.
+   */
+  technique?: "replace" | "tensor";
+  /** Ways to name a concept, "{}" standing for it and for its guide; all are edited. Default the bare name. */
+  templates?: string[];
+  /** Which keys and values of cross-attention are edited. Default "xattn-kv", all; /attn2\.to_k/ the keys alone. */
+  parameters?: ParameterSelector;
+}
+
+/** Complete and checked. */
+type Parsed = Required<Omit<UceOptions, keyof CommonOptions>>;
+
+const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
+  guide: "",
+  alignment: "last-token" as const,
+  eraseScale: 1,
+  preserveScale: 1,
+  lambda: 0.5,
+  technique: "replace" as const,
+  templates: ["{}"],
+  parameters: "xattn-kv" as const,
+});
+
+/**
+ * UCE: unified concept editing (arXiv 2308.14761).
+ *
+ * Every key and value projection W of cross-attention is replaced by the minimiser of
+ *   Σ_e s_e ‖W' k_e - v_e‖² + Σ_r s_r ‖W' k_r - W k_r‖² + λ ‖W' - W‖²_F
+ * where k_e are token states of the concepts, v_e = W g_e what W gives for their guides', and k_r token states of the
+ * prompts to preserve (eq. 7). No network is evaluated but the text encoder, and no step is random. Moderation, in the
+ * paper's sense, is erasing a list of names for what is unwanted.
+ *
+ * One report for each projection: `erase`, the mean of (W'k_e - v_e)², and `preserve`, the mean of (W'k_r - W k_r)².
+ */
+export const uce: ErasureMethod<Parsed> = {
+  name: "uce",
+  reference: "arXiv 2308.14761",
+  defaults,
+  help: {
+    guide: "text that the concepts are turned into: one for all, or one for each",
+    alignment: 'token rows that are edited: "last-token", "tail" (it and all behind) or "all"',
+    eraseScale: "weight of the concepts' token rows",
+    preserveScale: 'weight of the preserved prompts\' token rows; but for "last-token" max(0.1, 1/prompts)',
+    lambda: "weight of staying with the old weights",
+    technique: '"replace" by what the guide gives, or by what is left of it off the concept\'s ("tensor")',
+    templates: 'ways to name a concept, such as "a photo of a {}"',
+    parameters: "weights that may change",
+  },
+  parse,
+  parameters: (options) => options.parameters,
+  run,
+};
+
+function parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion): Parsed {
+  const o = { ...defaults, ...given, method: "uce" } as Parsed;
+  const guides: unknown[] = Array.isArray(o.guide) ? o.guide : [o.guide];
+  if (guides.length === 0 || guides.some((guide) => typeof guide !== "string"))
+    throw invalid("guide", "a string or a list of strings", o.guide);
+  oneOf("alignment", o.alignment, ["last-token", "tail", "all"]);
+  positive("eraseScale", o.eraseScale);
+  positive("lambda", o.lambda);
+  oneOf("technique", o.technique, ["replace", "tensor"]);
+  if (!Array.isArray(o.templates) || o.templates.length === 0)
+    throw invalid("templates", "a non-empty list of strings", o.templates);
+  for (const template of o.templates) subjectPrompt(base.tokenizer, template, "");
+  const selected = selectParameters(o.parameters, base.unet.parameterNames());
+  const other = selected.find((name) => !/\.attn2\.to_[kv]\.weight$/.test(name));
+  if (other !== undefined)
+    throw invalid("parameters", "a choice among the keys and values of cross-attention", other);
+  const shared = given["preserveScale"] === undefined && o.alignment !== "last-token";
+  const preserveScale = shared ? "shared" : o.preserveScale;
+  if (preserveScale !== "shared") finite("preserveScale", preserveScale, 0);
+  return { ...o, preserveScale };
+}
+
+function positive(name: string, value: unknown): void {
+  if (finite(name, value, 0) === 0) throw invalid(name, "a number > 0", value);
+}
+
+async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<StepReport> {
+  const uceRun = await UceRun.create(context, options);
+  try {
+    yield* trainingLoop(context, {
+      iterations: context.trained.length,
+      state: uceRun,
+      step: (index) => uceRun.edit(context.trained[index]!),
+    });
+  } finally {
+    uceRun.dispose();
+  }
+}
+
+/** Rows of a concept's text, and the rows of its guide's that they go to. */
+interface TextPair {
+  readonly source: TextRows;
+  readonly guide: TextRows;
+}
+
+/** What serves every projection, made once. */
+class UceRun implements TrainingState {
+  private constructor(
+    private readonly context: ErasureContext,
+    private readonly ridge: RidgeEdit,
+    /** The inputs g_e whose outputs are the targets, (n, d). */
+    private readonly guides: Tensor,
+    /** For "tensor": 1 where a row (n) belongs to a text (T), (T, n). */
+    private readonly membership: Tensor | null,
+  ) {}
+
+  static async create(context: ErasureContext, options: Parsed): Promise<UceRun> {
+    const { eraseScale, lambda, technique } = options;
+    const pairs = textPairs(context, options);
+    const kept = keptRows(context, options.alignment);
+    const preserveScale =
+      options.preserveScale === "shared" ? Math.max(0.1, 1 / kept.length) : options.preserveScale;
+    const { ridge, guides, membership } = await scope(async () => {
+      const sources = pairs.map(({ source }) => source);
+      const moved = { rows: await encodeRows(context, sources), weights: eraseScale };
+      const held =
+        kept.length === 0 ? {} : { held: { rows: await encodeRows(context, kept), weights: preserveScale } };
+      return {
+        ridge: await ridgeEdit({ moved, ...held, lambda }),
+        guides: await encodeRows(
+          context,
+          pairs.map(({ guide }) => guide),
+        ),
+        membership: technique === "tensor" ? rowsOfTexts(sources, context.base.device) : null,
+      };
+    });
+    return new UceRun(context, ridge, guides, membership);
+  }
+
+  /** Edits one projection of the student. */
+  async edit(name: string): Promise<Record<string, number>> {
+    const { teacher, student } = this.context;
+    const weight = teacher.parameter(name); // (out, d)
+    const { edited, errors } = noGrad(() => {
+      const values = this.values(weight.to("float64").transpose(0, 1)); // (n, out)
+      const { weight: after, movedError, heldError } = applyRidgeEdit(this.ridge, weight, values);
+      return {
+        edited: after,
+        errors: Tensor.stack(heldError === null ? [movedError] : [movedError, heldError]),
+      };
+    });
+    await student.parameter(name).copyFrom(edited);
+    const [erase, preserve] = await errors.data();
+    return { erase: Number(erase), ...(preserve === undefined ? {} : { preserve: Number(preserve) }) };
+  }
+
+  /** The targets v_e as rows. @param projection Wᵀ, (d, out) */
+  private values(projection: Tensor): Tensor {
+    const guided = this.guides.matmul(projection); // (n, out)
+    if (this.membership === null) return guided;
+    const own = this.ridge.keys.matmul(projection); // (n, out)
+    const ofText = (products: Tensor): Tensor => this.membership!.matmul(products.sum(1, true)); // (T, 1)
+    // V - <V, U> U with U = own / ‖own‖, text by text; where there is no output there is no component along it.
+    const share = ofText(own.mul(guided)).div(ofText(own.square()).clamp(Number.MIN_VALUE, Infinity));
+    return guided.sub(own.mul(this.membership.transpose(0, 1).matmul(share)));
+  }
+
+  tensors(): ReadonlyMap<string, Tensor> {
+    const { student, trained } = this.context;
+    return new Map(trained.map((name) => [`weight.${name}`, student.parameter(name)]));
+  }
+
+  numbers(): null {
+    return null;
+  }
+
+  restore(): void {
+    // The weights are all there is.
+  }
+
+  dispose(): void {
+    const { keys, gain, held } = this.ridge;
+    for (const tensor of [keys, gain, held?.gain, this.guides, this.membership]) tensor?.dispose();
+  }
+}
+
+/** Each concept in each template, beside its guide in the same. */
+function textPairs(context: ErasureContext, { guide, templates, alignment }: Parsed): TextPair[] {
+  const { concepts } = context;
+  const { tokenizer } = context.base;
+  const guides = typeof guide === "string" ? concepts.map(() => guide) : guide;
+  if (guides.length !== concepts.length) {
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected guide to be one text or ${concepts.length}, one for each concept, but received ${guides.length}`,
+    );
+  }
+  return concepts.flatMap((concept, index) =>
+    templates.map((template) =>
+      align(
+        alignment,
+        subjectPrompt(tokenizer, template, concept),
+        subjectPrompt(tokenizer, template, guides[index]!),
+        tokenizer.maxLength,
+      ),
+    ),
+  );
+}
+
+function align(
+  alignment: UceAlignment,
+  source: SubjectPrompt,
+  guide: SubjectPrompt,
+  length: number,
+): TextPair {
+  const pair = (count: number, ofSource: number, ofGuide: number): TextPair => ({
+    source: { text: source.text, from: ofSource, count },
+    guide: { text: guide.text, from: ofGuide, count },
+  });
+  switch (alignment) {
+    case "last-token":
+      return pair(1, source.position, guide.position);
+    case "tail":
+      return pair(length - Math.max(source.position, guide.position), source.position, guide.position);
+    case "all":
+      return pair(length, 0, 0);
+  }
+}
+
+/** The rows of the prompts to preserve. */
+function keptRows({ preserve, base }: ErasureContext, alignment: UceAlignment): TextRows[] {
+  const { tokenizer } = base;
+  return preserve.map((text) =>
+    alignment === "last-token"
+      ? { text, from: subjectPrompt(tokenizer, "{}", text).position, count: 1 }
+      : { text, from: 0, count: tokenizer.maxLength },
+  );
+}
+
+function rowsOfTexts(texts: readonly TextRows[], device: string): Tensor {
+  const total = texts.reduce((sum, { count }) => sum + count, 0);
+  const elements = new Float64Array(texts.length * total);
+  let start = 0;
+  texts.forEach(({ count }, text) => {
+    elements.fill(1, text * total + start, text * total + start + count);
+    start += count;
+  });
+  return Tensor.from(elements, [texts.length, total], { device });
+}
