@@ -41,6 +41,7 @@ describe.each(["small", "wide"] as const)("UCE on golden checkpoint %s", (name) 
         parameters: (key: string) => trained.includes(key),
       },
       model,
+      context.concepts,
     );
 
     const reports = [];

@@ -7,12 +7,11 @@ import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { CommonOptions, ErasureContext, ErasureMethod, StepReport, TrainingState } from "../method";
 import { applyRidgeEdit, ridgeEdit, type RidgeEdit } from "../shared/closed-form";
-import { subjectPrompt, type SubjectPrompt } from "../shared/subject-prompt";
+import { pairRows, promptRows, type GuidedConcept, type RowAlignment } from "../shared/paired-rows";
+import { readLosses } from "../shared/read-losses";
 import { encodeRows, type TextRows } from "../shared/text-rows";
+import { checkTemplates } from "../shared/texts";
 import { trainingLoop } from "../shared/training-loop";
-
-/** Which token rows of a concept are moved, and onto which rows of its guide. */
-export type UceAlignment = "last-token" | "tail" | "all";
 
 /** Options of UCE, before defaults. */
 export interface UceOptions extends CommonOptions {
@@ -29,7 +28,7 @@ export interface UceOptions extends CommonOptions {
    * are held. Their first script, on which RECE builds.
    * "all": row i of the text goes where row i of the guide's goes; of prompts to preserve all rows are held.
    */
-  alignment?: UceAlignment;
+  alignment?: RowAlignment;
   /** Weight of a concept's rows, > 0. Default 1. */
   eraseScale?: number;
   /**
@@ -78,6 +77,7 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
 export const uce: ErasureMethod<Parsed> = {
   name: "uce",
   reference: "arXiv 2308.14761",
+  deterministic: true,
   defaults,
   help: {
     guide: "text that the concepts are turned into: one for all, or one for each",
@@ -94,7 +94,11 @@ export const uce: ErasureMethod<Parsed> = {
   run,
 };
 
-function parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion): Parsed {
+function parse(
+  given: Readonly<Record<string, unknown>>,
+  base: StableDiffusion,
+  concepts: readonly string[],
+): Parsed {
   const o = { ...defaults, ...given, method: "uce" } as Parsed;
   const guides: unknown[] = Array.isArray(o.guide) ? o.guide : [o.guide];
   if (guides.length === 0 || guides.some((guide) => typeof guide !== "string"))
@@ -103,9 +107,8 @@ function parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion):
   positive("eraseScale", o.eraseScale);
   positive("lambda", o.lambda);
   oneOf("technique", o.technique, ["replace", "tensor"]);
-  if (!Array.isArray(o.templates) || o.templates.length === 0)
-    throw invalid("templates", "a non-empty list of strings", o.templates);
-  for (const template of o.templates) subjectPrompt(base.tokenizer, template, "");
+  checkTemplates(o.templates);
+  pairRows(base.tokenizer, guided(concepts, o.guide), o.templates, o.alignment);
   const selected = selectParameters(o.parameters, base.unet.parameterNames());
   const other = selected.find((name) => !/\.attn2\.to_[kv]\.weight$/.test(name));
   if (other !== undefined)
@@ -133,72 +136,61 @@ async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<St
   }
 }
 
-/** Rows of a concept's text, and the rows of its guide's that they go to. */
-interface TextPair {
-  readonly source: TextRows;
-  readonly guide: TextRows;
-}
-
 /** What serves every projection, made once. */
 class UceRun implements TrainingState {
   private constructor(
     private readonly context: ErasureContext,
     private readonly ridge: RidgeEdit,
-    /** The inputs g_e whose outputs are the targets, (n, d). */
-    private readonly guides: Tensor,
-    /** For "tensor": 1 where a row (n) belongs to a text (T), (T, n). */
-    private readonly membership: Tensor | null,
+    /** Null for "replace", whose targets the ridge edit knows. */
+    private readonly tensorTargets: TensorTargets | null,
   ) {}
 
   static async create(context: ErasureContext, options: Parsed): Promise<UceRun> {
     const { eraseScale, lambda, technique } = options;
-    const pairs = textPairs(context, options);
-    const kept = keptRows(context, options.alignment);
+    const { tokenizer } = context.base;
+    const pairs = pairRows(
+      tokenizer,
+      guided(context.concepts, options.guide),
+      options.templates,
+      options.alignment,
+    );
+    const kept = context.preserve.map((prompt) => promptRows(tokenizer, prompt, options.alignment));
     const preserveScale =
       options.preserveScale === "shared" ? Math.max(0.1, 1 / kept.length) : options.preserveScale;
-    const { ridge, guides, membership } = await scope(async () => {
+    const made = await scope(async () => {
       const sources = pairs.map(({ source }) => source);
-      const moved = { rows: await encodeRows(context, sources), weights: eraseScale };
+      const keys = await encodeRows(context, sources);
+      const guides = await encodeRows(
+        context,
+        pairs.map(({ guide }) => guide),
+      );
+      const moved = {
+        rows: keys,
+        weights: eraseScale,
+        ...(technique === "replace" ? { targets: guides } : {}),
+      };
       const held =
         kept.length === 0 ? {} : { held: { rows: await encodeRows(context, kept), weights: preserveScale } };
       return {
         ridge: await ridgeEdit({ moved, ...held, lambda }),
-        guides: await encodeRows(
-          context,
-          pairs.map(({ guide }) => guide),
-        ),
-        membership: technique === "tensor" ? rowsOfTexts(sources, context.base.device) : null,
+        tensorTargets:
+          technique === "replace"
+            ? null
+            : { keys, guides, membership: rowsOfTexts(sources, context.base.device) },
       };
     });
-    return new UceRun(context, ridge, guides, membership);
+    return new UceRun(context, made.ridge, made.tensorTargets);
   }
 
   /** Edits one projection of the student. */
   async edit(name: string): Promise<Record<string, number>> {
     const { teacher, student } = this.context;
+    const { ridge, tensorTargets } = this;
     const weight = teacher.parameter(name); // (out, d)
-    const { edited, errors } = noGrad(() => {
-      const values = this.values(weight.to("float64").transpose(0, 1)); // (n, out)
-      const { weight: after, movedError, heldError } = applyRidgeEdit(this.ridge, weight, values);
-      return {
-        edited: after,
-        errors: Tensor.stack(heldError === null ? [movedError] : [movedError, heldError]),
-      };
-    });
+    const values = tensorTargets === null ? undefined : noGrad(() => withoutOwn(tensorTargets, weight));
+    const { weight: edited, movedError, heldError } = applyRidgeEdit(ridge, weight, values);
     await student.parameter(name).copyFrom(edited);
-    const [erase, preserve] = await errors.data();
-    return { erase: Number(erase), ...(preserve === undefined ? {} : { preserve: Number(preserve) }) };
-  }
-
-  /** The targets v_e as rows. @param projection Wᵀ, (d, out) */
-  private values(projection: Tensor): Tensor {
-    const guided = this.guides.matmul(projection); // (n, out)
-    if (this.membership === null) return guided;
-    const own = this.ridge.keys.matmul(projection); // (n, out)
-    const ofText = (products: Tensor): Tensor => this.membership!.matmul(products.sum(1, true)); // (T, 1)
-    // V - <V, U> U with U = own / ‖own‖, text by text; where there is no output there is no component along it.
-    const share = ofText(own.mul(guided)).div(ofText(own.square()).clamp(Number.MIN_VALUE, Infinity));
-    return guided.sub(own.mul(this.membership.transpose(0, 1).matmul(share)));
+    return readLosses({ erase: movedError, preserve: heldError });
   }
 
   tensors(): ReadonlyMap<string, Tensor> {
@@ -215,62 +207,46 @@ class UceRun implements TrainingState {
   }
 
   dispose(): void {
-    const { keys, gain, held } = this.ridge;
-    for (const tensor of [keys, gain, held?.gain, this.guides, this.membership]) tensor?.dispose();
+    const { moved, gain, held } = this.ridge;
+    const { keys, guides, membership } = this.tensorTargets ?? {};
+    const rows = moved.form === "rows" ? [moved.keys, moved.targets] : [moved.residue];
+    for (const tensor of [...rows, gain, held?.gain, keys, guides, membership]) tensor?.dispose();
   }
 }
 
-/** Each concept in each template, beside its guide in the same. */
-function textPairs(context: ErasureContext, { guide, templates, alignment }: Parsed): TextPair[] {
-  const { concepts } = context;
-  const { tokenizer } = context.base;
-  const guides = typeof guide === "string" ? concepts.map(() => guide) : guide;
-  if (guides.length !== concepts.length) {
+/** What the targets of "tensor" are made of. */
+interface TensorTargets {
+  /** Inputs k_e, (n, d). */
+  readonly keys: Tensor;
+  /** Inputs g_e of the guides, (n, d). */
+  readonly guides: Tensor;
+  /** 1 where a row (n) belongs to a text (T), else 0, (T, n). */
+  readonly membership: Tensor;
+}
+
+/** V - <V, U> U, (n, out), text by text, with V the guide's outputs and U the concept's, divided by their norm. */
+function withoutOwn({ keys, guides, membership }: TensorTargets, weight: Tensor): Tensor {
+  return scope(() => {
+    const projection = weight.to("float64").transpose(0, 1); // (d, out)
+    const own = keys.matmul(projection); // (n, out)
+    const given = guides.matmul(projection); // (n, out)
+    const byText = (products: Tensor): Tensor => membership.matmul(products.sum(1, true)); // (T, 1)
+    // Where the concept has no output, nothing lies along it.
+    const share = byText(own.mul(given)).div(byText(own.square()).clamp(Number.MIN_VALUE, Infinity));
+    return given.sub(own.mul(membership.transpose(0, 1).matmul(share)));
+  });
+}
+
+/** @throws INVALID_ARGUMENT when there are several guides and not one for each concept */
+function guided(concepts: readonly string[], guide: string | readonly string[]): GuidedConcept[] {
+  if (typeof guide === "string") return concepts.map((concept) => ({ concept, guide }));
+  if (guide.length !== concepts.length) {
     throw new KpopError(
       "INVALID_ARGUMENT",
-      `Expected guide to be one text or ${concepts.length}, one for each concept, but received ${guides.length}`,
+      `Expected guide to be one text or ${concepts.length}, one for each concept, but received ${guide.length}`,
     );
   }
-  return concepts.flatMap((concept, index) =>
-    templates.map((template) =>
-      align(
-        alignment,
-        subjectPrompt(tokenizer, template, concept),
-        subjectPrompt(tokenizer, template, guides[index]!),
-        tokenizer.maxLength,
-      ),
-    ),
-  );
-}
-
-function align(
-  alignment: UceAlignment,
-  source: SubjectPrompt,
-  guide: SubjectPrompt,
-  length: number,
-): TextPair {
-  const pair = (count: number, ofSource: number, ofGuide: number): TextPair => ({
-    source: { text: source.text, from: ofSource, count },
-    guide: { text: guide.text, from: ofGuide, count },
-  });
-  switch (alignment) {
-    case "last-token":
-      return pair(1, source.position, guide.position);
-    case "tail":
-      return pair(length - Math.max(source.position, guide.position), source.position, guide.position);
-    case "all":
-      return pair(length, 0, 0);
-  }
-}
-
-/** The rows of the prompts to preserve. */
-function keptRows({ preserve, base }: ErasureContext, alignment: UceAlignment): TextRows[] {
-  const { tokenizer } = base;
-  return preserve.map((text) =>
-    alignment === "last-token"
-      ? { text, from: subjectPrompt(tokenizer, "{}", text).position, count: 1 }
-      : { text, from: 0, count: tokenizer.maxLength },
-  );
+  return concepts.map((concept, index) => ({ concept, guide: guide[index]! }));
 }
 
 function rowsOfTexts(texts: readonly TextRows[], device: string): Tensor {

@@ -25,8 +25,9 @@ const keys = draw("keys", 7, D);
 const values = draw("values", 7, OUT);
 const others = draw("others", 5, D);
 
-async function edited(problem: RidgeProblem, targets: Tensor = values) {
-  const { weight: after, movedError, heldError } = applyRidgeEdit(await ridgeEdit(problem), weight, targets);
+async function edited(problem: RidgeProblem, given: Tensor | null = values) {
+  const edit = await ridgeEdit(problem);
+  const { weight: after, movedError, heldError } = applyRidgeEdit(edit, weight, given ?? undefined);
   return {
     weight: await matrix(after),
     movedError: await movedError.item(),
@@ -64,6 +65,18 @@ describe("the closed-form edit", () => {
     const outputsOfHeld = product(w!, transpose(h!)); // (out, m)
     const wanted = plus(plus(times(w!, lambda), product(transpose(v!), sk)), product(outputsOfHeld, sh));
     expect(relativeDistance(product(result.weight, system), wanted)).toBeLessThan(1e-12);
+  });
+
+  it.each([3, 7, 60])("takes values from other inputs' outputs: %i rows of width 24", async (count) => {
+    const rows = draw("many", count, D);
+    const targets = draw("targets", count, D);
+    const problem = { held: { rows: others, weights: 0.2 }, lambda: 0.5 };
+    const outputs = targets.matmul(weight.transpose(0, 1));
+    const given = await edited({ ...problem, moved: { rows, weights: 0.7 } }, outputs);
+    const linear = await edited({ ...problem, moved: { rows, weights: 0.7, targets } }, null);
+    expect(relativeDistance(linear.weight, given.weight)).toBeLessThan(1e-12);
+    expect(linear.movedError / given.movedError).toBeCloseTo(1, 10);
+    expect(linear.heldError! / given.heldError!).toBeCloseTo(1, 10);
   });
 
   it("is the rank-one update of Sherman and Morrison for a single row", async () => {
@@ -146,6 +159,7 @@ describe("the closed-form edit", () => {
         /held rows .* \(n, 24\)/,
       ],
       [{ moved: { rows: keys, weights: draw("few", 3) }, lambda: 1 }, /weights .* \(7\)/],
+      [{ moved: { rows: keys, weights: 1, targets: others }, lambda: 1 }, /targets .* \(7, 24\)/],
       [{ moved: { rows: keys, weights: -1 }, lambda: 1 }, /weight .* >= 0/],
       [{ moved: { rows: keys, weights: 1 }, lambda: -0.5 }, /lambda/],
     ];
@@ -157,5 +171,8 @@ describe("the closed-form edit", () => {
     const edit = await ridgeEdit({ moved: { rows: keys, weights: 1 }, lambda: 1 });
     expect(() => applyRidgeEdit(edit, draw("narrow", OUT, D - 1), values)).toThrow(/weight .* \(out, 24\)/);
     expect(() => applyRidgeEdit(edit, weight, draw("short", 6, OUT))).toThrow(/values .* \(7, 10\)/);
+    expect(() => applyRidgeEdit(edit, weight)).toThrow(/values .* \(7, 10\)/);
+    const linear = await ridgeEdit({ moved: { rows: keys, weights: 1, targets: keys }, lambda: 1 });
+    expect(() => applyRidgeEdit(linear, weight, values)).toThrow(/values .* left out/);
   });
 });
