@@ -27,6 +27,10 @@ export interface UceOptions extends CommonOptions {
    * "tail": also all rows behind, end tokens included, as far as both texts have them; of prompts to preserve all rows
    * are held. Their first script, on which RECE builds.
    * "all": row i of the text goes where row i of the guide's goes; of prompts to preserve all rows are held.
+   *
+   * The rows behind the last token know the concept as well. On pocket, with the twelve phrasings of its captions as
+   * templates, "last-token" left four churches of four (guide "", "a photo"), "tail" none (guide "dog", five prompts
+   * preserved).
    */
   alignment?: RowAlignment;
   /** Weight of a concept's rows, > 0. Default 1. */
@@ -87,7 +91,7 @@ export const uce: ErasureMethod<Parsed> = {
     lambda: "weight of staying with the old weights",
     technique: '"replace" by what the guide gives, or by what is left of it off the concept\'s ("tensor")',
     templates: 'ways to name a concept, such as "a photo of a {}"',
-    parameters: "weights that may change",
+    parameters: "keys and values that may change: xattn-kv, or a /pattern/",
   },
   parse,
   parameters: (options) => options.parameters,
