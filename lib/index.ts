@@ -56,6 +56,8 @@ export type { RunManifest } from "./erasure/manifest";
 export type { CommonOptions, ErasureMethod, MethodOptions, StepReport } from "./erasure/method";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
+export type { UceOptions } from "./erasure/methods/uce";
+export type { RowAlignment } from "./erasure/shared/paired-rows";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
 export {

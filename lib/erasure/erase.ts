@@ -13,12 +13,13 @@ import { describeOptions, fingerprint, hashChanges, hashInputs, versions } from 
 import type { CommonOptions, ErasureContext, MethodOptions, StepReport } from "./method";
 import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";
+import type { UceOptions } from "./methods/uce";
 import { methodNamed } from "./registry";
 import { RunState } from "./run-state";
 import { EvaluationCounter } from "./shared/evaluations";
 
 /** Options of `erase`: a method's own beside those that every method takes. */
-export type EraseOptions = KpopOptions | EsdOptions;
+export type EraseOptions = KpopOptions | EsdOptions | UceOptions;
 
 const COMMON = ["method", "concepts", "preserve", "seed", "signal", "onStep", "checkpoint", "resume"];
 

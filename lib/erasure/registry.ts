@@ -2,11 +2,12 @@ import { oneOf } from "../check";
 import type { ErasureMethod, MethodOptions } from "./method";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
+import { uce } from "./methods/uce";
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- each method has options of its own
 type AnyMethod = ErasureMethod<any>;
 
-const METHODS: readonly AnyMethod[] = [kpop, esd];
+const METHODS: readonly AnyMethod[] = [kpop, esd, uce];
 
 /** Names of all methods, the default first. */
 export const METHOD_NAMES: readonly string[] = METHODS.map(({ name }) => name);

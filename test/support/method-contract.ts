@@ -15,6 +15,7 @@ import { loadGolden, type GoldenModel } from "./golden-model";
 const SHORT: Readonly<Record<string, object>> = {
   kpop: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
   esd: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
+  uce: {},
 };
 
 /** What every method owes, whatever it does: style.md's contract, run for each entry of the registry. */

@@ -1,0 +1,59 @@
+import type { CLIPTokenizer } from "../../text/clip-tokenizer";
+import { subjectPrompt } from "./subject-prompt";
+import type { TextRows } from "./text-rows";
+
+/** Which token rows of a text go onto which of another's: the last token's, those from it on, or all. */
+export type RowAlignment = "last-token" | "tail" | "all";
+
+/** Rows of a concept's text, and as many rows of its guide's, that they go to. */
+export interface RowPair {
+  readonly source: TextRows;
+  readonly guide: TextRows;
+}
+
+/** What is said, and what it is to mean. */
+export interface GuidedConcept {
+  readonly concept: string;
+  readonly guide: string;
+}
+
+/**
+ * Each concept in each template beside its guide in the same template, aligned row by row (UCE, arXiv 2308.14761, and
+ * its scripts):
+ * - "last-token": the row of the concept's last token, with that of the guide's;
+ * - "tail": also the rows behind, end and padding tokens included, as many as both texts have of L;
+ * - "all": row i with row i.
+ * @throws INVALID_ARGUMENT as `subjectPrompt` does
+ */
+export function pairRows(
+  tokenizer: CLIPTokenizer,
+  concepts: readonly GuidedConcept[],
+  templates: readonly string[],
+  alignment: RowAlignment,
+): RowPair[] {
+  const length = tokenizer.maxLength;
+  return concepts.flatMap(({ concept, guide }) =>
+    templates.map((template): RowPair => {
+      const [source, target] = [concept, guide].map((text) => subjectPrompt(tokenizer, template, text));
+      const count =
+        alignment === "last-token"
+          ? 1
+          : alignment === "tail"
+            ? length - Math.max(source!.position, target!.position)
+            : length;
+      const rows = ({ text, position }: { text: string; position: number }): TextRows => ({
+        text,
+        from: alignment === "all" ? 0 : position,
+        count,
+      });
+      return { source: rows(source!), guide: rows(target!) };
+    }),
+  );
+}
+
+/** The rows that stand for a prompt as a whole: for "last-token" its last token's, else all. @throws INVALID_ARGUMENT */
+export function promptRows(tokenizer: CLIPTokenizer, prompt: string, alignment: RowAlignment): TextRows {
+  if (alignment !== "last-token") return { text: prompt, from: 0, count: tokenizer.maxLength };
+  const { text, position } = subjectPrompt(tokenizer, "{}", prompt);
+  return { text, from: position, count: 1 };
+}
