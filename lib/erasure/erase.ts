@@ -170,7 +170,10 @@ function parseCommon(options: EraseOptions): Common {
   for (const concept of concepts) nonEmptyString("concepts", concept);
   if (new Set(concepts).size !== concepts.length) throw invalid("concepts", "free of repetitions", concepts);
   if (!Array.isArray(preserve)) throw invalid("preserve", "a list of strings", preserve);
-  for (const prompt of preserve) nonEmptyString("preserve", prompt);
+  for (const prompt of preserve) {
+    // " " is a prompt too: the published UCE runs hold it.
+    if (typeof prompt !== "string") throw invalid("preserve", "a list of strings", prompt);
+  }
   integer("seed", seed, 0);
   jobOptions(options, "onStep");
   flag("resume", resume);

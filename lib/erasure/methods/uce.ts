@@ -22,22 +22,22 @@ export interface UceOptions extends CommonOptions {
    */
   guide?: string | string[];
   /**
-   * "last-token" (default): the row of the concept's last token goes where that of its guide goes; of prompts to preserve
+   * "last-token": the row of the concept's last token goes where that of its guide goes; of prompts to preserve
    * the last token is held. The authors' current script.
    * "tail": also all rows behind, end tokens included, as far as both texts have them; of prompts to preserve all rows
    * are held. Their first script, on which RECE builds.
    * "all": row i of the text goes where row i of the guide's goes; of prompts to preserve all rows are held.
    *
-   * The rows behind the last token know the concept as well. On pocket, with the twelve phrasings of its captions as
-   * templates, "last-token" left four churches of four (guide "", "a photo"), "tail" none (guide "dog", five prompts
-   * preserved).
+   * Default "tail": the rows behind the last token know the concept as well. On pocket, with the twelve phrasings of its
+   * captions as templates, "last-token" left four churches of four (guide "", "a photo"), "tail" none (guide "dog", five
+   * prompts preserved).
    */
   alignment?: RowAlignment;
   /** Weight of a concept's rows, > 0. Default 1. */
   eraseScale?: number;
   /**
-   * Weight of the preserved prompts' rows, >= 0; "shared" is max(0.1, 1/n) for n prompts. Default 1 for "last-token",
-   * "shared" for the others.
+   * Weight of the preserved prompts' rows, >= 0; "shared" is max(0.1, 1/n) for n prompts. Default "shared"; 1 for
+   * "last-token".
    */
   preserveScale?: number | "shared";
   /** Weight λ > 0 of staying with the old weights. Default 0.5. */
@@ -58,9 +58,9 @@ type Parsed = Required<Omit<UceOptions, keyof CommonOptions>>;
 
 const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
   guide: "",
-  alignment: "last-token" as const,
+  alignment: "tail" as const,
   eraseScale: 1,
-  preserveScale: 1,
+  preserveScale: "shared" as const,
   lambda: 0.5,
   technique: "replace" as const,
   templates: ["{}"],
@@ -117,8 +117,8 @@ function parse(
   const other = selected.find((name) => !/\.attn2\.to_[kv]\.weight$/.test(name));
   if (other !== undefined)
     throw invalid("parameters", "a choice among the keys and values of cross-attention", other);
-  const shared = given["preserveScale"] === undefined && o.alignment !== "last-token";
-  const preserveScale = shared ? "shared" : o.preserveScale;
+  const published = o.alignment === "last-token" ? 1 : defaults.preserveScale;
+  const preserveScale = given["preserveScale"] === undefined ? published : o.preserveScale;
   if (preserveScale !== "shared") finite("preserveScale", preserveScale, 0);
   return { ...o, preserveScale };
 }

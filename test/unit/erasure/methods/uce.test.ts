@@ -41,13 +41,13 @@ const all = (text: string): Rows => [text, 0, L];
 // Rows counted by hand: the start token is row 0, and each word here is one token.
 const cases: [string, Case][] = [
   [
-    "moves the last token to the start token by default",
-    { options: { concepts: "church" }, pairs: [[last("church", 1), last("", 0)]] },
+    "moves the last token to the start token",
+    { options: { concepts: "church", alignment: "last-token" }, pairs: [[last("church", 1), last("", 0)]] },
   ],
   [
     "takes a guide for each concept",
     {
-      options: { concepts: ["old church", "dog"], guide: ["a photo", "red fish"] },
+      options: { concepts: ["old church", "dog"], guide: ["a photo", "red fish"], alignment: "last-token" },
       pairs: [
         [last("old church", 2), last("a photo", 2)],
         [last("dog", 1), last("red fish", 2)],
@@ -57,7 +57,12 @@ const cases: [string, Case][] = [
   [
     "puts concept and guide into each template, wherever its place is",
     {
-      options: { concepts: "church", guide: "red house", templates: ["{}", "image of {} at night"] },
+      options: {
+        concepts: "church",
+        alignment: "last-token",
+        guide: "red house",
+        templates: ["{}", "image of {} at night"],
+      },
       pairs: [
         [last("church", 1), last("red house", 2)],
         [last("image of church at night", 3), last("image of red house at night", 4)],
@@ -69,6 +74,7 @@ const cases: [string, Case][] = [
     {
       options: {
         concepts: "church",
+        alignment: "last-token",
         preserve: ["dog", "a photo"],
         eraseScale: 2,
         preserveScale: 0.3,
@@ -82,9 +88,9 @@ const cases: [string, Case][] = [
     },
   ],
   [
-    "holds preserved prompts at weight 1 by default",
+    "holds last tokens at weight 1 by default",
     {
-      options: { concepts: "church", preserve: ["dog", "fish"] },
+      options: { concepts: "church", alignment: "last-token", preserve: ["dog", "fish"] },
       pairs: [[last("church", 1), last("", 0)]],
       held: [last("dog", 1), last("fish", 1)],
       preserveScale: 1,
@@ -114,9 +120,9 @@ const cases: [string, Case][] = [
     },
   ],
   [
-    "aligns a tail with a shorter guide's",
+    "aligns the tails by default, also with a shorter guide's",
     {
-      options: { concepts: "old church", alignment: "tail" },
+      options: { concepts: "old church" },
       pairs: [
         [
           ["old church", 2, L - 2],
