@@ -75,7 +75,7 @@ export interface ErasureMethod<O extends MethodOptions> {
   readonly name: string;
   /** The paper. */
   readonly reference: string;
-  /** A closed form: it draws nothing at random, so a seed changes nothing, and starts over instead of resuming. */
+  /** A closed form: it draws nothing at random, so a seed changes nothing. */
   readonly deterministic?: true;
   /** It learns a prompt that brings the concepts back: `Erasure.key`. */
   readonly givesKey?: true;
