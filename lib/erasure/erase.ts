@@ -1,4 +1,5 @@
 import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { hashChanges, hashInputs } from "../diffusion/model-hash";
 import { PromptKey } from "../diffusion/prompt-key";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { selectParameters } from "../models/parameter-selector";
@@ -9,7 +10,7 @@ import { Random } from "../runtime/random";
 import type { Tensor } from "../runtime/tensor";
 import { throwIfAborted } from "../errors";
 import { Erasure } from "./erasure";
-import { describeOptions, fingerprint, hashChanges, hashInputs, versions } from "./manifest";
+import { describeOptions, fingerprint, versions } from "./manifest";
 import type { CommonOptions, ErasureContext, MethodOptions, StepReport } from "./method";
 import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";

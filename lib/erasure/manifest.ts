@@ -1,8 +1,4 @@
 import { createHash } from "node:crypto";
-import { changedTensors } from "../diffusion/save-model";
-import type { StableDiffusion } from "../diffusion/stable-diffusion";
-import { weightFiles } from "../io/checkpoint-types";
-import { sha256File } from "../io/sha256-file";
 import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { VERSION } from "../version";
@@ -32,35 +28,6 @@ export interface RunManifest {
   /** Keys of the UNet's parameters that the method may have changed. */
   changedParameters: number;
   finishedAt: string;
-}
-
-/** SHA-256 of every weight file of a model's source, by path within it. */
-export async function hashInputs(
-  model: StableDiffusion,
-  signal?: AbortSignal,
-): Promise<Record<string, string>> {
-  const { source } = model;
-  const entries: [string, string][] = [];
-  for (const { path } of weightFiles(source)) {
-    const name = path.startsWith(`${source.path}/`)
-      ? path.slice(source.path.length + 1)
-      : path.split("/").at(-1)!;
-    entries.push([name, await sha256File(path, signal === undefined ? {} : { signal })]);
-  }
-  return Object.fromEntries(entries);
-}
-
-/** What in-memory weights differ from the source's by: SHA-256 over the changed ones; null where there are none. */
-export async function hashChanges(model: StableDiffusion): Promise<string | null> {
-  const hash = createHash("sha256");
-  let any = false;
-  for (const [component, tensors] of Object.entries(changedTensors(model))) {
-    for (const [name, tensor] of tensors) {
-      any = true;
-      hash.update(`${component} ${name} ${tensor.dtype}\n`).update(await tensor.bytes());
-    }
-  }
-  return any ? hash.digest("hex") : null;
 }
 
 /** Options as JSON: what JSON has no word for becomes a text that says what it was. */

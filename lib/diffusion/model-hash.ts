@@ -1,0 +1,43 @@
+import { createHash } from "node:crypto";
+import { basename, sep } from "node:path";
+import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
+import { sha256File } from "../io/sha256-file";
+import { changedTensors } from "./save-model";
+import type { StableDiffusion } from "./stable-diffusion";
+
+/**
+ * SHA-256 of every weight file that a model was read from: a checkpoint's by its place there, a delta's as delta/NAME.
+ * @throws NOT_FOUND, IO_ERROR, ABORTED
+ */
+export async function hashInputs(
+  model: StableDiffusion,
+  signal?: AbortSignal,
+): Promise<Record<string, string>> {
+  const { source } = model;
+  const names = new Map(weightFiles(source).map(({ path }) => [path, placeIn(source.path, path)]));
+  // A delta is no file of the checkpoint, but tensors come from it.
+  for (const component of COMPONENTS)
+    for (const { file } of source[component].tensors.values())
+      if (!names.has(file)) names.set(file, `delta/${basename(file)}`);
+  const hashes: Record<string, string> = {};
+  for (const [path, name] of names)
+    hashes[name] = await sha256File(path, signal === undefined ? {} : { signal });
+  return hashes;
+}
+
+function placeIn(checkpoint: string, path: string): string {
+  return path.startsWith(checkpoint + sep) ? path.slice(checkpoint.length + 1) : basename(path);
+}
+
+/** What in-memory weights differ from the source's by: SHA-256 over the changed ones; null where there are none. */
+export async function hashChanges(model: StableDiffusion): Promise<string | null> {
+  const hash = createHash("sha256");
+  let any = false;
+  for (const [component, tensors] of Object.entries(changedTensors(model))) {
+    for (const [name, tensor] of tensors) {
+      any = true;
+      hash.update(`${component} ${name} ${tensor.dtype}\n`).update(await tensor.bytes());
+    }
+  }
+  return any ? hash.digest("hex") : null;
+}
