@@ -77,13 +77,18 @@ export async function generate(
   prompt: string | readonly string[],
   options: GenerateOptions = {},
 ): Promise<Image[]> {
-  const o = check(model, prompt, options);
+  const o = checkGenerate(model, prompt, options);
   return unscoped(() => noGrad(() => scope(() => run(model, o))));
 }
 
-type Checked = ReturnType<typeof check>;
+type Checked = ReturnType<typeof checkGenerate>;
 
-function check(model: StableDiffusion, prompt: string | readonly string[], options: GenerateOptions) {
+/** The options after defaults. @throws INVALID_ARGUMENT */
+export function checkGenerate(
+  model: StableDiffusion,
+  prompt: string | readonly string[],
+  options: GenerateOptions,
+) {
   knownKeys("the generate options", options, known);
   jobOptions(options, "onStep");
   const given: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
@@ -154,7 +159,9 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
   for (let first = 0; first < o.total; first += o.batchSize) {
     const indices = Array.from({ length: Math.min(o.batchSize, o.total - first) }, (_, i) => first + i);
     const pictures = await scope(async () => {
-      const noise = o.latents?.slice(0, first, first + indices.length) ?? startingNoise(model, o, indices);
+      const noise =
+        o.latents?.slice(0, first, first + indices.length) ??
+        Tensor.cat(indices.map((index) => startingNoise(model, o.seed + (index % o.count), o)));
       const promptOf = indices.map((index) => Math.floor(index / o.count));
       const condition: Condition = {
         text: rows(texts, promptOf),
@@ -228,10 +235,14 @@ export async function decode(model: StableDiffusion, latents: Tensor): Promise<I
   );
 }
 
-function startingNoise(model: StableDiffusion, o: Checked, indices: readonly number[]): Tensor {
+/** What a picture of `seed` starts from: (1, 4, h, w) standard normal draws, on the CPU. */
+export function startingNoise(
+  model: StableDiffusion,
+  seed: number,
+  { width, height }: { width: number; height: number },
+): Tensor {
   const factor = model.vae.downsampling;
-  const shape = [1, model.vae.config.latent_channels, o.height / factor, o.width / factor];
-  return Tensor.cat(indices.map((index) => new Random(o.seed + (index % o.count)).normal(shape)));
+  return new Random(seed).normal([1, model.vae.config.latent_channels, height / factor, width / factor]);
 }
 
 function rows(tensor: Tensor, indices: readonly number[]): Tensor {

@@ -1,7 +1,10 @@
+import { readFile } from "node:fs/promises";
 import { PNG } from "pngjs";
-import { integer } from "../check";
+import { integer, nonEmptyString } from "../check";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "./atomic";
+import { pngSize } from "./png-structure";
+import { onDisk } from "./system-error";
 
 /** A picture: 8-bit RGB, row-major, three bytes a pixel. */
 export class Image {
@@ -23,6 +26,27 @@ export class Image {
     this.width = width;
     this.height = height;
     this.data = data;
+  }
+
+  /**
+   * Reads a PNG file without transparency.
+   * @throws NOT_FOUND, IO_ERROR; UNSUPPORTED_FORMAT for what is no whole PNG, or has transparent pixels
+   */
+  static async load(path: string): Promise<Image> {
+    nonEmptyString("path", path);
+    const bytes = await onDisk("read", path, () => readFile(path));
+    if (pngSize(bytes) === null)
+      throw unreadable(path, "it is no PNG, or a part of it is missing or damaged");
+    const { width, height, data } = await decode(path, bytes);
+    const rgb = new Uint8Array(width * height * 3);
+    for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
+      if (data[from + 3] !== 255)
+        throw unreadable(path, "it has transparent pixels; put it on a background first");
+      rgb[to] = data[from]!;
+      rgb[to + 1] = data[from + 1]!;
+      rgb[to + 2] = data[from + 2]!;
+    }
+    return new Image(width, height, rgb);
   }
 
   /** The picture as a PNG file's bytes. */
@@ -78,4 +102,18 @@ export class Image {
     );
     return new Image(width, height, data);
   }
+}
+
+function decode(path: string, bytes: Buffer): Promise<PNG> {
+  return new Promise((resolve, reject) => {
+    const png = new PNG();
+    png.on("parsed", () => resolve(png));
+    // On, not once: pngjs may find several faults.
+    png.on("error", (error) => reject(unreadable(path, error.message, error)));
+    png.end(bytes);
+  });
+}
+
+function unreadable(path: string, reason: string, cause?: unknown): KpopError {
+  return new KpopError("UNSUPPORTED_FORMAT", `Cannot read the picture ${path}: ${reason}`, { cause });
 }

@@ -53,6 +53,37 @@ describe("Image", () => {
     });
   });
 
+  it.each([
+    [1, 1],
+    [7, 5],
+    [200, 150],
+  ])("of %i × %i comes back from its file byte for byte", async (width, height) => {
+    const path = join(temporaryDirectory(), "picture.png");
+    const image = pattern(width, height);
+    await image.save(path);
+    const read = await Image.load(path);
+    expect([read.width, read.height]).toEqual([width, height]);
+    expect(Buffer.from(read.data).equals(image.data)).toBe(true);
+  });
+
+  it("is not read from what is no whole picture without transparency", async () => {
+    const path = join(temporaryDirectory(), "picture.png");
+    await expect(Image.load(path)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    const png = await pattern(30, 20).png();
+    const clear = new PNG({ width: 2, height: 2 });
+    for (const [bytes, message] of [
+      [png.subarray(0, png.length - 20), /missing or damaged/],
+      [Buffer.from("text"), /it is no PNG/],
+      [PNG.sync.write(clear), /transparent/],
+    ] as [Buffer, RegExp][]) {
+      writeFileSync(path, bytes);
+      await expect(Image.load(path)).rejects.toMatchObject({
+        code: "UNSUPPORTED_FORMAT",
+        message: expect.stringMatching(message) as string,
+      });
+    }
+  });
+
   it("says how many bytes it needs", () => {
     expect(() => new Image(2, 2, new Uint8Array(11))).toThrow("2 × 2 × 3 bytes but received 11");
   });

@@ -1,0 +1,277 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { KpopError } from "../errors";
+import { writeFileAtomically } from "../io/atomic";
+import { forEachLimited } from "../io/for-each-limited";
+import { Image } from "../io/image";
+import { formatJson, readText } from "../io/json-file";
+import { pngSize } from "../io/png-structure";
+import { onDisk } from "../io/system-error";
+import { scope, unscoped } from "../runtime/scope";
+import { Tensor } from "../runtime/tensor";
+import { checkGenerate, startingNoise, type GenerateOptions } from "./generate";
+import { digest, imageSetIdentity, type ImageSetIdentity, type SharedOptions } from "./image-set-identity";
+import { sampler as samplerNamed } from "./samplers";
+import { StableDiffusion } from "./stable-diffusion";
+
+/** Says what a folder's pictures are of; for people, and for telling a damaged folder. */
+const DESCRIPTION_FILE = "set.json";
+/** Files looked at together. */
+const READS = 8;
+const SHARED = [
+  "steps",
+  "guidanceScale",
+  "sampler",
+  "negativePrompt",
+  "width",
+  "height",
+  "key",
+  "keyGuidance",
+  "batchSize",
+] as const;
+
+/** One picture: what it shows, and the seed of its noise. */
+export interface ImageSetItem {
+  prompt: string;
+  seed: number;
+}
+
+/** How far a set is. */
+export interface ImageSetProgress {
+  /** Pictures that are there, made now or before. */
+  done: number;
+  total: number;
+  /** Those that this call has made. */
+  generated: number;
+  /** Seconds that the rest takes. The first report, after the first steps, is thus the estimate of the whole. */
+  etaSeconds: number;
+}
+
+/** How the pictures of a set are made, and where they are kept. */
+export interface ImageSetOptions extends Pick<GenerateOptions, (typeof SHARED)[number] | "signal"> {
+  /** Each set has a folder of its own in this one. */
+  directory: string;
+  onProgress?(progress: ImageSetProgress): void;
+}
+
+/** Pictures on disk, each for a prompt and a seed. */
+export class ImageSet {
+  /** Absolute path of the folder. */
+  readonly directory: string;
+  readonly items: readonly Readonly<ImageSetItem>[];
+  /** How many of them were made by the call that gave this set; the others were there. */
+  readonly generated: number;
+  private readonly paths: readonly string[];
+
+  /** @internal Use `generateImageSet`. */
+  constructor(
+    directory: string,
+    items: readonly ImageSetItem[],
+    paths: readonly string[],
+    generated: number,
+  ) {
+    this.directory = directory;
+    this.items = items;
+    this.paths = paths;
+    this.generated = generated;
+  }
+
+  get length(): number {
+    return this.items.length;
+  }
+
+  /** Where picture `index` lies. @throws INVALID_ARGUMENT */
+  path(index: number): string {
+    return this.paths[integer("index", index, 0, this.paths.length - 1)]!;
+  }
+
+  /** Picture `index`. @throws INVALID_ARGUMENT; NOT_FOUND, UNSUPPORTED_FORMAT when it was removed or damaged since */
+  async image(index: number): Promise<Image> {
+    const path = this.path(index);
+    try {
+      return await Image.load(path);
+    } catch (cause) {
+      if (!(cause instanceof KpopError)) throw cause;
+      throw new KpopError(
+        cause.code,
+        `${cause.message}; run the same again: it makes the pictures that are missing`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+}
+
+/**
+ * Makes a picture for each prompt and seed, or finds it: a picture is made once for a model (its weights as they are in
+ * memory), options, prompt and seed. Interrupted work goes on with what is there; damaged files are made again.
+ *
+ * Pictures do not depend on which others are made with them: batches always have `batchSize` pictures, filled up with
+ * repetitions, since a batch of another size rounds differently.
+ * @param items repetitions are made once
+ * @throws INVALID_ARGUMENT, NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED
+ */
+export async function generateImageSet(
+  model: StableDiffusion,
+  items: readonly ImageSetItem[],
+  options: ImageSetOptions,
+): Promise<ImageSet> {
+  const shared = check(model, items, options);
+  const { key, signal, onProgress } = options;
+  const identity = await imageSetIdentity(model, shared, key, signal);
+  const directory = await openFolder(resolve(options.directory), identity);
+  const paths = items.map((item) => join(directory, fileName(model, item)));
+  const wanted = new Map(items.map((item, i) => [paths[i]!, item]));
+  const missing = await findMissing(wanted, shared);
+  const { batchSize } = shared;
+  const clock = new Clock(Math.ceil(missing.length / batchSize) * stepsOf(model, shared));
+  let generated = 0;
+  const report = (etaSeconds: number): void =>
+    onProgress?.({
+      done: wanted.size - missing.length + generated,
+      total: wanted.size,
+      generated,
+      etaSeconds,
+    });
+  for (let first = 0; first < missing.length; first += batchSize) {
+    const batch = missing.slice(first, first + batchSize);
+    const images = await generateBatch(model, batch, shared, {
+      ...(key === undefined ? {} : { key }),
+      ...(signal === undefined ? {} : { signal }),
+      onStep: () => {
+        clock.tick();
+        if (clock.etaSeconds !== null && clock.remaining > 0) report(clock.etaSeconds);
+      },
+    });
+    // One after the other: compressing many at once would hold up the event loop.
+    for (const [i, { path }] of batch.entries()) {
+      await images[i]!.save(path);
+      generated += 1;
+    }
+  }
+  report(0);
+  return new ImageSet(directory, items, paths, generated);
+}
+
+function check(
+  model: StableDiffusion,
+  items: readonly ImageSetItem[],
+  options: ImageSetOptions,
+): SharedOptions {
+  if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion", model);
+  knownKeys("the image set options", options, [...SHARED, "directory", "signal", "onProgress"]);
+  jobOptions(options, "onProgress");
+  nonEmptyString("directory", options.directory);
+  if (!Array.isArray(items) || items.length === 0)
+    throw invalid("items", "a non-empty list of prompts with seeds", items);
+  for (const item of items as readonly ImageSetItem[]) {
+    knownKeys("an item", item, ["prompt", "seed"]);
+    integer("seed", item.seed, 0);
+  }
+  const generateOptions = Object.fromEntries(
+    SHARED.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+  );
+  const prompts = (items as readonly ImageSetItem[]).map(({ prompt }) => prompt);
+  const o = checkGenerate(model, prompts, generateOptions);
+  const { steps, guidanceScale, negativePrompt, width, height, keyGuidance, batchSize } = o;
+  const sampler = options.sampler ?? model.defaultSampler;
+  return { steps, guidanceScale, sampler, negativePrompt, width, height, keyGuidance, batchSize };
+}
+
+/** Denoising steps of a picture; some samplers take one more than they are asked for. */
+function stepsOf(model: StableDiffusion, { sampler, steps }: SharedOptions): number {
+  return samplerNamed(sampler).timesteps(model.schedule, steps).length;
+}
+
+interface Missing extends ImageSetItem {
+  path: string;
+}
+
+async function generateBatch(
+  model: StableDiffusion,
+  batch: readonly Missing[],
+  options: SharedOptions,
+  job: Pick<GenerateOptions, "key" | "signal" | "onStep">,
+): Promise<Image[]> {
+  const { width, height, ...rest } = options;
+  const filled = Array.from({ length: options.batchSize }, (_, i) => batch[Math.min(i, batch.length - 1)]!);
+  return unscoped(() =>
+    scope(async () => {
+      const latents = Tensor.cat(filled.map(({ seed }) => startingNoise(model, seed, { width, height })));
+      return model.generate(
+        filled.map(({ prompt }) => prompt),
+        { ...rest, ...job, latents },
+      );
+    }),
+  );
+}
+
+/** The set's folder, made where it is not there. @throws IO_ERROR when it says that it is another's */
+async function openFolder(parent: string, identity: ImageSetIdentity): Promise<string> {
+  const name = digest(identity);
+  const folder = join(parent, name);
+  await onDisk("write", folder, () => mkdir(folder, { recursive: true }));
+  const path = join(folder, DESCRIPTION_FILE);
+  const text = await readText(path).catch((error: unknown) => {
+    if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
+    throw error;
+  });
+  const expected = formatJson(identity);
+  if (text === null) await writeFileAtomically(path, expected);
+  else if (text !== expected) {
+    throw new KpopError(
+      "IO_ERROR",
+      `${path} is damaged, or was written by hand; remove that one file and run the same again: the pictures beside it are checked one by one and kept`,
+    );
+  }
+  return folder;
+}
+
+function fileName(model: StableDiffusion, { prompt, seed }: ImageSetItem): string {
+  const words = prompt.toLowerCase().match(/[a-z0-9]+/g) ?? ["picture"];
+  // What the tokenizer makes of the prompt belongs to it: models may share weights but not that.
+  const mark = digest([prompt, model.tokenizer.encode(prompt), seed]).slice(0, 16);
+  return `${words.join("-").slice(0, 40)}-${seed}-${mark}.png`;
+}
+
+/** The pictures that are not there whole, in the order of the items. */
+async function findMissing(
+  wanted: ReadonlyMap<string, ImageSetItem>,
+  { width, height }: SharedOptions,
+): Promise<Missing[]> {
+  const there = new Set<string>();
+  await forEachLimited(wanted.keys(), READS, async (path) => {
+    const bytes = await onDisk("read", path, () => readFile(path)).catch((error: unknown) => {
+      if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
+      throw error;
+    });
+    const size = bytes === null ? null : pngSize(bytes);
+    if (size?.width === width && size.height === height) there.add(path);
+  });
+  return [...wanted].filter(([path]) => !there.has(path)).map(([path, item]) => ({ ...item, path }));
+}
+
+/** The time that is left, from the steps taken after the first, which warms up. */
+class Clock {
+  remaining: number;
+  private taken = 0;
+  private started = 0;
+
+  constructor(steps: number) {
+    this.remaining = steps;
+  }
+
+  tick(): void {
+    if (this.taken === 0) this.started = performance.now();
+    this.taken += 1;
+    this.remaining -= 1;
+  }
+
+  /** Null until there is something to tell it from. */
+  get etaSeconds(): number | null {
+    if (this.taken < 2) return null;
+    return ((performance.now() - this.started) / 1000 / (this.taken - 1)) * this.remaining;
+  }
+}

@@ -1,0 +1,191 @@
+import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  generateImageSet,
+  type ImageSet,
+  type ImageSetItem,
+  type ImageSetOptions,
+  type ImageSetProgress,
+} from "../../../lib/diffusion/image-set";
+import { PromptKey } from "../../../lib/diffusion/prompt-key";
+import { Random } from "../../../lib/runtime/random";
+import { loadGolden, type GoldenModel } from "../../support/golden-model";
+import { temporaryDirectory } from "../../support/temporary-directory";
+
+const items = ["church", "a dog"].flatMap((prompt) => [0, 1, 2].map((seed) => ({ prompt, seed })));
+const bytes = (set: ImageSet) => set.items.map((_, i) => readFileSync(set.path(i)));
+
+describe("generateImageSet", () => {
+  let golden: GoldenModel;
+  const make = (options: Partial<ImageSetOptions> & { directory: string }, some: ImageSetItem[] = items) =>
+    generateImageSet(golden.model, some, { steps: 2, guidanceScale: 2, batchSize: 4, ...options });
+
+  let first: ImageSet;
+  let directory: string;
+  beforeAll(async () => {
+    golden = await loadGolden("small");
+    directory = temporaryDirectory();
+    first = await make({ directory });
+  });
+  afterAll(() => golden.dispose());
+
+  it("makes a picture for each prompt and seed, as generate makes it", async () => {
+    expect([first.length, first.generated]).toEqual([6, 6]);
+    const [expected] = await golden.model.generate("a dog", { steps: 2, guidanceScale: 2, seed: 1 });
+    const image = await first.image(4);
+    expect([image.width, image.height]).toEqual([64, 64]);
+    // A batch of another size adds up in another order.
+    const worst = Math.max(...image.data.map((value, i) => Math.abs(value - expected!.data[i]!)));
+    expect(worst).toBeLessThanOrEqual(1);
+    expect(first.path(4)).toMatch(/a-dog-1-[0-9a-f]{16}\.png$/);
+    expect(new Set(items.map((_, i) => first.path(i))).size).toBe(6);
+  });
+
+  it("finds what is there, and touches no file", async () => {
+    const before = items.map((_, i) => statSync(first.path(i)).mtimeMs);
+    const again = await make({ directory });
+    expect([again.generated, again.directory]).toEqual([0, first.directory]);
+    expect(items.map((_, i) => statSync(again.path(i)).mtimeMs)).toEqual(before);
+  });
+
+  it("gives the same bytes elsewhere, in any order, and with other pictures beside", async () => {
+    const expected = bytes(first);
+    expect(bytes(await make({ directory: temporaryDirectory() }))).toEqual(expected);
+    const others = [{ prompt: "an owl", seed: 9 }, ...[...items].reverse(), { prompt: "", seed: 3 }];
+    const mixed = await make({ directory: temporaryDirectory() }, others);
+    expect(bytes(mixed).slice(1, 7).reverse()).toEqual(expected);
+    const alone = await make({ directory: temporaryDirectory() }, [items[4]!]);
+    expect(bytes(alone)).toEqual([expected[4]]);
+  });
+
+  it("makes missing and damaged pictures again, those alone, to the same bytes", async () => {
+    const own = temporaryDirectory();
+    const set = await make({ directory: own });
+    const expected = bytes(set);
+    rmSync(set.path(1));
+    truncateSync(set.path(3), 200);
+    writeFileSync(set.path(5), "");
+    const kept = statSync(set.path(0)).mtimeMs;
+    const mended = await make({ directory: own });
+    expect(mended.generated).toBe(3);
+    expect(bytes(mended)).toEqual(expected);
+    expect(statSync(set.path(0)).mtimeMs).toBe(kept);
+  });
+
+  it("stops when the signal fires, keeps whole batches, and goes on from them to the same bytes", async () => {
+    const own = temporaryDirectory();
+    const controller = new AbortController();
+    const onProgress = ({ generated }: ImageSetProgress) => generated === 4 && controller.abort();
+    const run = make({ directory: own, steps: 3, signal: controller.signal, onProgress });
+    await expect(run).rejects.toMatchObject({ code: "ABORTED" });
+    const resumed = await make({ directory: own, steps: 3 });
+    expect(resumed.generated).toBe(2);
+    expect(bytes(resumed)).toEqual(bytes(await make({ directory: temporaryDirectory(), steps: 3 })));
+  });
+
+  it("tells how far it is, from the second step on, and the time that is left", async () => {
+    const seen: ImageSetProgress[] = [];
+    await make({
+      directory: temporaryDirectory(),
+      steps: 3,
+      sampler: "ddim",
+      onProgress: (p) => seen.push(p),
+    });
+    expect(seen.map(({ done, generated }) => [done, generated])).toEqual([
+      [0, 0],
+      [0, 0],
+      [4, 4],
+      [4, 4],
+      [6, 6],
+    ]);
+    expect(seen.every(({ total }) => total === 6)).toBe(true);
+    expect(seen.slice(0, -1).every(({ etaSeconds }) => etaSeconds > 0)).toBe(true);
+    expect(seen.at(-1)!.etaSeconds).toBe(0);
+  });
+
+  it("makes a repeated picture once", async () => {
+    const set = await make({ directory: temporaryDirectory() }, [items[0]!, items[1]!, items[0]!]);
+    expect([set.length, set.generated, set.path(0) === set.path(2)]).toEqual([3, 2, true]);
+  });
+
+  it("keeps sets apart by whatever changes pixels, the weights in memory too", async () => {
+    const own = temporaryDirectory();
+    const one = [items[0]!];
+    const key = new PromptKey({
+      prompt: new Random(2).normal([3, 32]),
+      mechanism: "concat",
+      layers: "all",
+      concepts: ["church"],
+    });
+    const folders = new Set([(await make({ directory: own }, one)).directory]);
+    const variants: Partial<ImageSetOptions>[] = [
+      { steps: 3 },
+      { guidanceScale: 3 },
+      { sampler: "euler" },
+      { negativePrompt: "a photo" },
+      { width: 32 },
+      { height: 32 },
+      { batchSize: 1 },
+      { key },
+      { key, keyGuidance: "both" },
+    ];
+    for (const options of variants) folders.add((await make({ directory: own, ...options }, one)).directory);
+    const bias = golden.model.unet.parameter("conv_in.bias");
+    const before = bias.clone();
+    await bias.copyFrom(before.add(1));
+    folders.add((await make({ directory: own }, one)).directory);
+    await bias.copyFrom(before);
+    expect(folders.size).toBe(variants.length + 2);
+  });
+
+  it("says which picture has gone since, and what to do", async () => {
+    const set = await make({ directory: temporaryDirectory() }, [items[0]!]);
+    rmSync(set.path(0));
+    await expect(set.image(0)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: expect.stringMatching(/church-0-.*does not exist; run the same again/),
+    });
+    expect(() => set.path(1)).toThrow(/index to be an integer from 0 to 0/);
+  });
+
+  it("refuses a folder with another's description, and keeps its pictures", async () => {
+    const own = temporaryDirectory();
+    const set = await make({ directory: own }, [items[0]!]);
+    const description = join(set.directory, "set.json");
+    const whole = readFileSync(description, "utf8");
+    expect(JSON.parse(whole)).toMatchObject({ steps: 2, guidanceScale: 2, batchSize: 4, key: null });
+    writeFileSync(description, whole.slice(0, 40));
+    await expect(make({ directory: own }, [items[0]!])).rejects.toMatchObject({
+      code: "IO_ERROR",
+      message: expect.stringMatching(/set\.json is damaged.*remove/),
+    });
+    rmSync(description);
+    expect((await make({ directory: own }, [items[0]!])).generated).toBe(0);
+    expect(readFileSync(description, "utf8")).toBe(whole);
+  });
+
+  it.each<[string, unknown, object, RegExp]>([
+    ["no pictures", [], {}, /items to be a non-empty list/],
+    ["an item without a seed", [{ prompt: "x" }], {}, /seed to be an integer/],
+    ["an item with more", [{ prompt: "x", seed: 0, count: 2 }], {}, /"count" in an item/],
+    ["a prompt that is no text", [{ prompt: 5, seed: 0 }], {}, /prompt to be a string/],
+    ["no steps", items, { steps: 0 }, /steps to be an integer/],
+    ["an unknown option", items, { seed: 3 }, /"seed" in the image set options/],
+    ["no directory", items, { directory: undefined }, /directory to be a non-empty string/],
+  ])("refuses %s, before anything is written", async (_, some, options, message) => {
+    const own = temporaryDirectory();
+    const run = make({ directory: own, ...options }, some as ImageSetItem[]);
+    await expect(run).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(message),
+    });
+    expect(readdirSync(own)).toEqual([]);
+  });
+
+  it("refuses a directory that is a file", async () => {
+    const path = join(temporaryDirectory(), "file");
+    writeFileSync(path, "mine");
+    await expect(make({ directory: path })).rejects.toMatchObject({ code: "IO_ERROR" });
+    expect(readFileSync(path, "utf8")).toBe("mine");
+  });
+});
