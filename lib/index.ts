@@ -46,7 +46,14 @@ export {
   type LoadOptions,
   type LoadProgress,
 } from "./diffusion/stable-diffusion";
-export type { GenerateOptions, GenerateStep } from "./diffusion/generate";
+export { GENERATE_DEFAULTS, type GenerateOptions, type GenerateStep } from "./diffusion/generate";
+export {
+  generateImageSet,
+  ImageSet,
+  type ImageSetItem,
+  type ImageSetOptions,
+  type ImageSetProgress,
+} from "./diffusion/image-set";
 export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
 export { SAVE_FORMATS, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
@@ -59,6 +66,32 @@ export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
 export type { UceOptions } from "./erasure/methods/uce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
+export {
+  evaluate,
+  type ClassEvaluation,
+  type EvaluatedPicture,
+  type Evaluation,
+} from "./evaluation/evaluate";
+export {
+  EVALUATE_DEFAULTS,
+  type EvaluateOptions,
+  type EvaluationProgress,
+} from "./evaluation/evaluate-options";
+export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
+export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";
+export { IMAGENETTE, type ClassList } from "./evaluation/classifier-files";
+export { ClipScorer, type LoadClipOptions } from "./evaluation/clip-scorer";
+export { preprocess, type Preprocessing } from "./evaluation/preprocess";
+export type { Interpolation } from "./evaluation/resample";
+export {
+  averageRate,
+  erasedRate,
+  meanOf,
+  preservedRate,
+  rate,
+  type Mean,
+  type Rate,
+} from "./evaluation/rates";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
 export {
   installRuntime,

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { version } from "../../package.json";
 import { registerDoctor } from "./commands/doctor";
 import { registerErase } from "./commands/erase";
+import { registerEvaluate } from "./commands/evaluate";
 import { registerGenerate } from "./commands/generate";
 import { registerInspect } from "./commands/inspect";
 import { registerInstallRuntime } from "./commands/install-runtime";
@@ -36,6 +37,7 @@ async function main(): Promise<void> {
   program.hook("preAction", (_, command) => void (running = command));
   registerErase(program);
   registerGenerate(program);
+  registerEvaluate(program);
   registerInspect(program);
   registerDoctor(program);
   registerInstallRuntime(program);

@@ -108,8 +108,9 @@ export class ImageSet {
  * Makes a picture for each prompt and seed, or finds it: a picture is made once for a model (its weights as they are in
  * memory), options, prompt and seed. Interrupted work goes on with what is there; damaged files are made again.
  *
- * Pictures do not depend on which others are made with them: batches always have `batchSize` pictures, filled up with
- * repetitions, since a batch of another size rounds differently.
+ * Repeated or resumed, a list gives the same bytes. Rounding depends on the size of a batch and, with several threads, on
+ * the place in it; so batches always have `batchSize` pictures, filled up with repetitions, and the picture at index i of
+ * the list always stands at place i modulo `batchSize`, whichever pictures are there already.
  * @param items repetitions are made once
  * @throws INVALID_ARGUMENT, NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED
  */
@@ -123,31 +124,28 @@ export async function generateImageSet(
   const identity = await imageSetIdentity(model, shared, key, signal);
   const directory = await openFolder(resolve(options.directory), identity);
   const paths = items.map((item) => join(directory, fileName(model, item)));
-  const wanted = new Map(items.map((item, i) => [paths[i]!, item]));
-  const missing = await findMissing(wanted, shared);
-  const { batchSize } = shared;
-  const clock = new Clock(Math.ceil(missing.length / batchSize) * stepsOf(model, shared));
+  const wanted = new Map(items.map((item, i) => [paths[i]!, { ...item, path: paths[i]!, place: i }]));
+  const missing = await findMissing([...wanted.values()], shared);
+  const batches = inBatches(missing, shared.batchSize);
+  const clock = new Clock(batches.length * stepsOf(model, shared));
   let generated = 0;
-  const report = (etaSeconds: number): void =>
-    onProgress?.({
-      done: wanted.size - missing.length + generated,
-      total: wanted.size,
-      generated,
-      etaSeconds,
-    });
-  for (let first = 0; first < missing.length; first += batchSize) {
-    const batch = missing.slice(first, first + batchSize);
+  const report = (etaSeconds: number): void => {
+    const done = wanted.size - missing.length + generated;
+    onProgress?.({ done, total: wanted.size, generated, etaSeconds });
+  };
+  for (const batch of batches) {
     const images = await generateBatch(model, batch, shared, {
       ...(key === undefined ? {} : { key }),
       ...(signal === undefined ? {} : { signal }),
-      onStep: () => {
+      onStep() {
         clock.tick();
         if (clock.etaSeconds !== null && clock.remaining > 0) report(clock.etaSeconds);
       },
     });
     // One after the other: compressing many at once would hold up the event loop.
-    for (const [i, { path }] of batch.entries()) {
-      await images[i]!.save(path);
+    for (const [place, picture] of batch.entries()) {
+      if (picture === undefined) continue;
+      await images[place]!.save(picture.path);
       generated += 1;
     }
   }
@@ -185,18 +183,30 @@ function stepsOf(model: StableDiffusion, { sampler, steps }: SharedOptions): num
   return samplerNamed(sampler).timesteps(model.schedule, steps).length;
 }
 
-interface Missing extends ImageSetItem {
+interface Picture extends ImageSetItem {
   path: string;
+  /** Index in the list. */
+  place: number;
+}
+
+/** Batches by place; undefined where there is nothing to make. */
+function inBatches(pictures: readonly Picture[], size: number): (Picture | undefined)[][] {
+  const queues = Array.from({ length: size }, (_, place) =>
+    pictures.filter((picture) => picture.place % size === place),
+  );
+  const count = Math.max(...queues.map((queue) => queue.length));
+  return Array.from({ length: count }, (_, i) => queues.map((queue) => queue[i]));
 }
 
 async function generateBatch(
   model: StableDiffusion,
-  batch: readonly Missing[],
+  batch: readonly (Picture | undefined)[],
   options: SharedOptions,
   job: Pick<GenerateOptions, "key" | "signal" | "onStep">,
 ): Promise<Image[]> {
   const { width, height, ...rest } = options;
-  const filled = Array.from({ length: options.batchSize }, (_, i) => batch[Math.min(i, batch.length - 1)]!);
+  const some = batch.find((picture) => picture !== undefined)!;
+  const filled = batch.map((picture) => picture ?? some);
   return unscoped(() =>
     scope(async () => {
       const latents = Tensor.cat(filled.map(({ seed }) => startingNoise(model, seed, { width, height })));
@@ -236,21 +246,22 @@ function fileName(model: StableDiffusion, { prompt, seed }: ImageSetItem): strin
   return `${words.join("-").slice(0, 40)}-${seed}-${mark}.png`;
 }
 
-/** The pictures that are not there whole, in the order of the items. */
+/** The pictures that are not there whole. */
 async function findMissing(
-  wanted: ReadonlyMap<string, ImageSetItem>,
+  wanted: readonly Picture[],
   { width, height }: SharedOptions,
-): Promise<Missing[]> {
-  const there = new Set<string>();
-  await forEachLimited(wanted.keys(), READS, async (path) => {
+): Promise<Picture[]> {
+  const there = new Set<Picture>();
+  await forEachLimited(wanted, READS, async (picture) => {
+    const { path } = picture;
     const bytes = await onDisk("read", path, () => readFile(path)).catch((error: unknown) => {
       if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
       throw error;
     });
     const size = bytes === null ? null : pngSize(bytes);
-    if (size?.width === width && size.height === height) there.add(path);
+    if (size?.width === width && size.height === height) there.add(picture);
   });
-  return [...wanted].filter(([path]) => !there.has(path)).map(([path, item]) => ({ ...item, path }));
+  return wanted.filter((picture) => !there.has(picture));
 }
 
 /** The time that is left, from the steps taken after the first, which warms up. */

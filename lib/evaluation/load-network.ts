@@ -1,0 +1,56 @@
+import { compareShapes } from "../io/checkpoint-shapes";
+import * as safetensors from "../io/safetensors";
+import type { SafetensorsFile } from "../io/safetensors";
+import type { Module } from "../models/module";
+import { throwIfAborted } from "../errors";
+import { scope, unscoped } from "../runtime/scope";
+import type { Tensor } from "../runtime/tensor";
+
+const FLOATS = ["float64", "float16", "bfloat16"];
+
+/** Where a network goes, and what may be in its file without being needed. */
+export interface LoadNetworkOptions {
+  /** Default "cpu". */
+  device?: string;
+  ignore?: readonly RegExp[];
+  signal?: AbortSignal;
+}
+
+/**
+ * Fills a network from a safetensors file, in float32.
+ * @throws INVALID_CHECKPOINT when the file is another network's; NOT_FOUND, INVALID_SAFETENSORS, UNSUPPORTED_FORMAT,
+ *   IO_ERROR, ABORTED
+ */
+export async function loadNetwork(
+  network: Module<object>,
+  path: string,
+  options: LoadNetworkOptions = {},
+): Promise<void> {
+  const file = await safetensors.open(path);
+  try {
+    const shapes = new Map([...file.shapes].map(([name, shape]) => [name, { shape }]));
+    compareShapes(network.parameterShapes(), shapes, options.ignore ?? [], path);
+    const tensors = new Map<string, Tensor>();
+    for (const name of network.parameterNames()) {
+      throwIfAborted(options.signal);
+      tensors.set(name, await read(file, name, options.device ?? "cpu"));
+    }
+    await network.assign(tensors);
+    await network.useFastestLayout();
+  } catch (error) {
+    network.dispose();
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+function read(file: SafetensorsFile, name: string, device: string): Promise<Tensor> {
+  return unscoped(() =>
+    scope(async () => {
+      const stored = await file.read(name);
+      const dtype = FLOATS.includes(stored.dtype) ? "float32" : stored.dtype;
+      return stored.to({ dtype, device }).settled();
+    }),
+  );
+}

@@ -1,0 +1,76 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Evaluation } from "../../../../lib/index";
+import { cli, jsonLines } from "../../../support/cli";
+import { saveClassifier } from "../../../support/tiny-classifier";
+import { temporaryFolders } from "../../../support/temporary";
+
+const folder = temporaryFolders();
+const short = ["--images-per-class", "2", "--steps", "2", "--top-k", "1"];
+
+describe("kpop-native evaluate", () => {
+  let cwd: string;
+  beforeAll(async () => {
+    cwd = folder();
+    await saveClassifier(join(cwd, "classifier"), ["church", "dog", "owl"]);
+  });
+  const evaluate = (...args: string[]) =>
+    cli(["evaluate", "pocket", "--classifier", "classifier", ...short, ...args], { cwd });
+
+  it("prints a table for each group, and keeps the pictures and the result", async () => {
+    const { code, stdout, stderr } = await evaluate("--erased", "church", "--preserved", "dog", "--out", "a");
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Evaluated pocket on 4 pictures in /);
+    expect(stdout).toMatch(/^erased +ESR-1\nchurch +\d+\.\d \(\d+\.\d to \d+\.\d\)$/m);
+    expect(stdout).toMatch(/^preserved +PSR-1\ndog +\d/m);
+    expect(stdout).toMatch(/^result {2}a\/evaluation\.json$/m);
+    expect(stderr).toMatch(/^4 pictures; making the rest takes about /m);
+    const [set] = readdirSync(join(cwd, "a/images"));
+    expect(readdirSync(join(cwd, "a/images", set!)).filter((name) => name.endsWith(".png"))).toHaveLength(4);
+    const result = JSON.parse(readFileSync(join(cwd, "a/evaluation.json"), "utf8")) as Evaluation;
+    expect(result.esr[1]).toMatchObject({ total: 2 });
+    expect(result.pictures).toHaveLength(4);
+  });
+
+  it("under --json prints the estimate, the steps and the result as objects, and makes no picture twice", async () => {
+    const args = ["--erased", "church", "--preserved", "dog", "--out", "b", "--json"];
+    const lines = jsonLines((await evaluate(...args)).stdout);
+    expect(lines[0]).toMatchObject({ event: "estimate", total: 4, generated: 0 });
+    expect(lines.at(-1)).toMatchObject({
+      event: "done",
+      images: 4,
+      generated: 4,
+      result: "b/evaluation.json",
+    });
+    expect(lines.slice(1, -1).every(({ event }) => event === "step")).toBe(true);
+    const again = jsonLines((await evaluate(...args)).stdout);
+    expect(again.at(-1)).toMatchObject({ event: "done", images: 4, generated: 0 });
+  });
+
+  it.each([
+    ["no class", ["--out", "c"], 2, /required option '--erased <name>' or '--preserved <name>'/],
+    ["no folder", ["--erased", "church"], 2, /required option '--out <dir>'/],
+    [
+      "no pictures",
+      ["--erased", "church", "--out", "c", "--images-per-class", "0"],
+      2,
+      /--images-per-class to be/,
+    ],
+    [
+      "an unknown class",
+      ["--erased", "cat", "--out", "c"],
+      2,
+      /knows no class "cat"; it knows church, dog, owl/,
+    ],
+    [
+      "no such classifier",
+      ["--erased", "church", "--out", "c", "--classifier", "none"],
+      1,
+      /Cannot read none/,
+    ],
+  ])("refuses %s", async (_, args, exit, message) => {
+    const { code, stdout, stderr } = await evaluate(...args);
+    expect({ code, stdout }).toEqual({ code: exit, stdout: "" });
+    expect(stderr).toMatch(message);
+  });
+});
