@@ -247,10 +247,7 @@ function fileName(model: StableDiffusion, { prompt, seed }: ImageSetItem): strin
 }
 
 /** The pictures that are not there whole. */
-async function findMissing(
-  wanted: readonly Picture[],
-  { width, height }: SharedOptions,
-): Promise<Picture[]> {
+async function findMissing(wanted: readonly Picture[], { width, height }: SharedOptions): Promise<Picture[]> {
   const there = new Set<Picture>();
   await forEachLimited(wanted, READS, async (picture) => {
     const { path } = picture;

@@ -44,8 +44,8 @@ export function registerEvaluate(program: Command): void {
     .usage("<MODEL> --erased <name> --preserved <name> --out <dir> [options]")
     .summary("measure what a model no longer draws, and what it still draws")
     .description(
-      "Make pictures of classes and let a classifier name them. ESR-k is the share of pictures of erased classes\n" +
-        "that it does not put among its first k, PSR-k the share of pictures of preserved classes that it does.\n" +
+      "Make pictures of classes and let a classifier name them: ESR-k is the share of pictures of erased classes that " +
+        "it does not put among its first k, PSR-k the share of pictures of preserved classes that it does.\n" +
         `Pictures are kept in DIR, so that an interrupted evaluation goes on; the result is DIR/${RESULT_FILE}.`,
     )
     .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
