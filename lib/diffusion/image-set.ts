@@ -19,7 +19,9 @@ import { StableDiffusion } from "./stable-diffusion";
 const DESCRIPTION_FILE = "set.json";
 /** Files looked at together. */
 const READS = 8;
-const SHARED = [
+
+/** The options of `generate` that a set takes. */
+export const IMAGE_SET_OPTIONS = [
   "steps",
   "guidanceScale",
   "sampler",
@@ -29,7 +31,7 @@ const SHARED = [
   "key",
   "keyGuidance",
   "batchSize",
-] as const;
+] as const satisfies readonly (keyof GenerateOptions)[];
 
 /** One picture: what it shows, and the seed of its noise. */
 export interface ImageSetItem {
@@ -49,7 +51,10 @@ export interface ImageSetProgress {
 }
 
 /** How the pictures of a set are made, and where they are kept. */
-export interface ImageSetOptions extends Pick<GenerateOptions, (typeof SHARED)[number] | "signal"> {
+export interface ImageSetOptions extends Pick<
+  GenerateOptions,
+  (typeof IMAGE_SET_OPTIONS)[number] | "signal"
+> {
   /** Each set has a folder of its own in this one. */
   directory: string;
   onProgress?(progress: ImageSetProgress): void;
@@ -159,7 +164,7 @@ function check(
   options: ImageSetOptions,
 ): SharedOptions {
   if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion", model);
-  knownKeys("the image set options", options, [...SHARED, "directory", "signal", "onProgress"]);
+  knownKeys("the image set options", options, [...IMAGE_SET_OPTIONS, "directory", "signal", "onProgress"]);
   jobOptions(options, "onProgress");
   nonEmptyString("directory", options.directory);
   if (!Array.isArray(items) || items.length === 0)
@@ -169,7 +174,7 @@ function check(
     integer("seed", item.seed, 0);
   }
   const generateOptions = Object.fromEntries(
-    SHARED.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+    IMAGE_SET_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
   );
   const prompts = (items as readonly ImageSetItem[]).map(({ prompt }) => prompt);
   const o = checkGenerate(model, prompts, generateOptions);

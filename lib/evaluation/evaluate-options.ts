@@ -1,23 +1,11 @@
 import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
-import type { GenerateOptions } from "../diffusion/generate";
-import type { ImageSetProgress } from "../diffusion/image-set";
+import { IMAGE_SET_OPTIONS, type ImageSetOptions, type ImageSetProgress } from "../diffusion/image-set";
 import { Classifier } from "./classifier";
 import { ClipScorer } from "./clip-scorer";
 import { fillTemplate } from "./template";
 
 /** What every picture of an evaluation shares. */
-const GENERATION = [
-  "steps",
-  "guidanceScale",
-  "sampler",
-  "negativePrompt",
-  "width",
-  "height",
-  "key",
-  "keyGuidance",
-  "batchSize",
-] as const;
-type Generation = Pick<GenerateOptions, (typeof GENERATION)[number]>;
+type Generation = Pick<ImageSetOptions, (typeof IMAGE_SET_OPTIONS)[number]>;
 
 /** How far an evaluation is. */
 export interface EvaluationProgress extends ImageSetProgress {
@@ -97,7 +85,7 @@ export function parseEvaluateOptions(options: EvaluateOptions): ParsedOptions {
     "signal",
     "onProgress",
     ...Object.keys(EVALUATE_DEFAULTS),
-    ...GENERATION,
+    ...IMAGE_SET_OPTIONS,
   ]);
   jobOptions(options, "onProgress");
   const { classifier, clip, cacheDirectory, resultFile, signal } = options;
@@ -126,7 +114,7 @@ export function parseEvaluateOptions(options: EvaluateOptions): ParsedOptions {
     topK: [...new Set(topK as readonly number[])].sort((a, b) => a - b),
     topKGiven: options.topK !== undefined,
     generation: Object.fromEntries(
-      GENERATION.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+      IMAGE_SET_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
     ),
     cacheDirectory,
     resultFile,

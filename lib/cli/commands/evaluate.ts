@@ -1,7 +1,14 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import { evaluate, EVALUATE_DEFAULTS, GENERATE_DEFAULTS, PromptKey, SAMPLER_NAMES } from "../../index";
+import {
+  evaluate,
+  EVALUATE_DEFAULTS,
+  GENERATE_DEFAULTS,
+  KpopError,
+  PromptKey,
+  SAMPLER_NAMES,
+} from "../../index";
 import type { EvaluateOptions, EvaluationProgress, SamplerName } from "../../index";
 import { describeEvaluation } from "../describe-evaluation";
 import { count, duration, plural } from "../format";
@@ -12,7 +19,7 @@ import { collect, parseInteger, parseNumber } from "../parse-value";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
-import { invocation } from "../shell";
+import { commandLine, invocation } from "../shell";
 
 const RESULT_FILE = "evaluation.json";
 
@@ -111,7 +118,7 @@ async function evaluateCommand(model: string, flags: Flags): Promise<void> {
   let last = "";
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("picture", json);
-  await interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
+  const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
     const key =
       flags.key === undefined
         ? undefined
@@ -140,6 +147,11 @@ async function evaluateCommand(model: string, flags: Flags): Promise<void> {
     else print(describeEvaluation(model, evaluation, resultFile));
     key?.dispose();
     diffusion.dispose();
+  });
+  await work.catch((error: unknown) => {
+    if (!(error instanceof KpopError) || error.code !== "ABORTED") throw error;
+    const message = `Interrupted. The pictures that are done lie in ${flags.out}; go on with\n  ${commandLine(...process.argv.slice(2))}`;
+    throw new KpopError("ABORTED", message, { cause: error });
   });
 }
 

@@ -47,6 +47,27 @@ describe("kpop-native evaluate", () => {
     expect(again.at(-1)).toMatchObject({ event: "done", images: 4, generated: 0 });
   });
 
+  it("interrupted keeps what is done, and says how to go on", async () => {
+    const args = ["--erased", "church", "--preserved", "dog", "--out", "d", "--images-per-class", "8"];
+    let seen = 0;
+    const { code, stderr } = await cli(
+      ["evaluate", "pocket", "--classifier", "classifier", ...short, ...args, "--json"],
+      {
+        cwd,
+        onLine: (line, kill) => {
+          if ((JSON.parse(line) as { generated?: number }).generated === 4 && seen++ === 0) kill("SIGINT");
+        },
+      },
+    );
+    expect(code).toBe(130);
+    expect(stderr).toMatch(
+      /^Interrupted\. The pictures that are done lie in d; go on with\n {2}.* evaluate pocket .*--out d/m,
+    );
+    const lines = jsonLines((await evaluate(...args, "--json")).stdout);
+    expect(lines.at(-1)).toMatchObject({ event: "done", images: 16 });
+    expect(lines.at(-1)!["generated"]).toBeLessThanOrEqual(12);
+  });
+
   it.each([
     ["no class", ["--out", "c"], 2, /required option '--erased <name>' or '--preserved <name>'/],
     ["no folder", ["--erased", "church"], 2, /required option '--out <dir>'/],
