@@ -1,24 +1,14 @@
-import { mkdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { KpopError } from "../errors";
-import { writeFileAtomically } from "../io/atomic";
-import { forEachLimited } from "../io/for-each-limited";
 import { Image } from "../io/image";
-import { formatJson, readText } from "../io/json-file";
-import { pngSize } from "../io/png-structure";
-import { onDisk } from "../io/system-error";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 import { checkGenerate, startingNoise, type GenerateOptions } from "./generate";
-import { digest, imageSetIdentity, type ImageSetIdentity, type SharedOptions } from "./image-set-identity";
+import { fileName, findMissing, openFolder } from "./image-set-files";
+import { imageSetIdentity, type SharedOptions } from "./image-set-identity";
 import { sampler as samplerNamed } from "./samplers";
 import { StableDiffusion } from "./stable-diffusion";
-
-/** Says what a folder's pictures are of; for people, and for telling a damaged folder. */
-const DESCRIPTION_FILE = "set.json";
-/** Files looked at together. */
-const READS = 8;
 
 /** The options of `generate` that a set takes. */
 export const IMAGE_SET_OPTIONS = [
@@ -98,13 +88,8 @@ export class ImageSet {
       return await Image.load(path);
     } catch (cause) {
       if (!(cause instanceof KpopError)) throw cause;
-      throw new KpopError(
-        cause.code,
-        `${cause.message}; run the same again: it makes the pictures that are missing`,
-        {
-          cause,
-        },
-      );
+      const advice = "run the same again: it makes the pictures that are missing";
+      throw new KpopError(cause.code, `${cause.message}; ${advice}`, { cause });
     }
   }
 }
@@ -115,7 +100,8 @@ export class ImageSet {
  *
  * Repeated or resumed, a list gives the same bytes. Rounding depends on the size of a batch and, with several threads, on
  * the place in it; so batches always have `batchSize` pictures, filled up with repetitions, and the picture at index i of
- * the list always stands at place i modulo `batchSize`, whichever pictures are there already.
+ * the list always stands at place i modulo `batchSize`, whichever pictures are there already. A list
+ * shorter than a batch takes the time of a whole one.
  * @param items repetitions are made once
  * @throws INVALID_ARGUMENT, NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED
  */
@@ -221,49 +207,6 @@ async function generateBatch(
       );
     }),
   );
-}
-
-/** The set's folder, made where it is not there. @throws IO_ERROR when it says that it is another's */
-async function openFolder(parent: string, identity: ImageSetIdentity): Promise<string> {
-  const name = digest(identity);
-  const folder = join(parent, name);
-  await onDisk("write", folder, () => mkdir(folder, { recursive: true }));
-  const path = join(folder, DESCRIPTION_FILE);
-  const text = await readText(path).catch((error: unknown) => {
-    if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
-    throw error;
-  });
-  const expected = formatJson(identity);
-  if (text === null) await writeFileAtomically(path, expected);
-  else if (text !== expected) {
-    throw new KpopError(
-      "IO_ERROR",
-      `${path} is damaged, or was written by hand; remove that one file and run the same again: the pictures beside it are checked one by one and kept`,
-    );
-  }
-  return folder;
-}
-
-function fileName(model: StableDiffusion, { prompt, seed }: ImageSetItem): string {
-  const words = prompt.toLowerCase().match(/[a-z0-9]+/g) ?? ["picture"];
-  // What the tokenizer makes of the prompt belongs to it: models may share weights but not that.
-  const mark = digest([prompt, model.tokenizer.encode(prompt), seed]).slice(0, 16);
-  return `${words.join("-").slice(0, 40)}-${seed}-${mark}.png`;
-}
-
-/** The pictures that are not there whole. */
-async function findMissing(wanted: readonly Picture[], { width, height }: SharedOptions): Promise<Picture[]> {
-  const there = new Set<Picture>();
-  await forEachLimited(wanted, READS, async (picture) => {
-    const { path } = picture;
-    const bytes = await onDisk("read", path, () => readFile(path)).catch((error: unknown) => {
-      if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
-      throw error;
-    });
-    const size = bytes === null ? null : pngSize(bytes);
-    if (size?.width === width && size.height === height) there.add(picture);
-  });
-  return wanted.filter((picture) => !there.has(picture));
 }
 
 /** The time that is left, from the steps taken after the first, which warms up. */

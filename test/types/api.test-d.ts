@@ -4,6 +4,9 @@
  */
 import {
   erase,
+  evaluate,
+  generateImageSet,
+  ImageClassifier,
   KpopError,
   PromptKey,
   safetensors,
@@ -12,11 +15,14 @@ import {
   type CommonOptions,
   type EraseOptions,
   type Erasure,
+  type Evaluation,
   type EsdOptions,
   type Image,
   type KpopErrorCode,
   type KpopOptions,
   type PromptLayers,
+  type Ranking,
+  type Rate,
   type RunManifest,
   type StepReport,
   type UNetConfig,
@@ -201,4 +207,25 @@ export function failing(error: unknown): KpopErrorCode | undefined {
   // @ts-expect-error no such code
   if (error.code === "OOPS") return undefined;
   return error.code;
+}
+
+export async function evaluating(): Promise<void> {
+  const evaluation = await evaluate(erasure.model, {
+    erased: ["church"],
+    preserved: ["dog"],
+    classifier: "pocket",
+    topK: [1],
+    signal,
+    onProgress: ({ phase, etaSeconds }) => exactly<"estimate" | "images" | "classes">()(phase) ?? etaSeconds,
+  });
+  exactly<Evaluation>()(evaluation);
+  exactly<Rate | undefined>()(evaluation.esr[1]);
+  // @ts-expect-error: names come as a list
+  await evaluate("pocket", { erased: "church" });
+  // @ts-expect-error: a set needs a place to be kept in
+  await generateImageSet(model, [{ prompt: "church", seed: 0 }], {});
+  const set = await generateImageSet(model, [{ prompt: "church", seed: 0 }], { directory: "pictures" });
+  exactly<Image>()(await set.image(0));
+  using classifier = await ImageClassifier.load("resnet50.safetensors", { classes: { church: 497 } });
+  exactly<Ranking[]>()(await classifier.classify([await set.image(0)]));
 }

@@ -1,0 +1,62 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { KpopError } from "../errors";
+import { writeFileAtomically } from "../io/atomic";
+import { forEachLimited } from "../io/for-each-limited";
+import { formatJson, readText } from "../io/json-file";
+import { pngSize } from "../io/png-structure";
+import { onDisk } from "../io/system-error";
+import { digest, type ImageSetIdentity } from "./image-set-identity";
+import type { StableDiffusion } from "./stable-diffusion";
+
+/** Says what a folder's pictures are of; for people, and for telling a damaged folder. */
+const DESCRIPTION_FILE = "set.json";
+/** Files looked at together. */
+const READS = 8;
+
+/** The set's folder, made where it is not there. @throws IO_ERROR when it says that it is another's */
+export async function openFolder(parent: string, identity: ImageSetIdentity): Promise<string> {
+  const name = digest(identity);
+  const folder = join(parent, name);
+  await onDisk("write", folder, () => mkdir(folder, { recursive: true }));
+  const path = join(folder, DESCRIPTION_FILE);
+  const text = await readText(path).catch((error: unknown) => {
+    if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
+    throw error;
+  });
+  const expected = formatJson(identity);
+  if (text === null) await writeFileAtomically(path, expected);
+  else if (text !== expected) {
+    throw new KpopError(
+      "IO_ERROR",
+      `${path} is damaged, or was written by hand; remove that one file and run the same again: the pictures beside it are checked one by one and kept`,
+    );
+  }
+  return folder;
+}
+
+/** A name that says what the picture is of, and tells it from every other. */
+export function fileName(model: StableDiffusion, { prompt, seed }: { prompt: string; seed: number }): string {
+  const words = prompt.toLowerCase().match(/[a-z0-9]+/g) ?? ["picture"];
+  // What the tokenizer makes of the prompt belongs to it: models may share weights but not that.
+  const mark = digest([prompt, model.tokenizer.encode(prompt), seed]).slice(0, 16);
+  return `${words.join("-").slice(0, 40)}-${seed}-${mark}.png`;
+}
+
+/** The pictures that are not there whole, in that size. @throws IO_ERROR */
+export async function findMissing<P extends { readonly path: string }>(
+  wanted: readonly P[],
+  { width, height }: { width: number; height: number },
+): Promise<P[]> {
+  const there = new Set<P>();
+  await forEachLimited(wanted, READS, async (picture) => {
+    const { path } = picture;
+    const bytes = await onDisk("read", path, () => readFile(path)).catch((error: unknown) => {
+      if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
+      throw error;
+    });
+    const size = bytes === null ? null : pngSize(bytes);
+    if (size?.width === width && size.height === height) there.add(picture);
+  });
+  return wanted.filter((picture) => !there.has(picture));
+}
