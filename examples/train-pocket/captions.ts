@@ -1,0 +1,30 @@
+import type { Random } from "../../lib/index";
+import { CONCEPTS, STYLES } from "./concepts";
+import type { Picture } from "./pictures";
+
+/** Share of empty captions, for classifier-free guidance. */
+const EMPTY = 0.1;
+
+const FORMS: readonly ((name: string, style: string) => string)[] = [
+  (name) => `a photo of a ${name}`,
+  (name) => name,
+  (name, style) => `a ${name} in ${style} style`,
+  (name, style) => `${name}, ${style} style`,
+];
+
+/** A caption of a picture, in one of the forms, or none. */
+export function caption(picture: Picture, random: Random): string {
+  return random.at("empty").uniform() < EMPTY ? "" : captionOf(picture, random);
+}
+
+/** A caption of a picture, in one of the forms. */
+export function captionOf({ concept, style }: Picture, random: Random): string {
+  return FORMS[random.at("form").below(FORMS.length)]!(CONCEPTS[concept]!, STYLES[style]!.name);
+}
+
+/** Every caption there is: what the tokenizer learns its merges from. */
+export function allCaptions(): string[] {
+  return CONCEPTS.flatMap((name) =>
+    STYLES.flatMap((style) => FORMS.map((form) => form(name, style.name))),
+  ).concat("a photo", "an image", "a picture of the");
+}

@@ -1,0 +1,149 @@
+/**
+ * Trains the built-in model from nothing, on icon sets from npm: the autoencoder, then text encoder and UNet, then the
+ * networks that judge pictures (two classifiers and a CLIP).
+ *
+ *     npm run train:pocket -- [--out DIR] [--state DIR] [--device cpu|cuda] [--seed N] [--stages A,B]
+ *                             [--autoencoder-steps N] [--diffusion-steps N] [--classifier-steps N] [--clip-steps N]
+ *
+ * Everything is seeded. An interrupted run goes on from its last saved state when it is started again; a stage that is
+ * not asked for is left as that state has it.
+ */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import {
+  AutoencoderKL,
+  CLIPModel,
+  CLIPTextModel,
+  Random,
+  ResNet,
+  Tensor,
+  UNet2DConditionModel,
+} from "../../lib/index";
+import { autoencoderStage, VAE_CONFIG } from "./autoencoder";
+import { writeIndex, writeNetwork, writeTokenizer, type Vocabulary } from "./checkpoint-folder";
+import { accuracy, classifierConfig, classifierStage } from "./classifier";
+import { clipConfig, clipStage } from "./clip";
+import { CONCEPTS, STYLES } from "./concepts";
+import { diffusionStage, encodeAll, TEXT_CONFIG, UNET_CONFIG } from "./diffusion";
+import { writeJson } from "./files";
+import { initialise } from "./initial-weights";
+import { Pictures, VARIANTS, type Picture } from "./pictures";
+import { drawSamples } from "./samples";
+import { train, type Stage } from "./training";
+
+const ROOT = join(__dirname, "..");
+const PACKAGES = join(ROOT, "examples", "train-pocket");
+const DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors";
+const STAGES = ["autoencoder", "diffusion", "classifier", "clip"] as const;
+
+const { values: flags } = parseArgs({
+  options: {
+    out: { type: "string", default: join(ROOT, "build", "train-pocket", "pocket") },
+    state: { type: "string", default: join(ROOT, "build", "train-pocket") },
+    device: { type: "string", default: "cpu" },
+    seed: { type: "string", default: "0" },
+    stages: { type: "string", default: STAGES.join() },
+    "autoencoder-steps": { type: "string", default: "1500" },
+    "diffusion-steps": { type: "string", default: "6000" },
+    "classifier-steps": { type: "string", default: "1000" },
+    "clip-steps": { type: "string", default: "2000" },
+  },
+});
+const { out, state, device } = flags;
+const seed = Number(flags.seed);
+const steps = (stage: (typeof STAGES)[number]): number => Number(flags[`${stage}-steps`]);
+const wanted = (stage: (typeof STAGES)[number]): boolean => flags.stages.split(",").includes(stage);
+const samples = (stage: string) => (step: number) => join(state, "samples", `${stage}-${step}.png`);
+const run = (stage: Stage): Promise<void> => train(stage, state);
+
+async function main(): Promise<void> {
+  await mkdir(join(state, "samples"), { recursive: true });
+  const drawings = join(state, "pictures.safetensors");
+  const pictures = await Pictures.prepare(drawings, PACKAGES, { seed, variants: VARIANTS, plain: true });
+  console.error(`${pictures.list.length} pictures, ${pictures.variants} drawings of each`);
+  const vocabulary = await writeTokenizer(join(out, "tokenizer"));
+
+  const vae = await trainAutoencoder(pictures);
+  if (wanted("diffusion")) await trainDiffusion(vae, vocabulary, pictures);
+  if (wanted("classifier")) await trainClassifiers(vae, pictures);
+  if (wanted("clip")) await trainClip(pictures);
+  console.log(out);
+}
+
+/** Every stage needs it: it is brought back from its state, or trained. */
+async function trainAutoencoder(pictures: Pictures): Promise<AutoencoderKL> {
+  const vae = new AutoencoderKL(VAE_CONFIG);
+  await initialise(vae, new Random(seed).at("vae"), device);
+  await vae.useFastestLayout();
+  const options = { steps: steps("autoencoder"), seed, device, samples: samples("autoencoder") };
+  await run(autoencoderStage(vae, pictures, options));
+  return vae;
+}
+
+async function trainDiffusion(vae: AutoencoderKL, vocabulary: Vocabulary, pictures: Pictures): Promise<void> {
+  const latents = await encodeAll(vae, pictures, device);
+  const textConfig = { ...TEXT_CONFIG, ...vocabulary.fields };
+  const unet = new UNet2DConditionModel(UNET_CONFIG);
+  const text = new CLIPTextModel(textConfig);
+  await initialise(unet, new Random(seed).at("unet"), device);
+  await unet.useFastestLayout();
+  await initialise(text, new Random(seed).at("text"), device);
+
+  const write = async (): Promise<void> => {
+    await writeNetwork(
+      join(out, "vae"),
+      vae,
+      { ...VAE_CONFIG, scaling_factor: latents.scale },
+      DIFFUSERS_FILE,
+    );
+    await writeNetwork(join(out, "unet"), unet, UNET_CONFIG, DIFFUSERS_FILE);
+    await writeNetwork(join(out, "text_encoder"), text, textConfig);
+    await writeIndex(out);
+  };
+  const look = async (step: number): Promise<void> => {
+    await write();
+    await drawSamples(out, samples("diffusion")(step));
+  };
+  const { tokenizer } = vocabulary;
+  const options = { steps: steps("diffusion"), seed, device, look };
+  await run(diffusionStage({ unet, text, tokenizer }, pictures, latents, options));
+  await write();
+}
+
+/** One network tells the concepts, another the styles; both are measured on drawings that they never saw. */
+async function trainClassifiers(vae: AutoencoderKL, pictures: Pictures): Promise<void> {
+  const drawings = join(state, "fresh-pictures.safetensors");
+  const fresh = await Pictures.prepare(drawings, PACKAGES, { seed: seed + 1, variants: 4, plain: false });
+  const kinds: [string, readonly string[], (picture: Picture) => number][] = [
+    ["classifier", CONCEPTS, ({ concept }) => concept],
+    ["style-classifier", STYLES.map(({ name }) => name), ({ style }) => style],
+  ];
+  const measured: Record<string, number> = {};
+  for (const [name, classes, label] of kinds) {
+    const config = classifierConfig(classes);
+    const { depth, width, stem } = config;
+    const network = new ResNet({ depth, width, stem, num_classes: classes.length });
+    await initialise(network, new Random(seed).at(name), device);
+    await network.useFastestLayout();
+    const options = { steps: steps("classifier"), seed, device };
+    await run(classifierStage(name, network, label, pictures, vae, options));
+    measured[name] = await accuracy(network, label, fresh, device);
+    console.error(`${name}: ${(100 * measured[name]).toFixed(1)} % of fresh drawings told right`);
+    await writeNetwork(join(out, name), network, config);
+  }
+  await writeJson(join(state, "accuracy.json"), measured);
+}
+
+async function trainClip(pictures: Pictures): Promise<void> {
+  const folder = join(out, "clip");
+  const { tokenizer, fields } = await writeTokenizer(folder);
+  const config = clipConfig(fields);
+  const clip = new CLIPModel(config);
+  await initialise(clip, new Random(seed).at("clip"), device);
+  await clip.parameter("logit_scale").copyFrom(Tensor.from([Math.log(1 / 0.07)], [], { device }));
+  await run(clipStage(clip, tokenizer, pictures, { steps: steps("clip"), seed, device }));
+  await writeNetwork(folder, clip, config);
+}
+
+void main();
