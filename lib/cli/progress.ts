@@ -39,7 +39,7 @@ export class Progress {
       return;
     }
     const now = performance.now();
-    if (done > 1 && done < total && now - this.lastLine < LINE_EVERY_MS) return;
+    if (this.lastLine > 0 && done < total && now - this.lastLine < LINE_EVERY_MS) return;
     this.lastLine = now;
     say(`${this.label} ${done} of ${total}  ${text}`.trimEnd());
   }

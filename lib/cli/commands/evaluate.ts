@@ -137,7 +137,7 @@ async function evaluateCommand(model: string, flags: Flags): Promise<void> {
           if (json) emit({ event: "estimate", ...state });
           return;
         }
-        progress.update(done, total, phase === "classes" ? "looked at" : "made", etaSeconds);
+        progress.update(done, total, phase === "classes" ? "looked at" : "", etaSeconds);
         const at = `${phase} ${done}`;
         if (json && at !== last) emit({ event: "step", phase, ...state });
         last = at;

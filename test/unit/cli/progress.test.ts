@@ -30,4 +30,18 @@ describe("progress without a terminal", () => {
       "",
     ]);
   });
+
+  it("is said now and then too while nothing is complete", () => {
+    const progress = new Progress("picture", false);
+    for (let step = 1; step <= 40; step++) {
+      now = step * 600;
+      progress.update(0, 8, "", 60 - step);
+    }
+    expect(said.split("\n")).toEqual([
+      "picture 0 of 8  59 s left",
+      "picture 0 of 8  42 s left",
+      "picture 0 of 8  25 s left",
+      "",
+    ]);
+  });
 });
