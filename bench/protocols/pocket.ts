@@ -1,0 +1,90 @@
+import type { Protocol } from "./protocol";
+
+/** Every trained method names a concept in both ways that the pictures are asked for. */
+const TEMPLATES = ["{}", "a photo of a {}"];
+const TRAINED = { iterations: 300, templates: TEMPLATES };
+const STYLE_TEMPLATES = ["an airplane in {}", "a cat in {}", "a guitar in {}", "an owl in {}", "castle, {}"];
+
+/** The same experiments on the built-in model, whose ten emoji stand for Imagenette's classes. */
+export const pocket: Protocol = {
+  name: "pocket",
+  title: "Emojinette on pocket",
+  prompt: "a photo of a {}",
+  classes: [
+    "radio",
+    "carpentry saw",
+    "church",
+    "fuel pump",
+    "fish",
+    "delivery truck",
+    "dog",
+    "flag in hole",
+    "parachute",
+    "postal horn",
+  ],
+  tuning: {
+    erased: ["airplane", "guitar", "red apple", "sunflower", "castle"],
+    preserved: ["cat", "rocket", "owl", "umbrella", "crab"],
+  },
+  styles: {
+    names: ["noto", "twemoji", "openmoji", "fluent", "flat"],
+    concept: "{} style",
+    prompt: "a {} in {style} style",
+    objects: ["church", "dog", "fish", "delivery truck", "parachute"],
+  },
+  entrants: {
+    kpop: {
+      // The middle layer alone carries too little of a text here for the key to bring anything back.
+      base: {
+        ...TRAINED,
+        prompt: { layers: "all", perConcept: true },
+        promptLearningRate: 5e-2,
+        target: "negative-guidance",
+      },
+      candidates: [
+        { label: "rate 1e-4", options: { learningRate: 1e-4 } },
+        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
+        { label: "rate 4e-4", options: { learningRate: 4e-4 } },
+        { label: "rate 8e-4", options: { learningRate: 8e-4 } },
+      ],
+      styles: { templates: STYLE_TEMPLATES },
+    },
+    esd: {
+      base: TRAINED,
+      candidates: [
+        { label: "rate 1e-4", options: { learningRate: 1e-4 } },
+        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
+        { label: "rate 4e-4", options: { learningRate: 4e-4 } },
+        { label: "rate 8e-4", options: { learningRate: 8e-4 } },
+      ],
+      styles: { templates: STYLE_TEMPLATES },
+    },
+    uce: {
+      base: { templates: TEMPLATES },
+      candidates: [
+        { label: "last token, λ 0.5", options: { alignment: "last-token", lambda: 0.5 } },
+        { label: "last token, λ 5", options: { alignment: "last-token", lambda: 5 } },
+        { label: "all tokens, λ 0.5", options: { alignment: "tail", lambda: 0.5 } },
+        { label: "all tokens, λ 5", options: { alignment: "tail", lambda: 5 } },
+      ],
+      styles: { templates: STYLE_TEMPLATES },
+    },
+    ca: {
+      base: { iterations: 300 },
+      candidates: [
+        { label: "rate 1e-4", options: { learningRate: 1e-4 } },
+        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
+        { label: "rate 4e-4", options: { learningRate: 4e-4 } },
+        { label: "rate 8e-4", options: { learningRate: 8e-4 } },
+      ],
+    },
+  },
+  tracking: {
+    concept: "church",
+    neutral: "a photo",
+    texts: ["church", "a photo of a church", "a photo of a castle", "a photo of a dog", "a photo"],
+    every: 25,
+  },
+  defaults: { imagesPerClass: 20, steps: 20, guidanceScale: 3 },
+  quick: { imagesPerClass: 5, iterations: 40 },
+};
