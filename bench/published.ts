@@ -19,14 +19,14 @@ const PAPER = "arXiv 2403.12326";
 
 /** Table 2: objects, the mean of four splits. */
 export const OBJECTS: readonly PublishedRates[] = [
-  { method: "original", label: "SD-1.4 ²", rates: [22.02, 2.4, 77.98, 97.6] },
-  { method: "kpop", label: "KPOP ¹", rates: [99.2, 97.3, 75.3, 98.0] },
-  { method: "kpop", label: "KPOP, none preserved by name ²", rates: [99.37, 98.06, 25.97, 47.27] },
-  { method: "esd", label: "ESD-x ²", rates: [78.14, 66.31, 53.26, 77.85] },
-  { method: "uce", label: "UCE ¹", rates: [100, 100, 62.1, 96.0] },
-  { method: "uce", label: "UCE, none preserved by name ²", rates: [100, 99.99, 24.39, 49.52] },
-  { method: "mace", label: "MACE ²", rates: [99.34, 97.59, 47.45, 72.79] },
-  { method: "eap", label: "EAP ²", rates: [98.63, 96.07, 55.24, 79.86] },
+  { method: "original", label: "SD-1.4 ²", rates: [22.02, 2.4, 77.98, 97.6] },
+  { method: "kpop", label: "KPOP ¹", rates: [99.2, 97.3, 75.3, 98.0] },
+  { method: "kpop", label: "KPOP, none preserved by name ²", rates: [99.37, 98.06, 25.97, 47.27] },
+  { method: "esd", label: "ESD-x ²", rates: [78.14, 66.31, 53.26, 77.85] },
+  { method: "uce", label: "UCE ¹", rates: [100, 100, 62.1, 96.0] },
+  { method: "uce", label: "UCE, none preserved by name ²", rates: [100, 99.99, 24.39, 49.52] },
+  { method: "mace", label: "MACE ²", rates: [99.34, 97.59, 47.45, 72.79] },
+  { method: "eap", label: "EAP ²", rates: [98.63, 96.07, 55.24, 79.86] },
 ];
 export const OBJECTS_SOURCES =
   `Published for Imagenette on Stable Diffusion 1.4: ¹ ${PAPER}, Table 2; ² result files of the same authors' EAP ` +

@@ -59,7 +59,7 @@ function table(records: readonly TrialRecord[], axis: string): Table {
     return {
       method: spec.method,
       cells: [
-        value(setting),
+        valueCell(setting),
         ...rates.map(rateCell),
         rateCell(recovered),
         { text: cost === undefined ? NONE : seconds(cost.seconds), sort: cost?.seconds ?? 0 },
@@ -71,7 +71,7 @@ function table(records: readonly TrialRecord[], axis: string): Table {
     method: "kpop",
     published: true,
     cells: [
-      value(setting),
+      valueCell(setting),
       ...rates.map((rate) => ({ text: percent(rate), ...(rate === null ? {} : { sort: rate }) })),
       ...Array.from({ length: 3 }, () => ({ text: NONE })),
     ],
@@ -92,7 +92,7 @@ function table(records: readonly TrialRecord[], axis: string): Table {
   };
 }
 
-function value(of: string | number): { text: string; sort?: number } {
+function valueCell(of: string | number): { text: string; sort?: number } {
   return typeof of === "number" ? { text: String(of), sort: of } : { text: of };
 }
 

@@ -151,6 +151,8 @@ function tradeOff(scores: readonly ObjectScore[]): string {
         xRange: [psr1.low, psr1.high],
         yRange: [esr1.low, esr1.high],
         label: methodTitle(method),
+        // A name to the right of the axis' end would be cut off.
+        labelSide: psr1.value > 90 ? "left" : "right",
       },
     ],
   }));

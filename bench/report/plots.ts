@@ -9,6 +9,8 @@ export interface Point {
   xRange?: readonly [number, number];
   yRange?: readonly [number, number];
   label?: string;
+  /** Default "right". */
+  labelSide?: "left" | "right";
 }
 
 export interface Curve {
@@ -29,8 +31,9 @@ export interface Axis {
   percent?: boolean;
 }
 
-const WIDTH = 520;
-const HEIGHT = 380;
+/** Small, so that on a phone the words stay readable. */
+const WIDTH = 440;
+const HEIGHT = 330;
 const INK = "var(--ink)";
 const MUTED = "var(--muted)";
 const LINE = "var(--line)";
@@ -49,7 +52,7 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
   const all = curves.flatMap(({ points }) => points);
   const option: EChartsOption = {
     animation: false,
-    textStyle: { fontFamily: "inherit", fontSize: 13, color: INK },
+    textStyle: { fontFamily: "inherit", fontSize: 12, color: INK },
     legend: {
       data: curves.map(({ name }) => name),
       selectedMode: false,
@@ -58,9 +61,9 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
       itemGap: 18,
       itemWidth: 18,
       itemHeight: 10,
-      textStyle: { color: INK, fontSize: 13 },
+      textStyle: { color: INK, fontSize: 12 },
     },
-    grid: { left: 36, right: 34, top: 16 + 26 * legendLines(curves), bottom: 34, containLabel: true },
+    grid: { left: 32, right: 28, top: 14 + 24 * legendLines(curves), bottom: 34, containLabel: true },
     xAxis: axis(x, all.flatMap((point) => [point.x, ...(point.xRange ?? [])]), 30),
     yAxis: axis(y, all.flatMap((point) => [point.y, ...(point.yRange ?? [])]), 46),
     series: curves.flatMap((curve) => [series(curve), intervals(curve)]),
@@ -68,17 +71,18 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
   const chart = init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height: HEIGHT });
   try {
     chart.setOption(option);
-    return chart.renderToSVGString();
+    // The library fills hollow symbols white.
+    return chart.renderToSVGString().replaceAll('fill="#fff"', 'fill="var(--paper)"');
   } finally {
     chart.dispose();
   }
 }
 
-/** About how many lines the names take, at 7 units a letter. */
+/** About how many lines the names take, at 6.6 units a letter. */
 function legendLines(curves: readonly Curve[]): number {
   let [lines, used] = [1, 0];
   for (const { name } of curves) {
-    const width = 42 + 7 * name.length;
+    const width = 42 + 6.6 * name.length;
     if (used + width > WIDTH) [lines, used] = [lines + 1, 0];
     used += width;
   }
@@ -91,11 +95,11 @@ function axis({ name, scale = "linear", percent = false }: Axis, values: readonl
     name,
     nameLocation: "middle" as const,
     nameGap: gap,
-    nameTextStyle: { color: MUTED, fontSize: 13 },
+    nameTextStyle: { color: MUTED, fontSize: 12 },
     ...(scale === "log" ? {} : range(values, percent)),
     axisLine: { show: true, lineStyle: { color: LINE } },
     axisTick: { show: false },
-    axisLabel: { color: MUTED, fontSize: 12 },
+    axisLabel: { color: MUTED, fontSize: 11 },
     splitLine: { lineStyle: { color: LINE, opacity: 0.6 } },
   };
 }
@@ -111,19 +115,19 @@ function range(values: readonly number[], percent: boolean): { min?: number; max
 function series({ name, points, published = false, loose = false, ...curve }: Curve): SeriesOption {
   const symbol = SYMBOLS[curve.colour] ?? "circle";
   const colour = `var(--${curve.colour})`;
-  const data = points.map(({ x, y, label }) => ({
+  const data = points.map(({ x, y, label, labelSide = "right" }) => ({
     value: [x, y],
-    label: { show: label !== undefined, formatter: label ?? "" },
+    label: { show: label !== undefined, formatter: label ?? "", position: labelSide },
   }));
   const common = {
     name,
     data,
     symbol: published ? `empty${symbol[0]!.toUpperCase()}${symbol.slice(1)}` : symbol,
-    symbolSize: 11,
+    symbolSize: 9,
     silent: true,
     color: colour,
     itemStyle: { color: colour, opacity: 1 },
-    label: { position: "right" as const, color: INK, fontSize: 12, distance: 8 },
+    label: { color: INK, fontSize: 11, distance: 8 },
     labelLayout: { moveOverlap: "shiftY" as const },
   };
   if (loose) return { ...common, type: "scatter" };

@@ -70,6 +70,8 @@ figcaption { margin-top: 0.5rem; color: var(--muted); font-size: 0.875rem; line-
   section { margin-top: 2rem; }
   .pictures img { width: 56px; height: 56px; }
   .pictures tbody th { max-width: 6.2rem; padding-left: 0.5rem; font-size: 0.72rem; line-height: 1.25; }
+  .data tbody th { min-width: 7.2rem; max-width: 8.2rem; white-space: normal; line-height: 1.3; }
+  .badge { margin-left: 0; }
   .data th, .data td, .data button { padding-left: 0.55rem; padding-right: 0.55rem; }
 }
 @media print { .scroll { overflow: visible; } nav { display: none; } }
