@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { KpopError, METHOD_NAMES } from "../lib/index";
 import { protocolNamed } from "./protocols";
@@ -111,9 +111,10 @@ function parse(args: readonly string[]) {
   }
 }
 
-/** What comes with the built-in model, where it is there. */
+/** A network that comes with the built-in model, where it is there. */
 function builtInPart(name: string): string | null {
-  return existsSync(join(__dirname, "..", "models", "pocket", name)) ? "pocket" : null;
+  const path = join(__dirname, "..", "models", "pocket", name);
+  return existsSync(path) ? relative(".", path) : null;
 }
 
 function available(): string[] {

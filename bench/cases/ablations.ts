@@ -50,7 +50,7 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
       : [],
     split: ABLATION_SPLIT,
     axes: changes.map(({ axis, value }) => ({ name: axis, value })),
-    imagesPerClass: Math.max(1, Math.ceil(settings.imagesPerClass / 2)),
+    imagesPerClass: Math.ceil(settings.imagesPerClass / 2),
     pictures: false,
   });
   const changed = CHANGES.filter((change) => !unchanged(change)).filter(

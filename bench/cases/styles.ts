@@ -32,7 +32,7 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
       preserved: names.filter((name) => name !== style),
       preserve: [],
       split: style,
-      imagesPerClass: Math.max(1, Math.ceil(settings.imagesPerClass / 10)),
+      imagesPerClass: Math.ceil(settings.imagesPerClass / 10),
       pictures: false,
     })),
   );

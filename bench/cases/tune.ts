@@ -24,7 +24,7 @@ function trials({ protocol, settings }: PlanContext): TrialSpec[] {
         preserved: [...tuning.preserved],
         preserve: [],
         split: "tuning",
-        imagesPerClass: settings.imagesPerClass,
+        imagesPerClass: Math.ceil(settings.imagesPerClass / 2),
         pictures: false,
       };
     });

@@ -2,7 +2,7 @@ import type { Protocol } from "./protocol";
 
 /** Every trained method names a concept in both ways that the pictures are asked for. */
 const TEMPLATES = ["{}", "a photo of a {}"];
-const TRAINED = { iterations: 300, templates: TEMPLATES };
+const TRAINED = { iterations: 200, templates: TEMPLATES };
 const STYLE_TEMPLATES = ["an airplane in {}", "a cat in {}", "a guitar in {}", "an owl in {}", "castle, {}"];
 
 /** The same experiments on the built-in model, whose ten emoji stand for Imagenette's classes. */
@@ -27,7 +27,7 @@ export const pocket: Protocol = {
     preserved: ["cat", "rocket", "owl", "umbrella", "crab"],
   },
   styles: {
-    names: ["noto", "twemoji", "openmoji", "fluent", "flat"],
+    names: ["noto", "twemoji", "emojione", "fluent", "flat"],
     concept: "{} style",
     prompt: "a {} in {style} style",
     objects: ["church", "dog", "fish", "delivery truck", "parachute"],
@@ -70,7 +70,7 @@ export const pocket: Protocol = {
       styles: { templates: STYLE_TEMPLATES },
     },
     ca: {
-      base: { iterations: 300 },
+      base: { iterations: 200 },
       candidates: [
         { label: "rate 1e-4", options: { learningRate: 1e-4 } },
         { label: "rate 2e-4", options: { learningRate: 2e-4 } },
@@ -85,6 +85,6 @@ export const pocket: Protocol = {
     texts: ["church", "a photo of a church", "a photo of a castle", "a photo of a dog", "a photo"],
     every: 25,
   },
-  defaults: { imagesPerClass: 20, steps: 20, guidanceScale: 3 },
-  quick: { imagesPerClass: 5, iterations: 40 },
+  defaults: { imagesPerClass: 16, steps: 15, guidanceScale: 3 },
+  quick: { imagesPerClass: 4, iterations: 40 },
 };
