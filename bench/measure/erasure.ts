@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { erase, StableDiffusion, type EraseOptions, type PromptKey } from "../../lib/index";
+import { erase, methodNamed, StableDiffusion, type EraseOptions, type PromptKey } from "../../lib/index";
 import type { TrialContext } from "../cases/case";
 import { ORIGINAL, type Cost } from "../results";
 
@@ -23,6 +23,7 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
   log(`erasing ${concepts.join(", ")}`);
   const erasure = await erase(model, {
     ...spec.options,
+    ...ownCache(spec.method, work),
     method: spec.method,
     concepts: [...concepts],
     preserve: spec.preserve,
@@ -48,6 +49,11 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
       model.dispose();
     },
   };
+}
+
+/** A folder of its own for a method that keeps pictures, so that every trial pays for them. */
+function ownCache(method: string, work: string): { cacheDirectory?: string } {
+  return "cacheDirectory" in methodNamed(method).defaults ? { cacheDirectory: join(work, "pictures") } : {};
 }
 
 /** Share of the UNet's elements in tensors that the method may change. */

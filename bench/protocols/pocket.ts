@@ -35,17 +35,12 @@ export const pocket: Protocol = {
   entrants: {
     kpop: {
       // The middle layer alone carries too little of a text here for the key to bring anything back.
-      base: {
-        ...TRAINED,
-        prompt: { layers: "all", perConcept: true },
-        promptLearningRate: 5e-2,
-        target: "negative-guidance",
-      },
+      base: { ...TRAINED, prompt: { layers: "all", perConcept: true }, promptLearningRate: 5e-2 },
       candidates: [
-        { label: "rate 1e-4", options: { learningRate: 1e-4 } },
-        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
-        { label: "rate 4e-4", options: { learningRate: 4e-4 } },
-        { label: "rate 8e-4", options: { learningRate: 8e-4 } },
+        { label: "to neutral, rate 5e-4", options: { target: "neutral", learningRate: 5e-4 } },
+        { label: "to neutral, rate 1e-3", options: { target: "neutral", learningRate: 1e-3 } },
+        { label: "away from it, rate 2e-4", options: { target: "negative-guidance", learningRate: 2e-4 } },
+        { label: "away from it, rate 5e-4", options: { target: "negative-guidance", learningRate: 5e-4 } },
       ],
       styles: { templates: STYLE_TEMPLATES },
     },
@@ -54,8 +49,8 @@ export const pocket: Protocol = {
       candidates: [
         { label: "rate 1e-4", options: { learningRate: 1e-4 } },
         { label: "rate 2e-4", options: { learningRate: 2e-4 } },
-        { label: "rate 4e-4", options: { learningRate: 4e-4 } },
-        { label: "rate 8e-4", options: { learningRate: 8e-4 } },
+        { label: "rate 5e-4", options: { learningRate: 5e-4 } },
+        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
       ],
       styles: { templates: STYLE_TEMPLATES },
     },
@@ -63,20 +58,30 @@ export const pocket: Protocol = {
       base: { templates: TEMPLATES },
       candidates: [
         { label: "last token, λ 0.5", options: { alignment: "last-token", lambda: 0.5 } },
-        { label: "last token, λ 5", options: { alignment: "last-token", lambda: 5 } },
-        { label: "all tokens, λ 0.5", options: { alignment: "tail", lambda: 0.5 } },
-        { label: "all tokens, λ 5", options: { alignment: "tail", lambda: 5 } },
+        { label: "tail, λ 100", options: { alignment: "tail", lambda: 100 } },
+        { label: "tail, λ 10", options: { alignment: "tail", lambda: 10 } },
+        { label: "tail, λ 0.5", options: { alignment: "tail", lambda: 0.5 } },
       ],
       styles: { templates: STYLE_TEMPLATES },
     },
     ca: {
-      base: { iterations: 200 },
+      // Centred pictures of one size are all that the model knows, so none are scaled.
+      base: {
+        iterations: 100,
+        anchor: "thing",
+        templates: TEMPLATES,
+        images: 64,
+        samplingSteps: 15,
+        guidanceScale: 3,
+        augment: false,
+      },
       candidates: [
-        { label: "rate 1e-4", options: { learningRate: 1e-4 } },
         { label: "rate 2e-4", options: { learningRate: 2e-4 } },
-        { label: "rate 4e-4", options: { learningRate: 4e-4 } },
-        { label: "rate 8e-4", options: { learningRate: 8e-4 } },
+        { label: "rate 5e-4", options: { learningRate: 5e-4 } },
+        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
+        { label: "rate 2e-3", options: { learningRate: 2e-3 } },
       ],
+      styles: { anchor: "any style", templates: STYLE_TEMPLATES },
     },
   },
   tracking: {
