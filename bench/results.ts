@@ -51,6 +51,8 @@ export interface Cost {
   /** Share of the UNet's elements that the method may change, 0 to 1. */
   changedShare: number;
   threads: number;
+  /** "cpu", "cuda:0", ... */
+  device: string;
 }
 
 /** A picture for the report. */

@@ -38,6 +38,7 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
     peakBytes: process.resourceUsage().maxRSS * 1024,
     changedShare: changedShare(erasure.model),
     threads: manifest.threads,
+    device: manifest.device,
   };
   log(`erased in ${cost.seconds.toFixed(1)} s`);
   return {

@@ -47,7 +47,9 @@ function findingsSection(results: Results): Section | null {
 
 function conditionsSection(results: Results): Section {
   const { settings, machine, trials, chosen } = results;
-  const threads = [...new Set(trials.flatMap(({ cost }) => (cost === undefined ? [] : [cost.threads])))];
+  const costs = trials.flatMap(({ cost }) => cost ?? []);
+  const threads = [...new Set(costs.map((cost) => cost.threads))];
+  const devices = [...new Set(costs.map((cost) => cost.device))];
   const options = Object.entries(chosen).flatMap(([method, name]) => {
     const trial = trials.find(({ spec }) => spec.name === name);
     return trial === undefined
@@ -62,7 +64,7 @@ function conditionsSection(results: Results): Section {
       {
         kind: "list",
         items: [
-          `Model ${settings.model}, ${settings.dtype}, on ${settings.device}; classifier ${settings.classifier}.`,
+          `Model ${settings.model}, ${settings.dtype}, on ${devices.join(", ") || settings.device}; classifier ${settings.classifier}.`,
           `Pictures: ${settings.imagesPerClass} a class, ${settings.steps} steps, guidance ${settings.guidanceScale}, seed ${settings.seed}.`,
           ...options,
           `${machine.cpu}, ${machine.cores} cores, ${bytes(machine.memoryBytes)}; ${threads.join(" or ")} thread(s) a trial; ` +

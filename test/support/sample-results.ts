@@ -98,7 +98,7 @@ export function sampleCounts(
   ];
 }
 
-const COST = { seconds: 50, unetEvaluations: 2100, peakBytes: 5e8, changedShare: 0.07, threads: 1 };
+const COST = { seconds: 50, unetEvaluations: 2100, peakBytes: 5e8, changedShare: 0.07, threads: 1, device: "cpu" };
 
 function groupsOf(split: string): { erased: string[]; preserved: string[] } {
   return {
