@@ -83,7 +83,7 @@ export function objectsSection(results: Results): Section | null {
     {
       kind: "text",
       text:
-        `Four splits erase five of ten classes each; the other five are to stay. A picture counts as its class by the ` +
+        `Each split erases five of ten classes; the other five are to stay. A picture counts as its class by the ` +
         `classifier's most likely (1) or five most likely (5) classes, ${results.settings.imagesPerClass} pictures a class ` +
         `and split. Below a figure: the 95 % interval of the pooled share (Wilson), and the standard deviation of the splits.`,
     },

@@ -127,8 +127,8 @@ function series({ name, points, published = false, loose = false, ...curve }: Cu
     silent: true,
     color: colour,
     itemStyle: { color: colour, opacity: 1 },
-    label: { color: INK, fontSize: 11, distance: 8 },
-    labelLayout: { moveOverlap: "shiftY" as const },
+    label: { color: INK, fontSize: 11, distance: 6 },
+    labelLayout: { dy: -9, moveOverlap: "shiftY" as const },
   };
   if (loose) return { ...common, type: "scatter" };
   return {

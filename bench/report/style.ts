@@ -54,7 +54,7 @@ tr.published i { opacity: 0.45; }
   margin-left: 0.4rem; padding: 0.05rem 0.4rem; border: 1px solid var(--line); border-radius: 1rem;
   font-size: 0.72rem; font-style: normal;
 }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.2rem; margin: 1.2rem 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); gap: 1.2rem; margin: 1.2rem 0; }
 figure { margin: 0; padding: 0.8rem; border: 1px solid var(--line); border-radius: 8px; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { margin-top: 0.5rem; color: var(--muted); font-size: 0.875rem; line-height: 1.45; }
