@@ -32,14 +32,15 @@ export async function compare(
   say: (sentence: string) => void,
 ): Promise<number> {
   const options = parseOptions(args, new Date().toISOString().slice(0, 10));
-  const { settings, out, jobs } = options;
+  const { out, jobs } = options;
   const resultsFile = join(out, "results.json");
   if (options.reportOnly) {
     writeReport(out, readResults(resultsFile), say);
     return 0;
   }
-  const protocol = protocolNamed(settings.protocol);
-  await checkClasses(settings, protocol);
+  const protocol = protocolNamed(options.settings.protocol);
+  await checkClasses(options.settings, protocol);
+  const settings = { ...options.settings, styles: await knownStyles(options.settings, say) };
   const store = Store.open(out, settings, say);
   const startedAt = new Date().toISOString();
   const controller = new AbortController();
@@ -103,6 +104,19 @@ async function checkClasses(settings: Settings, protocol: Protocol): Promise<voi
   const { tuning } = protocol;
   for (const name of [...protocol.classes, ...(tuning?.erased ?? []), ...(tuning?.preserved ?? [])])
     classifier.indexOf(name);
+}
+
+/** Styles that the style classifier can tell apart; without one, all. */
+async function knownStyles(
+  { styles, styleClassifier }: Settings,
+  say: (sentence: string) => void,
+): Promise<string[]> {
+  if (styleClassifier === null) return styles;
+  using classifier = await ImageClassifier.load(styleClassifier);
+  const known = styles.filter((style) => classifier.classes.has(style.toLowerCase()));
+  const missing = styles.filter((style) => !known.includes(style));
+  if (missing.length > 0) say(`${styleClassifier} knows no style ${missing.join(", ")}: left out`);
+  return known;
 }
 
 function writeReport(out: string, results: Results, say: (sentence: string) => void): void {

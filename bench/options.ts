@@ -62,6 +62,7 @@ export function parseOptions(args: readonly string[], today: string): CompareOpt
     classifier: values.classifier ?? "pocket",
     styleClassifier: values["style-classifier"] ?? (builtIn ? builtInPart("style-classifier") : null),
     clip: values.clip ?? (builtIn ? builtInPart("clip") : null),
+    styles: [...(protocol.styles?.names ?? [])],
     methods: list("--methods", values.methods, METHOD_NAMES) ?? available(),
     experiments: list("--experiments", values.experiments, EXPERIMENTS) ?? [...EXPERIMENTS],
     imagesPerClass: count(

@@ -115,6 +115,8 @@ export interface Settings {
   classifier: string;
   styleClassifier: string | null;
   clip: string | null;
+  /** Those of the protocol that the style classifier knows. */
+  styles: string[];
   methods: string[];
   experiments: Experiment[];
   imagesPerClass: number;

@@ -19,7 +19,7 @@ export const styles: Case = { trials, measure };
 
 function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   if (protocol.styles === null) return [];
-  const { names } = protocol.styles;
+  const names = settings.styles;
   const erased = settings.quick ? names.slice(0, 1) : names;
   return [ORIGINAL, ...settings.methods].flatMap((method) =>
     erased.map((style): TrialSpec => ({
@@ -72,8 +72,8 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
 } // prettier-ignore
 
 function listPictures({ spec, settings, protocol }: TrialContext): Wanted[] {
-  const { names, objects, prompt } = protocol.styles!;
-  return names.flatMap((style) =>
+  const { objects, prompt } = protocol.styles!;
+  return settings.styles.flatMap((style) =>
     objects.flatMap((object) =>
       Array.from({ length: spec.imagesPerClass }, (_, index) => ({
         style,

@@ -33,6 +33,7 @@ export const SAMPLE_SETTINGS: Settings = {
   classifier: "pocket",
   styleClassifier: "pocket",
   clip: "pocket",
+  styles: STYLES,
   methods: METHODS,
   experiments: ["objects", "styles", "ablations", "tracking", "tune"],
   imagesPerClass: 20,
@@ -98,7 +99,14 @@ export function sampleCounts(
   ];
 }
 
-const COST = { seconds: 50, unetEvaluations: 2100, peakBytes: 5e8, changedShare: 0.07, threads: 1, device: "cpu" };
+const COST = {
+  seconds: 50,
+  unetEvaluations: 2100,
+  peakBytes: 5e8,
+  changedShare: 0.07,
+  threads: 1,
+  device: "cpu",
+};
 
 function groupsOf(split: string): { erased: string[]; preserved: string[] } {
   return {
