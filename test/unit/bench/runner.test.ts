@@ -52,7 +52,8 @@ describe("the runner", () => {
     );
     expect(records.map((record) => record.spec.name)).toEqual(["a", "b", "c"]);
     expect(failures).toEqual([]);
-    expect(started().sort()).toEqual(["a", "b", "c"].map((name) => expect.stringMatching(`^${name} \\d+$`)));
+    const names = started().map((line) => /^(\w) \d+$/.exec(line)?.[1]);
+    expect(names.sort()).toEqual(["a", "b", "c"]);
   });
 
   it("skips what is finished", async () => {
