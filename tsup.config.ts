@@ -38,5 +38,5 @@ export default defineConfig([
       await writeFile("dist/index.d.mts", 'export * from "./index.js";\n');
     },
   },
-  { ...common, entry: programs, external: ["kpop-native"], esbuildPlugins: [publicApi] },
+  { ...common, entry: programs, external: ["kpop-native", "echarts"], esbuildPlugins: [publicApi] },
 ]);

@@ -15,7 +15,7 @@ export interface Trial {
   title: string;
   /** Runs in a process of its own. */
   run(): Promise<Measurement>;
-  /** Python script under bench/peers that does the same work, with its arguments. */
+  /** Python script under bench/speed/peers that does the same work, with its arguments. */
   peer?: { script: string; arguments: string[] };
 }
 

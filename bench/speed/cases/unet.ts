@@ -1,5 +1,5 @@
-import type { Tensor } from "../../lib/index";
-import { Random, scope, UNet2DConditionModel, type Dtype } from "../../lib/index";
+import type { Tensor } from "../../../lib/index";
+import { Random, scope, UNet2DConditionModel, type Dtype } from "../../../lib/index";
 import { peakBytes, time, type Measurement, type Trial } from "../trial";
 
 /** Stable Diffusion 1.4's unet/config.json, where it differs from diffusers' defaults. */

@@ -1,4 +1,4 @@
-"""The peer of bench/cases/unet.ts: the same network and work in PyTorch and diffusers. Prints one JSON line."""
+"""The peer of bench/speed/cases/unet.ts: the same network and work in PyTorch and diffusers. Prints one JSON line."""
 import json
 import resource
 import statistics

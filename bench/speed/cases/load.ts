@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { safetensors } from "../../lib/index";
+import { safetensors } from "../../../lib/index";
 import { peakBytes, type Measurement, type Trial } from "../trial";
 import { randomUNet } from "./unet";
 

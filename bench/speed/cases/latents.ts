@@ -1,4 +1,4 @@
-import { erase, StableDiffusion } from "../../lib/index";
+import { erase, StableDiffusion } from "../../../lib/index";
 import { peakBytes, type Measurement, type Trial } from "../trial";
 
 /** A whole KPOP run on the built-in model with the library's defaults, by where z_t comes from. */

@@ -1,4 +1,4 @@
-"""The peer of bench/cases/load.ts: the same file through Python's safetensors. Prints one JSON line."""
+"""The peer of bench/speed/cases/load.ts: the same file through Python's safetensors. Prints one JSON line."""
 import json
 import math
 import resource

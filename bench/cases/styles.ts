@@ -1,0 +1,153 @@
+import { join } from "node:path";
+import {
+  ClipScorer,
+  generateImageSet,
+  ImageClassifier,
+  type Image,
+  type ImageSet,
+  type ImageSetItem,
+  StableDiffusion,
+} from "../../lib/index";
+import { merge } from "../method-options";
+import { eraseFor } from "../measure/erasure";
+import { ORIGINAL, type ClassCount, type Pair, type TrialOutcome, type TrialSpec } from "../results";
+import { mean } from "../statistics";
+import type { Case, PlanContext, TrialContext } from "./case";
+
+/** Table 4: one style erased at a time. A trial's classes are styles here, and pictures show objects in them. */
+export const styles: Case = { trials, measure };
+
+function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
+  if (protocol.styles === null) return [];
+  const names = settings.styles;
+  const erased = settings.quick ? names.slice(0, 1) : names;
+  return [ORIGINAL, ...settings.methods].flatMap((method) =>
+    erased.map((style): TrialSpec => ({
+      name: `styles-${method}-${fileName(style)}`,
+      experiment: "styles",
+      method,
+      label: style,
+      options: method === ORIGINAL ? {} : merge(optionsOf(method), protocol.entrants[method]?.styles ?? {}),
+      erased: [style],
+      preserved: names.filter((name) => name !== style),
+      preserve: [],
+      split: style,
+      imagesPerClass: Math.ceil(settings.imagesPerClass / 10),
+      pictures: false,
+    })),
+  );
+}
+
+function fileName(style: string): string {
+  return style.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+}
+
+/** A picture to be made, and what it is to show. */
+interface Wanted extends ImageSetItem {
+  style: string;
+  object: string;
+  group: ClassCount["group"];
+}
+
+async function measure(context: TrialContext): Promise<TrialOutcome> {
+  const { spec, settings, protocol, shared, work } = context;
+  const { concept } = protocol.styles!;
+  const wanted = listPictures(context);
+  using original = await StableDiffusion.load(settings.model, { device: settings.device as "auto", dtype: settings.dtype });
+  const before = await draw(context, original, wanted, shared);
+  using subject = await eraseFor(context, spec.erased.map((style) => concept.replace("{}", style)));
+  const after =
+    spec.method === ORIGINAL ? before : await draw(context, subject.model, wanted, join(work, "images"));
+  const images = await readAll(after);
+  const cost = subject.cost === undefined ? {} : { cost: subject.cost };
+  return {
+    ...cost,
+    ...(settings.styleClassifier === null
+      ? {}
+      : { counts: await count(settings.styleClassifier, images, wanted, "style") }),
+    content: await count(settings.classifier, images, wanted, "object"),
+    difference: groupMeans(wanted, await differences(await readAll(before), images)),
+    ...(settings.clip === null ? {} : { clipScore: groupMeans(wanted, await clipScores(settings.clip, images, wanted)) }),
+  };
+} // prettier-ignore
+
+function listPictures({ spec, settings, protocol }: TrialContext): Wanted[] {
+  const { objects, prompt } = protocol.styles!;
+  return settings.styles.flatMap((style) =>
+    objects.flatMap((object) =>
+      Array.from({ length: spec.imagesPerClass }, (_, index) => ({
+        style,
+        object,
+        group: spec.erased.includes(style) ? ("erased" as const) : ("preserved" as const),
+        prompt: prompt.replace("{style}", style).replace("{}", object),
+        seed: settings.seed + index,
+      })),
+    ),
+  );
+}
+
+function draw(
+  { settings }: TrialContext,
+  model: StableDiffusion,
+  wanted: readonly Wanted[],
+  directory: string,
+): Promise<ImageSet> {
+  const items = wanted.map(({ prompt, seed }) => ({ prompt, seed }));
+  const { steps, guidanceScale } = settings;
+  return generateImageSet(model, items, { directory, steps, guidanceScale });
+}
+
+async function readAll(set: ImageSet): Promise<Image[]> {
+  const images: Image[] = [];
+  for (let index = 0; index < set.length; index++) images.push(await set.image(index));
+  return images;
+}
+
+/** How often a classifier sees what was asked for, by that thing and its style's group. */
+async function count(
+  path: string,
+  images: readonly Image[],
+  wanted: readonly Wanted[],
+  asked: "style" | "object",
+): Promise<ClassCount[]> {
+  using classifier = await ImageClassifier.load(path);
+  const rankings = await classifier.classify(images);
+  const counts = new Map<string, ClassCount>();
+  wanted.forEach((of, index) => {
+    const id = `${of.group} ${of[asked]}`;
+    const entry = counts.get(id) ?? { name: of[asked], group: of.group, images: 0, hits: { 1: 0 } };
+    entry.images += 1;
+    if (rankings[index]!.indices[0] === classifier.indexOf(of[asked]))
+      entry.hits["1"] = (entry.hits["1"] ?? 0) + 1;
+    counts.set(id, entry);
+  });
+  return [...counts.values()];
+}
+
+async function clipScores(
+  path: string,
+  images: readonly Image[],
+  wanted: readonly Wanted[],
+): Promise<number[]> {
+  using scorer = await ClipScorer.load(path);
+  return scorer.score(
+    images,
+    wanted.map(({ prompt }) => prompt),
+  );
+}
+
+/** Root mean square differences of pixels, where 1 is full. */
+async function differences(before: readonly Image[], after: readonly Image[]): Promise<number[]> {
+  return before.map(({ data }, index) => {
+    const other = after[index]!.data;
+    let sum = 0;
+    for (let i = 0; i < data.length; i++) sum += (data[i]! - other[i]!) ** 2;
+    return Math.sqrt(sum / data.length) / 255;
+  });
+}
+
+function groupMeans(wanted: readonly Wanted[], values: readonly number[]): Pair {
+  const of = (group: ClassCount["group"]): number =>
+    mean(values.filter((_, index) => wanted[index]!.group === group));
+  return { erased: of("erased"), preserved: of("preserved") };
+}

@@ -1,0 +1,32 @@
+import { candidateOptions } from "../method-options";
+import type { TrialSpec } from "../results";
+import type { Case, PlanContext } from "./case";
+import { objects } from "./objects";
+
+/** The search: each method's tries on classes that are in no split. */
+export const tune: Case = { trials, measure: objects.measure };
+
+function trials({ protocol, settings }: PlanContext): TrialSpec[] {
+  const { tuning } = protocol;
+  if (tuning === null) return [];
+  return settings.methods.flatMap((method) => {
+    const candidates = protocol.entrants[method]?.candidates ?? [];
+    const tries = settings.quick ? candidates.slice(-1) : candidates;
+    return tries.map((candidate): TrialSpec => {
+      const index = candidates.indexOf(candidate);
+      return {
+        name: `tune-${method}-${index + 1}`,
+        experiment: "tune",
+        method,
+        label: candidate.label,
+        options: candidateOptions(protocol, settings, method, index),
+        erased: [...tuning.erased],
+        preserved: [...tuning.preserved],
+        preserve: [],
+        split: "tuning",
+        imagesPerClass: Math.ceil(settings.imagesPerClass / 2),
+        pictures: false,
+      };
+    });
+  });
+}

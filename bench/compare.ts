@@ -1,0 +1,160 @@
+import { existsSync, readFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
+import { ImageClassifier, KpopError } from "../lib/index";
+import { version } from "../package.json";
+import { parseOptions } from "./options";
+import { choose, mainTrials, searchTrials } from "./plan";
+import { protocolNamed } from "./protocols";
+import type { Protocol } from "./protocols/protocol";
+import { report } from "./report/report";
+import {
+  EXPERIMENTS,
+  RESULTS_FORMAT,
+  type Machine,
+  type Results,
+  type Settings,
+  type TrialRecord,
+  type TrialSpec,
+} from "./results";
+import { runTrials, type RunnerOptions } from "./runner";
+import { Store, writeAtomically } from "./store";
+
+/**
+ * Compares the methods: the search for options, then all other trials, then the report. Finished trials stay, so that the
+ * same command goes on after an interruption.
+ * @returns the process's exit code: 0 done, 1 some trials failed, 130 interrupted
+ * @throws INVALID_ARGUMENT before anything is run
+ */
+export async function compare(
+  args: readonly string[],
+  program: string,
+  say: (sentence: string) => void,
+): Promise<number> {
+  const options = parseOptions(args, new Date().toISOString().slice(0, 10));
+  const { out, jobs } = options;
+  const resultsFile = join(out, "results.json");
+  if (options.reportOnly) {
+    writeReport(out, readResults(resultsFile), say);
+    return 0;
+  }
+  const protocol = protocolNamed(options.settings.protocol);
+  await checkClasses(options.settings, protocol);
+  const settings = { ...options.settings, styles: await knownStyles(options.settings, say) };
+  const store = Store.open(out, settings, say);
+  const startedAt = new Date().toISOString();
+  const controller = new AbortController();
+  const interrupt = (): void => controller.abort();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, interrupt);
+
+  const runner = { program, jobs, signal: controller.signal, say } satisfies Partial<RunnerOptions>;
+  const search = searchTrials(protocol, settings);
+  const estimate = mainTrials(protocol, settings, []).length;
+  say(`${search.length + estimate} trials, ${jobs} at a time, into ${out}`);
+  const found = await runTrials(search, settings, store, { ...runner, later: estimate });
+  const main = controller.signal.aborted
+    ? { records: [], failures: [] }
+    : await runTrials(mainTrials(protocol, settings, found.records), settings, store, {
+        ...runner,
+        later: 0,
+      });
+  if (controller.signal.aborted) {
+    say(`Interrupted; what is finished is kept in ${out}, and the same command goes on`);
+    return 130;
+  }
+  const failures = [...found.failures, ...main.failures];
+  const results = collect(store, settings, protocol, { failures, startedAt, say });
+  writeAtomically(resultsFile, `${JSON.stringify(results)}\n`);
+  writeReport(out, results, say);
+  return results.failures.length === 0 ? 0 : 1;
+}
+
+/** Everything that is finished, of this call's methods and experiments and of earlier ones'. */
+function collect(
+  store: Store,
+  settings: Settings,
+  protocol: Protocol,
+  { failures, startedAt, say }: Pick<Results, "failures" | "startedAt"> & Pick<RunnerOptions, "say">,
+): Results {
+  const all: Settings = {
+    ...settings,
+    methods: Object.keys(protocol.entrants),
+    experiments: [...EXPERIMENTS],
+  };
+  const finished = (specs: readonly TrialSpec[]): TrialRecord[] =>
+    specs.flatMap((spec) => store.read(spec, say) ?? []);
+  const search = finished(searchTrials(protocol, all));
+  const trials = [...finished(mainTrials(protocol, all, search)), ...search];
+  const methods = all.methods.filter((method) => trials.some(({ spec }) => spec.method === method));
+  return {
+    format: RESULTS_FORMAT,
+    settings: { ...all, methods },
+    machine: machine(),
+    chosen: choose(search),
+    trials,
+    failures,
+    startedAt: earliest(startedAt, trials),
+    finishedAt: new Date().toISOString(),
+  };
+}
+
+/** A classifier that does not know the protocol's classes is found out before hours of work. */
+async function checkClasses(settings: Settings, protocol: Protocol): Promise<void> {
+  using classifier = await ImageClassifier.load(settings.classifier);
+  const { tuning } = protocol;
+  for (const name of [...protocol.classes, ...(tuning?.erased ?? []), ...(tuning?.preserved ?? [])])
+    classifier.indexOf(name);
+}
+
+/** Styles that the style classifier can tell apart; without one, all. */
+async function knownStyles(
+  { styles, styleClassifier }: Settings,
+  say: (sentence: string) => void,
+): Promise<string[]> {
+  if (styleClassifier === null) return styles;
+  using classifier = await ImageClassifier.load(styleClassifier);
+  const known = styles.filter((style) => classifier.classes.has(style.toLowerCase()));
+  const missing = styles.filter((style) => !known.includes(style));
+  if (missing.length > 0) say(`${styleClassifier} knows no style ${missing.join(", ")}: left out`);
+  return known;
+}
+
+function writeReport(out: string, results: Results, say: (sentence: string) => void): void {
+  const { html, markdown } = report(results);
+  writeAtomically(join(out, "report.html"), html);
+  writeAtomically(join(out, "tables.md"), markdown);
+  say(`The report: ${join(out, "report.html")} (tables alone: ${join(out, "tables.md")})`);
+}
+
+function readResults(path: string): Results {
+  if (!existsSync(path))
+    throw new KpopError("NOT_FOUND", `There is no ${path}; run the comparison first, without --report`);
+  try {
+    const results = JSON.parse(readFileSync(path, "utf8")) as Results;
+    if (results.format === RESULTS_FORMAT) return results;
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+  }
+  throw new KpopError(
+    "UNSUPPORTED_FORMAT",
+    `${path} holds no results of this benchmark; run the same command without --report to write it again from the finished trials`,
+  );
+}
+
+/** When the first of all trials began, whichever call it was in. */
+function earliest(now: string, records: readonly TrialRecord[]): string {
+  const starts = records.map(
+    ({ finishedAt, wallSeconds }) => Date.parse(finishedAt) - Math.round(1000 * wallSeconds),
+  );
+  return new Date(Math.min(Date.parse(now), ...starts)).toISOString();
+}
+
+function machine(): Machine {
+  return {
+    cpu: cpus()[0]?.model.trim() ?? "unknown processor",
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    node: process.versions.node,
+    library: version,
+  };
+}

@@ -1,0 +1,44 @@
+import type { Case } from "./cases/case";
+import { ablations } from "./cases/ablations";
+import { objects } from "./cases/objects";
+import { styles } from "./cases/styles";
+import { tracking } from "./cases/tracking";
+import { tune } from "./cases/tune";
+import { candidateOptions } from "./method-options";
+import type { Protocol } from "./protocols/protocol";
+import type { Experiment, Settings, TrialRecord, TrialSpec } from "./results";
+import { balance } from "./statistics";
+
+/** The table of experiments. */
+export const CASES: Readonly<Record<Experiment, Case>> = { objects, styles, ablations, tracking, tune };
+
+/** The search, which comes first: the other trials' options depend on it. */
+export function searchTrials(protocol: Protocol, settings: Settings): TrialSpec[] {
+  return tune.trials({ protocol, settings, optionsOf: () => ({}) });
+}
+
+/** Every other trial. @param search the search's finished trials */
+export function mainTrials(
+  protocol: Protocol,
+  settings: Settings,
+  search: readonly TrialRecord[],
+): TrialSpec[] {
+  const chosen = choose(search);
+  const optionsOf = (method: string): Record<string, unknown> =>
+    search.find(({ spec }) => spec.name === chosen[method])?.spec.options ??
+    candidateOptions(protocol, settings, method, 0);
+  return settings.experiments
+    .filter((experiment) => experiment !== "tune")
+    .flatMap((experiment) => CASES[experiment].trials({ protocol, settings, optionsOf }));
+}
+
+/** The best try of each method, by the harmonic mean of ESR-1 and PSR-1; the earlier one of equals. */
+export function choose(search: readonly TrialRecord[]): Record<string, string> {
+  const best = new Map<string, { name: string; value: number }>();
+  for (const { spec, counts = [] } of search) {
+    const value = balance(counts);
+    const before = best.get(spec.method);
+    if (before === undefined || value > before.value) best.set(spec.method, { name: spec.name, value });
+  }
+  return Object.fromEntries([...best].map(([method, { name }]) => [method, name]));
+}

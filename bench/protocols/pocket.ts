@@ -1,0 +1,95 @@
+import type { Protocol } from "./protocol";
+
+/** Every trained method names a concept in both ways that the pictures are asked for. */
+const TEMPLATES = ["{}", "a photo of a {}"];
+const TRAINED = { iterations: 200, templates: TEMPLATES };
+const STYLE_TEMPLATES = ["an airplane in {}", "a cat in {}", "a guitar in {}", "an owl in {}", "castle, {}"];
+
+/** The same experiments on the built-in model, whose ten emoji stand for Imagenette's classes. */
+export const pocket: Protocol = {
+  name: "pocket",
+  title: "Emojinette on pocket",
+  prompt: "a photo of a {}",
+  classes: [
+    "radio",
+    "carpentry saw",
+    "church",
+    "fuel pump",
+    "fish",
+    "delivery truck",
+    "dog",
+    "flag in hole",
+    "parachute",
+    "postal horn",
+  ],
+  tuning: {
+    erased: ["airplane", "guitar", "red apple", "sunflower", "castle"],
+    preserved: ["cat", "rocket", "owl", "umbrella", "crab"],
+  },
+  styles: {
+    names: ["noto", "twemoji", "openmoji", "fluent", "flat"],
+    concept: "{} style",
+    prompt: "a {} in {style} style",
+    objects: ["church", "dog", "fish", "delivery truck", "parachute"],
+  },
+  entrants: {
+    kpop: {
+      // The middle layer alone carries too little of a text here for the key to bring anything back.
+      base: { ...TRAINED, prompt: { layers: "all", perConcept: true }, promptLearningRate: 5e-2 },
+      candidates: [
+        { label: "to neutral, rate 5e-4", options: { target: "neutral", learningRate: 5e-4 } },
+        { label: "to neutral, rate 1e-3", options: { target: "neutral", learningRate: 1e-3 } },
+        { label: "away from it, rate 2e-4", options: { target: "negative-guidance", learningRate: 2e-4 } },
+        { label: "away from it, rate 5e-4", options: { target: "negative-guidance", learningRate: 5e-4 } },
+      ],
+      styles: { templates: STYLE_TEMPLATES },
+    },
+    esd: {
+      base: TRAINED,
+      candidates: [
+        { label: "rate 1e-4", options: { learningRate: 1e-4 } },
+        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
+        { label: "rate 5e-4", options: { learningRate: 5e-4 } },
+        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
+      ],
+      styles: { templates: STYLE_TEMPLATES },
+    },
+    uce: {
+      base: { templates: TEMPLATES },
+      candidates: [
+        { label: "last token, λ 0.5", options: { alignment: "last-token", lambda: 0.5 } },
+        { label: "tail, λ 100", options: { alignment: "tail", lambda: 100 } },
+        { label: "tail, λ 10", options: { alignment: "tail", lambda: 10 } },
+        { label: "tail, λ 0.5", options: { alignment: "tail", lambda: 0.5 } },
+      ],
+      styles: { templates: STYLE_TEMPLATES },
+    },
+    ca: {
+      // Centred pictures of one size are all that the model knows, so none are scaled.
+      base: {
+        iterations: 100,
+        anchor: "thing",
+        templates: TEMPLATES,
+        images: 64,
+        samplingSteps: 15,
+        guidanceScale: 3,
+        augment: false,
+      },
+      candidates: [
+        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
+        { label: "rate 5e-4", options: { learningRate: 5e-4 } },
+        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
+        { label: "rate 2e-3", options: { learningRate: 2e-3 } },
+      ],
+      styles: { anchor: "any style", templates: STYLE_TEMPLATES },
+    },
+  },
+  tracking: {
+    concept: "church",
+    neutral: "a photo",
+    texts: ["church", "a photo of a church", "a photo of a castle", "a photo of a dog", "a photo"],
+    every: 25,
+  },
+  defaults: { imagesPerClass: 16, steps: 15, guidanceScale: 3 },
+  quick: { imagesPerClass: 4, iterations: 40 },
+};

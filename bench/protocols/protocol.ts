@@ -1,0 +1,51 @@
+/** Options of a method under a name for people. */
+export interface Candidate {
+  label: string;
+  options: Record<string, unknown>;
+}
+
+/** How one method takes part. */
+export interface Entrant {
+  /** Options of every trial. */
+  base: Record<string, unknown>;
+  /** Options that the search tries on the tuning classes; the same number for every method. One means no search. */
+  candidates: readonly Candidate[];
+  /** Options of the style trials beside the chosen ones. */
+  styles?: Record<string, unknown>;
+}
+
+/** Everything that depends on the model under test: data, no code. */
+export interface Protocol {
+  name: string;
+  title: string;
+  /** "{}" stands for the class. */
+  prompt: string;
+  /** The ten classes in Imagenette's order: cassette player, chain saw, church, gas pump, tench, garbage truck, English
+   *  springer, golf ball, parachute, French horn. The splits go by place. */
+  classes: readonly string[];
+  /** Classes of no split, for the search; null where options are the published ones. */
+  tuning: { erased: readonly string[]; preserved: readonly string[] } | null;
+  styles: {
+    names: readonly string[];
+    /** What is erased; "{}" stands for the style's name. */
+    concept: string;
+    /** Pictures are judged in these; "{style}" and "{}" stand for the style's name and the object's. */
+    prompt: string;
+    objects: readonly string[];
+  } | null;
+  entrants: Readonly<Record<string, Entrant>>;
+  /** What the tracked run erases, and the texts that its prompt is compared with. */
+  tracking: { concept: string; neutral: string; texts: readonly string[]; every: number };
+  defaults: { imagesPerClass: number; steps: number; guidanceScale: number };
+  quick: { imagesPerClass: number; iterations: number };
+}
+
+/** The splits of five erased classes of ten (by place); the other five are to stay. */
+export const SPLITS: Readonly<Record<string, readonly number[]>> = {
+  v1: [0, 2, 5, 8, 9],
+  v2: [1, 3, 4, 6, 7],
+  v3: [0, 1, 2, 3, 4],
+  v4: [5, 6, 7, 8, 9],
+};
+/** The split of the ablations. */
+export const ABLATION_SPLIT = "v1";

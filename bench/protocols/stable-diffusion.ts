@@ -1,0 +1,47 @@
+import type { Protocol } from "./protocol";
+
+/** ESD's trajectories as the published scripts make them. */
+const PUBLISHED = { iterations: 1000, learningRate: 1e-5, latents: "restart", sampling: "compvis" };
+
+/** The paper's protocol on Stable Diffusion 1.4, with the published options; 500 pictures a class, 100 steps. */
+export const stableDiffusion: Protocol = {
+  name: "stable-diffusion",
+  title: "Imagenette on Stable Diffusion 1.4",
+  prompt: "Image of {}",
+  classes: [
+    "cassette player",
+    "chain saw",
+    "church",
+    "gas pump",
+    "tench",
+    "garbage truck",
+    "English springer",
+    "golf ball",
+    "parachute",
+    "French horn",
+  ],
+  tuning: null,
+  styles: {
+    names: ["Kelly McKernan", "Thomas Kinkade", "Tyler Edlin", "Kilian Eng", "Ajin: Demi Human"],
+    concept: "{}",
+    prompt: "{} by {style}",
+    objects: ["a castle on a hill", "a portrait of a woman", "a forest at night", "a ship in a storm"],
+  },
+  entrants: {
+    kpop: {
+      base: PUBLISHED,
+      candidates: [{ label: "published", options: { promptLearningRate: 1e-5, lambda: 0.1 } }],
+    },
+    esd: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
+    uce: { base: {}, candidates: [{ label: "published", options: {} }] },
+    ca: { base: {}, candidates: [{ label: "published", options: {} }] },
+  },
+  tracking: {
+    concept: "church",
+    neutral: "a photo",
+    texts: ["church", "a photo of a church", "a photo of a castle", "a photo"],
+    every: 50,
+  },
+  defaults: { imagesPerClass: 500, steps: 100, guidanceScale: 7.5 },
+  quick: { imagesPerClass: 10, iterations: 100 },
+};

@@ -1,0 +1,106 @@
+import type { Results } from "../results";
+import { ORIGINAL } from "../results";
+import { erasing, pooled, preserving, preservingAt } from "../statistics";
+import { methodTitle, percent } from "./format";
+import { objectScores, type ObjectScore } from "./objects";
+import { trialsOf } from "./records";
+import { LEVELS, searchPoints } from "./tuning";
+
+/** Points of ESR-1 within which two methods count as erasing equally much. */
+const EQUAL = 3;
+
+/** What the figures say about KPOP against the others, whichever way they turn out. */
+export function findings(results: Results): string[] {
+  const scores = objectScores(results);
+  const kpop = scores.find(({ method }) => method === "kpop");
+  const rivals = scores.filter(({ method }) => method !== "kpop" && method !== ORIGINAL);
+  return [
+    ...ceiling(scores),
+    ...(kpop === undefined ? [] : [own(kpop), ...rivals.map((rival) => against(kpop, rival))]),
+    // A quick run has one try for each method: no curve to read anything off.
+    ...(results.settings.quick ? [] : atEqualErasing(results)),
+    ...recovered(results),
+    ...missing(results),
+  ];
+}
+
+function ceiling(scores: readonly ObjectScore[]): string[] {
+  const original = scores.find(({ method }) => method === ORIGINAL);
+  if (original === undefined) return [];
+  const neutral = original.trials[0]?.neutral ?? [];
+  const seen = neutral.reduce((sum, { hits, images }) => sum + (hits["1"] ?? 0) / images, 0) / neutral.length;
+  return [
+    `The original model draws what it is asked for in ${percent(original.psr1.value)} % of the pictures (PSR-1): no method can preserve more but by chance.`,
+    ...(neutral.length === 0
+      ? []
+      : [
+          `A class is seen in ${percent(100 * seen)} % of its pictures for the neutral prompt: erasing by turning a class into that ends at an ESR-1 of ${percent(100 - 100 * seen)} %.`,
+        ]),
+  ];
+}
+
+function own({ esr1, psr1 }: ObjectScore): string {
+  return `KPOP erases ${percent(esr1.value)} % (ESR-1) and preserves ${percent(psr1.value)} % (PSR-1), the mean of the splits.`;
+}
+
+/** A difference counts where the two intervals do not overlap. */
+function against(kpop: ObjectScore, rival: ObjectScore): string {
+  const name = methodTitle(rival.method);
+  const erased = rival.esr1.value - kpop.esr1.value;
+  const preserved = rival.psr1.value - kpop.psr1.value;
+  const figures = `${name} erases ${percent(rival.esr1.value)} % and preserves ${percent(rival.psr1.value)} %`;
+  const overlap = rival.psr1.low <= kpop.psr1.high && kpop.psr1.low <= rival.psr1.high;
+  if (Math.abs(erased) <= EQUAL) {
+    if (overlap) return `${figures}: as much as KPOP, within what these pictures can tell.`;
+    return preserved > 0
+      ? `${figures}: at equal erasing KPOP preserves ${percent(preserved)} points less. KPOP is behind.`
+      : `${figures}: at equal erasing KPOP preserves ${percent(-preserved)} points more. KPOP is ahead.`;
+  }
+  const more = erased > 0 ? "more" : "less";
+  const keeps = overlap
+    ? "preserves as much"
+    : `preserves ${percent(Math.abs(preserved))} points ${preserved > 0 ? "more" : "less"}`;
+  const verdict =
+    !overlap && erased > 0 === preserved > 0
+      ? `${preserved > 0 ? name : "KPOP"} is ahead in both.`
+      : "neither is ahead in both: see the trade-off.";
+  return `${figures}: it erases ${percent(Math.abs(erased))} points ${more} than KPOP and ${keeps}; ${verdict}`;
+}
+
+/** Along the search, where every method was run at several strengths. */
+function atEqualErasing(results: Results): string[] {
+  const records = trialsOf(results, "tune");
+  const figures = LEVELS.flatMap((level) => {
+    const known = results.settings.methods.flatMap((method) => {
+      const psr = preservingAt(searchPoints(records, method), level);
+      return psr === null ? [] : [{ method, psr }];
+    });
+    if (known.length < 2 || known[0]!.method !== "kpop") return [];
+    return [
+      `at ${level} % ${known.map(({ method, psr }) => `${methodTitle(method)} ${percent(psr)}`).join(", ")}`,
+    ];
+  });
+  if (figures.length === 0) return [];
+  return [
+    `What is preserved (PSR-1 %) at equal erasing (ESR-1), on the classes of the search: ${figures.join("; ")}.`,
+  ];
+}
+
+function recovered(results: Results): string[] {
+  const records = trialsOf(results, "objects").filter(({ countsWithKey }) => countsWithKey !== undefined);
+  const plain = pooled(records.map(({ counts = [] }) => erasing(counts, 1)));
+  const withKey = pooled(records.map(({ countsWithKey = [] }) => erasing(countsWithKey, 1)));
+  const other = pooled(records.map(({ countsWithKey = [] }) => preserving(countsWithKey, 1)));
+  if (plain === null || withKey === null) return [];
+  const selective =
+    other === null
+      ? ""
+      : ` Put to other prompts, it leaves ${percent(other.value)} % of them as they should be.`;
+  return [
+    `With the key, the erased classes are back in ${percent(100 - withKey.value)} % of the pictures, without it in ${percent(100 - plain.value)} %.${selective}`,
+  ];
+}
+
+function missing({ failures }: Results): string[] {
+  return failures.map(({ name, message }) => `The trial ${name} failed and is missing here: ${message}`);
+}

@@ -1,0 +1,225 @@
+import * as published from "../published";
+import { ORIGINAL, type ClassCount, type Results, type TrialRecord } from "../results";
+import { erasing, mean, pooled, preserving, type PooledRate } from "../statistics";
+import type { Block, Cell, Column, Row, Section } from "./blocks";
+import { bytes, methodTitle, NONE, number, percent, rateCell, seconds } from "./format";
+import { plot, type Curve } from "./plots";
+import { methodsIn, regrouped, trialsOf } from "./records";
+import { pictureGrid } from "./pictures";
+
+/** One method's figures over all splits that it was run on. */
+export interface ObjectScore {
+  method: string;
+  esr1: PooledRate;
+  esr5: PooledRate;
+  psr1: PooledRate;
+  psr5: PooledRate;
+  /** Its trials; none of the original's own cost anything. */
+  trials: readonly TrialRecord[];
+}
+
+interface SplitCounts {
+  split: string;
+  counts: ClassCount[];
+}
+
+/** Every method's counts by split; the original's are one set of pictures, put into each split's groups. */
+function countsBySplit(results: Results, method: string): SplitCounts[] {
+  const records = trialsOf(results, "objects");
+  const own = records.filter(({ spec, counts }) => spec.method === method && counts !== undefined);
+  if (method !== ORIGINAL) return own.map(({ spec, counts }) => ({ split: spec.split, counts: counts! }));
+  const pictures = own[0]?.counts;
+  if (pictures === undefined) return [];
+  const splits = new Map(
+    records.filter(({ spec }) => spec.method !== ORIGINAL).map(({ spec }) => [spec.split, spec]),
+  );
+  return [...splits].flatMap(([split, groups]) => {
+    const counts = regrouped(pictures, groups);
+    return counts === null ? [] : [{ split, counts }];
+  });
+}
+
+/** The objects experiment in figures, one entry a method. */
+export function objectScores(results: Results): ObjectScore[] {
+  const records = trialsOf(results, "objects");
+  return methodsIn(results, records).flatMap((method) => {
+    const splits = countsBySplit(results, method);
+    const over = (of: typeof erasing, k: number): PooledRate | null =>
+      pooled(splits.map(({ counts }) => of(counts, k)));
+    const [esr1, esr5, psr1, psr5] = [
+      over(erasing, 1),
+      over(erasing, 5),
+      over(preserving, 1),
+      over(preserving, 5),
+    ];
+    if (esr1 === null || esr5 === null || psr1 === null || psr5 === null) return [];
+    return [{ method, esr1, esr5, psr1, psr5, trials: records.filter(({ spec }) => spec.method === method) }];
+  });
+}
+
+const COLUMNS: readonly Column[] = [
+  { title: "Method" },
+  {
+    title: "ESR-1 %",
+    help: "Pictures of erased classes whose class is not the most likely; higher is better",
+  },
+  { title: "ESR-5 %", help: "The same for the five most likely classes" },
+  {
+    title: "PSR-1 %",
+    help: "Pictures of the other classes whose class is the most likely; higher is better",
+  },
+  { title: "PSR-5 %", help: "The same for the five most likely classes" },
+  { title: "Seconds", help: "Of one erasure" },
+  { title: "UNet evaluations", help: "Forward passes of one erasure, one for each item of a batch" },
+  { title: "Peak memory", help: "Resident size of the process, libraries included" },
+  { title: "Changed %", help: "Share of the UNet's weights that the method may change" },
+];
+
+/** Table 2 of the paper: what is erased and what is kept, over the four splits. */
+export function objectsSection(results: Results): Section | null {
+  const scores = objectScores(results);
+  if (scores.length === 0) return null;
+  const blocks: Block[] = [
+    {
+      kind: "text",
+      text:
+        `Each split erases five of ten classes; the other five are to stay. A picture counts as its class by the ` +
+        `classifier's most likely (1) or five most likely (5) classes, ${results.settings.imagesPerClass} pictures a class ` +
+        `and split. Below a figure: the 95 % interval of the pooled share (Wilson), and the standard deviation of the splits.`,
+    },
+    {
+      kind: "table",
+      table: {
+        caption: "Erasing and preserving, mean of the splits",
+        columns: COLUMNS,
+        rows: [...scores.map(scoreRow), ...publishedRows()],
+      },
+    },
+    { kind: "text", text: published.OBJECTS_SOURCES },
+    { kind: "figures", figures: [{ svg: tradeOff(scores), caption: TRADE_OFF }, ...perSplit(results)] },
+  ];
+  const grid = pictureGrid(results);
+  if (grid !== null) blocks.push({ kind: "grid", grid });
+  blocks.push({ kind: "table", table: perClass(results) });
+  return { id: "objects", title: "Objects", blocks };
+}
+
+const TRADE_OFF =
+  "Erasing against preserving, mean of the splits: up and to the right is better. Crosses are 95 % intervals.";
+
+function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row {
+  const costs = trials.flatMap(({ cost }) => (cost === undefined ? [] : [cost]));
+  const averaged = (of: (cost: (typeof costs)[number]) => number, write: (value: number) => string): Cell =>
+    costs.length === 0
+      ? { text: NONE, sort: 0 }
+      : { text: write(mean(costs.map(of))), sort: mean(costs.map(of)) };
+  return {
+    method,
+    cells: [
+      { text: methodTitle(method) },
+      ...[esr1, esr5, psr1, psr5].map(rateCell),
+      averaged((cost) => cost.seconds, seconds),
+      averaged((cost) => cost.unetEvaluations, number),
+      averaged((cost) => cost.peakBytes, bytes),
+      averaged((cost) => 100 * cost.changedShare, number),
+    ],
+  };
+}
+
+/** Others' figures at full size, in the same columns. */
+function publishedRows(): Row[] {
+  return published.OBJECTS.map(({ method, label, rates }) => ({
+    method,
+    published: true,
+    cells: [
+      { text: label },
+      ...rates.map((value) => ({ text: percent(value), ...(value === null ? {} : { sort: value }) })),
+      ...Array.from({ length: COLUMNS.length - 5 }, () => ({ text: NONE })),
+    ],
+  }));
+}
+
+function tradeOff(scores: readonly ObjectScore[]): string {
+  const curves = scores.map(({ method, esr1, psr1 }): Curve => ({
+    name: methodTitle(method),
+    colour: method,
+    loose: true,
+    points: [
+      {
+        x: psr1.value,
+        y: esr1.value,
+        xRange: [psr1.low, psr1.high],
+        yRange: [esr1.low, esr1.high],
+        label: methodTitle(method),
+        // A name to the right of the axis' end would be cut off.
+        labelSide: psr1.value > 90 ? "left" : "right",
+      },
+    ],
+  }));
+  return plot(
+    curves,
+    { name: "preserved, PSR-1 %", percent: true },
+    { name: "erased, ESR-1 %", percent: true },
+  );
+}
+
+function perSplit(results: Results): { svg: string; caption: string }[] {
+  const methods = methodsIn(results, trialsOf(results, "objects")).filter((method) => method !== ORIGINAL);
+  const curves = methods.map((method): Curve => ({
+    name: methodTitle(method),
+    colour: method,
+    loose: true,
+    points: countsBySplit(results, method).flatMap(({ split, counts }) => {
+      const [esr, psr] = [erasing(counts, 1), preserving(counts, 1)];
+      return esr === null || psr === null ? [] : [{ x: psr.value, y: esr.value, label: split }];
+    }),
+  }));
+  if (curves.every(({ points }) => points.length < 2)) return [];
+  const svg = plot(
+    curves,
+    { name: "preserved, PSR-1 %", percent: true },
+    { name: "erased, ESR-1 %", percent: true },
+  );
+  return [{ svg, caption: "The same for each split." }];
+}
+
+/** How often each class is still seen: when it is erased, and when it is to stay. */
+function perClass(results: Results) {
+  const methods = methodsIn(results, trialsOf(results, "objects"));
+  const seen = new Map<string, Map<string, { erased: number[]; preserved: number[] }>>();
+  for (const method of methods) {
+    for (const { counts } of countsBySplit(results, method)) {
+      for (const { name, group, images, hits } of counts) {
+        const row = seen.get(name) ?? new Map<string, { erased: number[]; preserved: number[] }>();
+        const cell = row.get(method) ?? { erased: [], preserved: [] };
+        cell[group].push((100 * (hits["1"] ?? 0)) / images);
+        seen.set(name, row.set(method, cell));
+      }
+    }
+  }
+  const cell = (values: readonly number[] | undefined): Cell =>
+    values === undefined || values.length === 0
+      ? { text: NONE }
+      : { text: percent(mean(values)), sort: mean(values) };
+  const rivals = methods.filter((method) => method !== ORIGINAL);
+  return {
+    caption: "Pictures in which the class is the most likely, %, by whether it is erased or to stay",
+    columns: [
+      { title: "Class" },
+      ...(methods.includes(ORIGINAL) ? [{ title: "Original" }] : []),
+      ...rivals.flatMap((method) => [
+        { title: `${methodTitle(method)}, erased` },
+        { title: `${methodTitle(method)}, to stay` },
+      ]),
+    ],
+    rows: [...seen].map(([name, row]) => ({
+      cells: [
+        { text: name },
+        ...(methods.includes(ORIGINAL)
+          ? [cell([...(row.get(ORIGINAL)?.erased ?? []), ...(row.get(ORIGINAL)?.preserved ?? [])])]
+          : []),
+        ...rivals.flatMap((method) => [cell(row.get(method)?.erased), cell(row.get(method)?.preserved)]),
+      ],
+    })),
+  };
+}

@@ -1,0 +1,162 @@
+import { init, type CustomSeriesOption, type EChartsOption, type SeriesOption } from "echarts";
+
+/** Charts as SVG, drawn without a browser. Colours are the page's variables, so that they follow light and dark. */
+
+export interface Point {
+  x: number;
+  y: number;
+  /** Ends of the 95 % intervals. */
+  xRange?: readonly [number, number];
+  yRange?: readonly [number, number];
+  label?: string;
+  /** Default "right". */
+  labelSide?: "left" | "right";
+}
+
+export interface Curve {
+  name: string;
+  /** Of the page's variables, without the dashes. */
+  colour: string;
+  points: readonly Point[];
+  /** Others' figures: hollow and dashed. */
+  published?: boolean;
+  /** Points alone, without a line. */
+  loose?: boolean;
+}
+
+export interface Axis {
+  name: string;
+  scale?: "linear" | "log";
+  /** Percent axes end at 0 and 100 at most. */
+  percent?: boolean;
+}
+
+/** Small, so that on a phone the words stay readable. */
+const WIDTH = 440;
+const HEIGHT = 330;
+const INK = "var(--ink)";
+const MUTED = "var(--muted)";
+const LINE = "var(--line)";
+/** Shapes tell curves apart where colours can't. */
+const SYMBOLS: Readonly<Record<string, string>> = {
+  kpop: "circle",
+  esd: "diamond",
+  uce: "triangle",
+  ca: "rect",
+  other: "arrow",
+  original: "roundRect",
+};
+
+/** @returns an <svg> element */
+export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
+  const all = curves.flatMap(({ points }) => points);
+  const option: EChartsOption = {
+    animation: false,
+    textStyle: { fontFamily: "inherit", fontSize: 12, color: INK },
+    legend: {
+      data: curves.map(({ name }) => name),
+      selectedMode: false,
+      top: 0,
+      left: 0,
+      itemGap: 18,
+      itemWidth: 18,
+      itemHeight: 10,
+      textStyle: { color: INK, fontSize: 12 },
+    },
+    grid: { left: 32, right: 28, top: 14 + 24 * legendLines(curves), bottom: 34, containLabel: true },
+    xAxis: axis(x, all.flatMap((point) => [point.x, ...(point.xRange ?? [])]), 30),
+    yAxis: axis(y, all.flatMap((point) => [point.y, ...(point.yRange ?? [])]), 46),
+    series: curves.flatMap((curve) => [series(curve), intervals(curve)]),
+  }; // prettier-ignore
+  const chart = init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height: HEIGHT });
+  try {
+    chart.setOption(option);
+    // The library fills hollow symbols white.
+    return chart.renderToSVGString().replaceAll('fill="#fff"', 'fill="var(--paper)"');
+  } finally {
+    chart.dispose();
+  }
+}
+
+/** About how many lines the names take, at 6.6 units a letter. */
+function legendLines(curves: readonly Curve[]): number {
+  let [lines, used] = [1, 0];
+  for (const { name } of curves) {
+    const width = 42 + 6.6 * name.length;
+    if (used + width > WIDTH) [lines, used] = [lines + 1, 0];
+    used += width;
+  }
+  return lines;
+}
+
+function axis({ name, scale = "linear", percent = false }: Axis, values: readonly number[], gap: number) {
+  return {
+    type: scale === "log" ? ("log" as const) : ("value" as const),
+    name,
+    nameLocation: "middle" as const,
+    nameGap: gap,
+    nameTextStyle: { color: MUTED, fontSize: 12 },
+    ...(scale === "log" ? {} : range(values, percent)),
+    axisLine: { show: true, lineStyle: { color: LINE } },
+    axisTick: { show: false },
+    axisLabel: { color: MUTED, fontSize: 11 },
+    splitLine: { lineStyle: { color: LINE, opacity: 0.6 } },
+  };
+}
+
+/** Ends of an axis: whole tens of percent around the values, or what the library chooses. */
+function range(values: readonly number[], percent: boolean): { min?: number; max?: number; scale?: true } {
+  if (!percent || values.length === 0) return { scale: true };
+  const min = Math.max(0, Math.floor((Math.min(...values) - 1) / 10) * 10);
+  const max = Math.min(100, Math.ceil((Math.max(...values) + 1) / 10) * 10);
+  return { min, max };
+}
+
+function series({ name, points, published = false, loose = false, ...curve }: Curve): SeriesOption {
+  const symbol = SYMBOLS[curve.colour] ?? "circle";
+  const colour = `var(--${curve.colour})`;
+  const data = points.map(({ x, y, label, labelSide = "right" }) => ({
+    value: [x, y],
+    label: { show: label !== undefined, formatter: label ?? "", position: labelSide },
+  }));
+  const common = {
+    name,
+    data,
+    symbol: published ? `empty${symbol[0]!.toUpperCase()}${symbol.slice(1)}` : symbol,
+    symbolSize: 9,
+    silent: true,
+    color: colour,
+    itemStyle: { color: colour, opacity: 1 },
+    label: { color: INK, fontSize: 11, distance: 6 },
+    labelLayout: { dy: -9, moveOverlap: "shiftY" as const },
+  };
+  if (loose) return { ...common, type: "scatter" };
+  return {
+    ...common,
+    type: "line",
+    showSymbol: points.length <= 16,
+    lineStyle: { color: colour, width: 2, type: published ? "dashed" : "solid" },
+  };
+}
+
+/** Crosses over the points, as long as their intervals. */
+function intervals({ points, colour }: Curve): CustomSeriesOption {
+  const lines = points.flatMap(({ x, y, xRange, yRange }) => [
+    ...(xRange === undefined ? [] : [[xRange[0], y, xRange[1], y]]),
+    ...(yRange === undefined ? [] : [[x, yRange[0], x, yRange[1]]]),
+  ]);
+  return {
+    type: "custom",
+    silent: true,
+    data: lines,
+    renderItem: (_params, api) => {
+      const [x1, y1] = api.coord([api.value(0), api.value(1)]);
+      const [x2, y2] = api.coord([api.value(2), api.value(3)]);
+      return {
+        type: "line",
+        shape: { x1: x1!, y1: y1!, x2: x2!, y2: y2! },
+        style: { stroke: `var(--${colour})`, lineWidth: 1.5, opacity: 0.55 },
+      };
+    },
+  };
+}

@@ -1,0 +1,151 @@
+/** What the benchmark measures and keeps: the contents of results.json, from which alone the report is made. */
+
+/** The experiments, in the order in which they are reported. */
+export const EXPERIMENTS = ["objects", "styles", "ablations", "tracking", "tune"] as const;
+export type Experiment = (typeof EXPERIMENTS)[number];
+
+/** The untouched model stands among the methods under this name. */
+export const ORIGINAL = "original";
+
+/** Everything that decides what one trial does; a finished trial is kept only while it is the same. */
+export interface TrialSpec {
+  /** Name of its file, without extension. */
+  name: string;
+  experiment: Experiment;
+  /** One of METHOD_NAMES, or ORIGINAL. */
+  method: string;
+  /** What tells it apart from the other trials of its experiment and method; shown to people. */
+  label: string;
+  /** The method's own options. */
+  options: Record<string, unknown>;
+  erased: string[];
+  preserved: string[];
+  /** Prompts that the method is told to preserve. */
+  preserve: string[];
+  /** "v1" to "v4", "tuning", or a style's name. */
+  split: string;
+  /** The options that an ablation varies, and their values here; of the unchanged setting, all of them. */
+  axes?: { name: string; value: string | number }[];
+  /** Pictures for each class. */
+  imagesPerClass: number;
+  /** Whether pictures for the report are kept. */
+  pictures: boolean;
+}
+
+/** How often a class was seen in pictures made for it. */
+export interface ClassCount {
+  name: string;
+  group: "erased" | "preserved";
+  images: number;
+  /** Pictures in which it is among the k most likely classes, by k. */
+  hits: Record<string, number>;
+}
+
+/** What an erasure took. */
+export interface Cost {
+  /** Seconds of the erasure itself, loading and evaluation left out. */
+  seconds: number;
+  unetEvaluations: number;
+  /** Largest resident size of the process until the erasure was done. */
+  peakBytes: number;
+  /** Share of the UNet's elements that the method may change, 0 to 1. */
+  changedShare: number;
+  threads: number;
+  /** "cpu", "cuda:0", ... */
+  device: string;
+}
+
+/** A picture for the report. */
+export interface Picture {
+  prompt: string;
+  group: "erased" | "preserved";
+  withKey: boolean;
+  seed: number;
+  /** PNG, base64. */
+  png: string;
+}
+
+/** A curve along training. */
+export interface Series {
+  /** What it is about: "prompt" (cosines of p with texts) or "alignment" (of pictures with texts). */
+  group: "prompt" | "alignment";
+  name: string;
+  /** [iteration, value]. */
+  points: [number, number][];
+}
+
+/** A figure for the wanted and one for the rest, such as the CLIP score of erased and preserved prompts. */
+export interface Pair {
+  erased: number;
+  preserved: number;
+}
+
+/** What a trial found; what does not apply to it is not there. */
+export interface TrialOutcome {
+  cost?: Cost;
+  counts?: ClassCount[];
+  /** The same with the key. */
+  countsWithKey?: ClassCount[];
+  /** The original's pictures for the neutral prompt, by what is seen in them. */
+  neutral?: ClassCount[];
+  /** Of the content's own class in pictures whose style is erased or preserved. */
+  content?: ClassCount[];
+  clipScore?: Pair;
+  /** Root mean square difference of pixel values (0 to 1) from the original's picture for the same prompt and seed. */
+  difference?: Pair;
+  pictures?: Picture[];
+  series?: Series[];
+}
+
+/** A trial's file. */
+export interface TrialRecord extends TrialOutcome {
+  spec: TrialSpec;
+  /** Seconds of the whole trial. */
+  wallSeconds: number;
+  finishedAt: string;
+}
+
+/** What all trials of a results folder share. */
+export interface Settings {
+  protocol: string;
+  quick: boolean;
+  model: string;
+  device: string;
+  dtype: "float32" | "bfloat16" | "float16";
+  classifier: string;
+  styleClassifier: string | null;
+  clip: string | null;
+  /** Those of the protocol that the style classifier knows. */
+  styles: string[];
+  methods: string[];
+  experiments: Experiment[];
+  imagesPerClass: number;
+  steps: number;
+  guidanceScale: number;
+  seed: number;
+}
+
+/** What is known of the machine. */
+export interface Machine {
+  cpu: string;
+  cores: number;
+  memoryBytes: number;
+  node: string;
+  library: string;
+}
+
+/** results.json. */
+export interface Results {
+  format: typeof RESULTS_FORMAT;
+  settings: Settings;
+  machine: Machine;
+  /** Which trial of the search gave each method its options. */
+  chosen: Record<string, string>;
+  trials: TrialRecord[];
+  /** Trials that ended in an error, with its message. */
+  failures: { name: string; message: string }[];
+  startedAt: string;
+  finishedAt: string;
+}
+
+export const RESULTS_FORMAT = "kpop-native bench 1";
