@@ -17,6 +17,16 @@ export interface StepReport {
   etaSeconds: number;
 }
 
+/** How far a method is with what it makes before its first step. */
+export interface PrepareReport {
+  /** What is made, in the singular: "picture". */
+  what: string;
+  /** What is there, made now or before. */
+  done: number;
+  total: number;
+  etaSeconds: number;
+}
+
 /** Options that every method takes. */
 export interface CommonOptions {
   /** What to erase: one or more prompts, normally a bare name each. */
@@ -26,6 +36,8 @@ export interface CommonOptions {
   /** Of every random draw. Default 0. */
   seed?: number;
   signal?: AbortSignal;
+  /** Told while a method makes what it trains on, where it does: CA's pictures. */
+  onPrepare?(report: PrepareReport): void;
   onStep?(report: StepReport): void;
   /** Where and how often (in iterations, default 50) the state is saved, for `resume`. */
   checkpoint?: { directory: string; every?: number };
@@ -52,6 +64,7 @@ export interface ErasureContext {
   readonly preserve: readonly string[];
   readonly random: Random;
   readonly signal: AbortSignal | undefined;
+  readonly onPrepare: ((report: PrepareReport) => void) | undefined;
   /** Tensors that the method leaves beside the weights; KPOP's prompt. */
   readonly store: Map<string, Tensor>;
   readonly evaluations: EvaluationCounter;

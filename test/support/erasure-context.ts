@@ -30,6 +30,7 @@ export function stubContext(fields: Partial<ErasureContext> = {}): ErasureContex
     preserve: [],
     random: new Random(0),
     signal: undefined,
+    onPrepare: undefined,
     store: new Map(),
     evaluations,
     predict: async (_network, latents, timesteps, context): Promise<Tensor> => {
