@@ -87,8 +87,9 @@ async function run(
   const inputs = await hashInputs(base, common.signal);
   const changes = await hashChanges(base);
   const described = describeOptions(own);
-  const trained = selectParameters(method.parameters(own), base.unet.parameterNames());
-  const student = await base.derive(new Set(trained), "float32");
+  const network = method.network?.(own) ?? "unet";
+  const trained = selectParameters(method.parameters(own), base[network].parameterNames());
+  const student = await base.derive(new Set(trained), "float32", network);
   const evaluations = new EvaluationCounter();
   const store = new Map<string, Tensor>();
   const { concepts, preserve, seed } = common;
@@ -106,6 +107,7 @@ async function run(
     base,
     teacher: base.unet,
     student: student.unet,
+    textEncoder: student.textEncoder,
     trained,
     concepts,
     preserve,

@@ -1,6 +1,7 @@
 import { finite, flag, integer, invalid, nonEmptyString, oneOf } from "../../check";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { KpopError } from "../../errors";
+import type { ParameterSelector } from "../../models/parameter-selector";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../../nn/schedules";
 import { noGrad } from "../../runtime/grad-mode";
 import { Tensor } from "../../runtime/tensor";
@@ -10,6 +11,7 @@ import {
   captionPairs,
   checkPrompts,
   CONCEPT_KINDS,
+  type AnchoredConcept,
   type CaptionPair,
   type ConceptKind,
 } from "../shared/caption-pairs";
@@ -20,6 +22,7 @@ import { readLosses } from "../shared/read-losses";
 import { checkTemplates } from "../shared/texts";
 import { Trainer } from "../shared/trainer";
 import { trainingLoop } from "../shared/training-loop";
+import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
 import {
   checkTrainingOptions,
   trainingDefaults,
@@ -28,7 +31,7 @@ import {
 } from "../shared/training-options";
 
 /** Options of CA, before defaults. */
-export interface CaOptions extends CommonOptions, TrainingOptions {
+export interface CaOptions extends CommonOptions, Omit<TrainingOptions, "parameters"> {
   method: "ca";
   /**
    * What the concepts become, c*: one text for all of them, or one for each; "cat" for "grumpy cat". Default
@@ -56,6 +59,11 @@ export interface CaOptions extends CommonOptions, TrainingOptions {
   /** Whether pictures are mirrored, and for objects scaled. Default true. */
   augment?: boolean;
   learningRate?: Schedule;
+  /**
+   * The weights that may change; or "embedding": only the rows of the text encoder's embedding table that belong to
+   * words which a concept has and its anchor has not. Default "xattn-kv".
+   */
+  parameters?: ParameterSelector | "embedding";
   /** AdamW's. >= 0, default 1e-2. */
   weightDecay?: number;
   /** Norm that the gradients of all weights together are scaled down to. > 0, default 1. */
@@ -124,7 +132,9 @@ export const ca: ErasureMethod<Parsed> = {
     maxGradientNorm: "norm that gradients are scaled down to",
   },
   parse,
-  parameters: (options) => options.parameters,
+  network: ({ parameters }) => (parameters === "embedding" ? "textEncoder" : "unet"),
+  parameters: ({ parameters }) =>
+    parameters === "embedding" ? (name) => name === TOKEN_EMBEDDING : parameters,
   run,
 };
 
@@ -145,10 +155,12 @@ function parse(
   finite("weightDecay", o.weightDecay, 0);
   if (finite("maxGradientNorm", o.maxGradientNorm, 0) === 0)
     throw invalid("maxGradientNorm", "a number > 0", o.maxGradientNorm);
-  checkTrainingOptions(o, base);
+  const { parameters } = o;
+  checkTrainingOptions({ ...o, parameters: parameters === "embedding" ? "full" : parameters }, base);
   checkAugment(o, base);
   const parsed = { ...o, anchor: parseAnchors(o.anchor, o.kind, concepts) };
   checkCaptions(parsed, concepts);
+  if (parameters === "embedding") wordsOf(base.tokenizer, anchored(parsed, concepts));
   return parsed;
 }
 
@@ -165,12 +177,8 @@ function parseAnchors(given: unknown, kind: ConceptKind, concepts: readonly stri
   for (const anchor of given) nonEmptyString("anchor", anchor);
   const listed = given as string[];
   const anchors = listed.length === 0 ? [ANCHORS[kind]] : listed;
-  if (anchors.length !== 1 && anchors.length !== concepts.length) {
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected anchor to hold one text, or one for each of ${concepts.length} concepts, but it has ${anchors.length}`,
-    );
-  }
+  if (anchors.length !== 1 && anchors.length !== concepts.length)
+    throw invalid("anchor", `one text, or as many as there are concepts (${concepts.length}),`, given);
   const each = concepts.map((_, index) => anchors[index] ?? anchors[0]!);
   const same = concepts.find((concept, index) => concept === each[index]);
   if (same !== undefined)
@@ -193,13 +201,13 @@ function checkCaptions(options: Parsed, concepts: readonly string[]): void {
 }
 
 /** Captions of each concept. */
-function captionsOf(
-  { anchor, kind, templates, anchorPrompts: prompts }: Parsed,
-  concepts: readonly string[],
-): CaptionPair[][] {
-  return concepts.map((concept, index) =>
-    captionPairs({ concept, anchor: anchor[index]! }, kind, { templates, prompts }),
-  );
+function captionsOf(options: Parsed, concepts: readonly string[]): CaptionPair[][] {
+  const { kind, templates, anchorPrompts: prompts } = options;
+  return anchored(options, concepts).map((pair) => captionPairs(pair, kind, { templates, prompts }));
+}
+
+function anchored({ anchor }: Parsed, concepts: readonly string[]): AnchoredConcept[] {
+  return concepts.map((concept, index) => ({ concept, anchor: anchor[index]! }));
 }
 
 async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<StepReport> {
@@ -210,6 +218,7 @@ async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<St
       state: caRun,
       step: (i) => caRun.step(i),
     });
+    await caRun.finish();
   } finally {
     caRun.close();
   }
@@ -222,24 +231,40 @@ class CaRun {
     private readonly options: Parsed,
     private readonly learningRate: ScheduleFunction,
     private readonly pictures: AnchorPictures,
+    /** Trained in place of the UNet's weights. */
+    private readonly words: TrainedWords | null,
     private readonly trainer: Trainer,
     private readonly preservation: Preservation | null,
   ) {}
 
   static async create(context: ErasureContext, options: Parsed): Promise<CaRun> {
-    const { augment, kind, weightDecay, maxGradientNorm } = options;
+    const { augment, kind, parameters, weightDecay, maxGradientNorm } = options;
+    if (parameters === "embedding" && context.preserve.length > 0) {
+      throw new KpopError(
+        "INVALID_ARGUMENT",
+        'Expected no prompts in preserve where parameters is "embedding": prompts without the concept\'s words stay as they are by themselves',
+      );
+    }
     const augmentation = !augment ? "none" : kind === "style" ? "mirror" : "scale";
     const captions = captionsOf(options, context.concepts);
+    const pictures = await AnchorPictures.create(context, captions, { ...options, augmentation });
+    const words =
+      parameters === "embedding"
+        ? await TrainedWords.create(
+            context,
+            wordsOf(context.base.tokenizer, anchored(options, context.concepts)),
+          )
+        : null;
+    const adam = { decoupled: true, weightDecay, maxGradientNorm };
     return new CaRun(
       context,
       options,
       parseSchedule("learningRate", options.learningRate),
-      await AnchorPictures.create(context, captions, { ...options, augmentation }),
-      await Trainer.create(context.student, context.trained, {
-        decoupled: true,
-        weightDecay,
-        maxGradientNorm,
-      }),
+      pictures,
+      words,
+      words === null
+        ? await Trainer.create(context.student, context.trained, adam)
+        : await Trainer.create({ parameter: () => words.embeddings }, context.trained, adam),
       await Preservation.create(context, options.preserveWeight),
     );
   }
@@ -248,8 +273,11 @@ class CaRun {
     const { context, options, preservation, trainer } = this;
     const { anchors, mask, targets, ...drawn } = await this.noisy(iteration);
     const { latents, noise, timesteps } = drawn; // (B, 4, h, w)
-    const predict = async (captions: readonly string[], grad: boolean): Promise<Tensor> =>
-      context.predict(context.student, latents, timesteps, await context.encode(captions), { grad });
+    const encoder = this.words ?? context;
+    const predict = async (captions: readonly string[], grad: boolean): Promise<Tensor> => {
+      const condition = await (grad ? encoder.encode(captions) : noGrad(() => encoder.encode(captions)));
+      return context.predict(context.student, latents, timesteps, condition, { grad });
+    };
 
     await trainer.open();
     const held = options.priorWeight > 0;
@@ -293,8 +321,14 @@ class CaRun {
 
   restore(): void {}
 
+  /** Leaves the result where it is saved from. */
+  async finish(): Promise<void> {
+    await this.words?.write();
+  }
+
   close(): void {
     this.trainer.dispose();
+    this.words?.dispose();
     this.preservation?.dispose();
     this.pictures.dispose();
   }
