@@ -60,7 +60,14 @@ export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
 export { erase, type EraseOptions } from "./erasure/erase";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
-export type { CommonOptions, ErasureMethod, MethodOptions, StepReport } from "./erasure/method";
+export type {
+  CommonOptions,
+  ErasureMethod,
+  MethodOptions,
+  PrepareReport,
+  StepReport,
+} from "./erasure/method";
+export type { CaOptions } from "./erasure/methods/ca";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
 export type { UceOptions } from "./erasure/methods/uce";

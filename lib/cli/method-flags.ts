@@ -139,7 +139,9 @@ function valueOf(flag: MethodFlag, option: Option, given: unknown): unknown {
     if (flag.kind === "numbers") return texts.map(parseNumber);
     if (flag.kind === "number") return parseNumberOrSchedule(texts.at(-1)!);
     // A name, or a list of them: the layers that take a prompt.
-    return texts.length > 1 ? texts : parseTextOrPattern(texts[0]!);
+    if (texts.length > 1) return texts;
+    // Elsewhere /a/b is a path, or plain words.
+    return flag.name === "parameters" ? parseTextOrPattern(texts[0]!) : texts[0]!;
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
     throw new InvalidArgumentError(

@@ -47,6 +47,9 @@ export interface LoadOptions {
   onProgress?(progress: LoadProgress): void;
 }
 
+/** Networks that an erasure may train. */
+export type TrainedNetwork = Extract<ComponentName, "unet" | "textEncoder">;
+
 /** What a model is made of. */
 interface Parts {
   unet: UNet2DConditionModel;
@@ -175,14 +178,20 @@ export class StableDiffusion {
   }
 
   /**
-   * A model with a UNet of its own: every weight but copies of `own` is shared with this one.
+   * A model with one network of its own: every weight but copies of `own` there is shared with this one.
    * @internal
    */
-  async derive(own: ReadonlySet<string>, ownDtype?: "float32"): Promise<StableDiffusion> {
+  async derive(
+    own: ReadonlySet<string>,
+    ownDtype?: "float32",
+    network: TrainedNetwork = "unet",
+  ): Promise<StableDiffusion> {
+    const ofUnet = network === "unet" ? own : new Set<string>();
+    const ofText = network === "textEncoder" ? own : new Set<string>();
     const [unet, vae, textEncoder] = await Promise.all([
-      this.unet.share(own, ownDtype),
+      this.unet.share(ofUnet, ownDtype),
       this.vae.share(),
-      this.textEncoder.share(),
+      this.textEncoder.share(ofText, ownDtype),
     ]);
     const { tokenizer, schedule, source, device, dtype } = this;
     return new StableDiffusion({
@@ -194,7 +203,7 @@ export class StableDiffusion {
       source,
       device,
       dtype,
-      changed: new Set([...this.changed, ...own]),
+      changed: new Set([...this.changed, ...ofUnet]),
     });
   }
 

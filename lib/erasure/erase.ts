@@ -11,7 +11,8 @@ import type { Tensor } from "../runtime/tensor";
 import { throwIfAborted } from "../errors";
 import { Erasure } from "./erasure";
 import { describeOptions, fingerprint, versions } from "./manifest";
-import type { CommonOptions, ErasureContext, MethodOptions, StepReport } from "./method";
+import type { CommonOptions, ErasureContext, MethodOptions, PrepareReport, StepReport } from "./method";
+import type { CaOptions } from "./methods/ca";
 import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";
 import type { UceOptions } from "./methods/uce";
@@ -20,13 +21,26 @@ import { RunState } from "./run-state";
 import { EvaluationCounter } from "./shared/evaluations";
 
 /** Options of `erase`: a method's own beside those that every method takes. */
-export type EraseOptions = KpopOptions | EsdOptions | UceOptions;
+export type EraseOptions = KpopOptions | EsdOptions | UceOptions | CaOptions;
 
-const COMMON = ["method", "concepts", "preserve", "seed", "signal", "onStep", "checkpoint", "resume"];
+const COMMON = [
+  "method",
+  "concepts",
+  "preserve",
+  "seed",
+  "signal",
+  "onPrepare",
+  "onStep",
+  "checkpoint",
+  "resume",
+];
 
-interface Common extends Required<Omit<CommonOptions, "signal" | "onStep" | "checkpoint" | "concepts">> {
+interface Common extends Required<
+  Omit<CommonOptions, "signal" | "onPrepare" | "onStep" | "checkpoint" | "concepts">
+> {
   concepts: string[];
   signal: AbortSignal | undefined;
+  onPrepare: ((report: PrepareReport) => void) | undefined;
   onStep: ((report: StepReport) => void) | undefined;
   checkpoint: { directory: string; every: number } | undefined;
 }
@@ -73,8 +87,9 @@ async function run(
   const inputs = await hashInputs(base, common.signal);
   const changes = await hashChanges(base);
   const described = describeOptions(own);
-  const trained = selectParameters(method.parameters(own), base.unet.parameterNames());
-  const student = await base.derive(new Set(trained), "float32");
+  const network = method.network?.(own) ?? "unet";
+  const trained = selectParameters(method.parameters(own), base[network].parameterNames());
+  const student = await base.derive(new Set(trained), "float32", network);
   const evaluations = new EvaluationCounter();
   const store = new Map<string, Tensor>();
   const { concepts, preserve, seed } = common;
@@ -92,11 +107,13 @@ async function run(
     base,
     teacher: base.unet,
     student: student.unet,
+    textEncoder: student.textEncoder,
     trained,
     concepts,
     preserve,
     random: new Random(seed),
     signal: common.signal,
+    onPrepare: common.onPrepare,
     store,
     evaluations,
     predict: predictor(base, evaluations),
@@ -164,7 +181,7 @@ function keyOf(
 }
 
 function parseCommon(options: EraseOptions): Common {
-  const { preserve = [], seed = 0, signal, onStep, checkpoint, resume = false } = options;
+  const { preserve = [], seed = 0, signal, onPrepare, onStep, checkpoint, resume = false } = options;
   const concepts = typeof options.concepts === "string" ? [options.concepts] : options.concepts;
   if (!Array.isArray(concepts) || concepts.length === 0)
     throw invalid("concepts", "a non-empty string or a list of them", options.concepts);
@@ -176,7 +193,7 @@ function parseCommon(options: EraseOptions): Common {
     if (typeof prompt !== "string") throw invalid("preserve", "a list of strings", prompt);
   }
   integer("seed", seed, 0);
-  jobOptions(options, "onStep");
+  jobOptions(options, "onPrepare", "onStep");
   flag("resume", resume);
   if (resume && checkpoint === undefined)
     throw invalid("checkpoint", "given when resume is true", checkpoint);
@@ -185,6 +202,7 @@ function parseCommon(options: EraseOptions): Common {
     preserve: [...preserve],
     seed,
     signal,
+    onPrepare,
     onStep,
     resume,
     checkpoint: checkpoint === undefined ? undefined : parseCheckpoint(checkpoint),

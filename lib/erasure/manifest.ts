@@ -25,7 +25,7 @@ export interface RunManifest {
   /** UNet evaluations spent: forward passes, one for each item of a batch. */
   unetEvaluations: number;
   iterations: number;
-  /** Keys of the UNet's parameters that the method may have changed. */
+  /** How many parameters the method may have changed. */
   changedParameters: number;
   finishedAt: string;
 }

@@ -1,4 +1,5 @@
-import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
+import type { CLIPTextModel } from "../models/clip-text";
 import type { ParameterSelector } from "../models/parameter-selector";
 import type { UNet2DConditionModel } from "../models/unet";
 import type { Random } from "../runtime/random";
@@ -17,6 +18,16 @@ export interface StepReport {
   etaSeconds: number;
 }
 
+/** How far a method is with what it makes before its first step. */
+export interface PrepareReport {
+  /** What is made, in the singular: "picture". */
+  what: string;
+  /** What is there, made now or before. */
+  done: number;
+  total: number;
+  etaSeconds: number;
+}
+
 /** Options that every method takes. */
 export interface CommonOptions {
   /** What to erase: one or more prompts, normally a bare name each. */
@@ -26,6 +37,8 @@ export interface CommonOptions {
   /** Of every random draw. Default 0. */
   seed?: number;
   signal?: AbortSignal;
+  /** Told while a method makes what it trains on, where it does: CA's pictures. */
+  onPrepare?(report: PrepareReport): void;
   onStep?(report: StepReport): void;
   /** Where and how often (in iterations, default 50) the state is saved, for `resume`. */
   checkpoint?: { directory: string; every?: number };
@@ -44,14 +57,17 @@ export interface ErasureContext {
   readonly base: StableDiffusion;
   /** The frozen network. */
   readonly teacher: UNet2DConditionModel;
-  /** The network to change; it has float32 copies of `trained` and shares everything else with the teacher. */
+  /** The UNet to change; it has float32 copies of `trained` and shares everything else with the teacher. */
   readonly student: UNet2DConditionModel;
-  /** Keys that the method may change. */
+  /** The text encoder of the result; it has the copies where `trained` are its keys. */
+  readonly textEncoder: CLIPTextModel;
+  /** Keys that the method may change: of the UNet, unless the method names another network. */
   readonly trained: readonly string[];
   readonly concepts: readonly string[];
   readonly preserve: readonly string[];
   readonly random: Random;
   readonly signal: AbortSignal | undefined;
+  readonly onPrepare: ((report: PrepareReport) => void) | undefined;
   /** Tensors that the method leaves beside the weights; KPOP's prompt. */
   readonly store: Map<string, Tensor>;
   readonly evaluations: EvaluationCounter;
@@ -63,7 +79,7 @@ export interface ErasureContext {
     context: Tensor,
     options?: Parameters<UNet2DConditionModel["forward"]>[3],
   ): Promise<Tensor>;
-  /** Prompts as (B, L, d). */
+  /** Prompts as (B, L, d), by the text encoder as it came. */
   encode(prompts: readonly string[]): Promise<Tensor>;
   /** The saved state of this run, for the shared training loop. */
   readonly runState: RunState;
@@ -85,6 +101,8 @@ export interface ErasureMethod<O extends MethodOptions> {
   readonly help: Readonly<Record<keyof Omit<O, "method">, string>>;
   /** Checks given options over the defaults, for a model and concepts. @throws INVALID_ARGUMENT naming the option */
   parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion, concepts: readonly string[]): O;
+  /** Whose weights those are that `parameters` selects. Default the UNet's. */
+  network?(options: O): TrainedNetwork;
   /** The only weights it may change. */
   parameters(options: O): ParameterSelector;
   run(context: ErasureContext, options: O): AsyncIterable<StepReport>;

@@ -1,5 +1,6 @@
 import { oneOf } from "../check";
 import type { ErasureMethod, MethodOptions } from "./method";
+import { ca } from "./methods/ca";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { uce } from "./methods/uce";
@@ -7,7 +8,7 @@ import { uce } from "./methods/uce";
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- each method has options of its own
 type AnyMethod = ErasureMethod<any>;
 
-const METHODS: readonly AnyMethod[] = [kpop, esd, uce];
+const METHODS: readonly AnyMethod[] = [kpop, esd, uce, ca];
 
 /** Names of all methods, the default first. */
 export const METHOD_NAMES: readonly string[] = METHODS.map(({ name }) => name);

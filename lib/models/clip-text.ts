@@ -42,10 +42,10 @@ export class CLIPTextModel extends Module<CLIPTextConfig> {
     return new Tensor(await addon().clipTextEmbed(this.native, inputIds.native, options.grad ?? false));
   }
 
-  /** A network that shares every weight with this one. */
-  async share(): Promise<CLIPTextModel> {
+  /** A network that shares every weight with this one, but for copies of `own`. */
+  async share(own: ReadonlySet<string> = new Set(), ownDtype?: "float32"): Promise<CLIPTextModel> {
     const copy = new CLIPTextModel({ ...this.config });
-    await this.shareInto(copy, new Set());
+    await this.shareInto(copy, own, ownDtype);
     return copy;
   }
 }

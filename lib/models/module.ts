@@ -84,10 +84,15 @@ export abstract class Module<Config extends object> {
     const tensors = unscoped(() => {
       const shared = new Map<string, Tensor>();
       for (const [name, tensor] of this.parameters) {
-        if (!own.has(name)) shared.set(name, tensor.detach());
-        else if (ownDtype === undefined || ownDtype === tensor.dtype)
-          shared.set(name, tensor.detach().clone());
-        else shared.set(name, tensor.detach().to(ownDtype));
+        const alias = tensor.detach();
+        const given = !own.has(name)
+          ? alias
+          : ownDtype === undefined || ownDtype === tensor.dtype
+            ? alias.clone()
+            : alias.to(ownDtype);
+        // Whoever saves the copy has to know that the source's file no longer holds these values.
+        given.written = tensor.written;
+        shared.set(name, given);
       }
       return shared;
     });

@@ -1,10 +1,12 @@
 import { invalid } from "../check";
 import { KpopError } from "../errors";
 
-/** Groups of UNet parameters by the key, after ESD (arXiv 2303.07345) and its scripts, under diffusers' keys. */
+/** Groups of UNet parameters by the key, after the scripts of ESD (arXiv 2303.07345) and of CA (arXiv 2303.13516), under
+ *  diffusers' keys. */
 const groups = Object.freeze({
   xattn: (name: string) => name.includes("attn2"),
   "xattn-kv": (name: string) => /attn2\.to_[kv]/.test(name),
+  attn: (name: string) => /\.to_(?:[qkv]|out)\b/.test(name),
   noxattn: (name: string) => !/^conv_out\.|^conv_norm_out\.|attn2|time_embed/.test(name),
   selfattn: (name: string) => name.includes("attn1"),
   full: () => true,
@@ -21,6 +23,7 @@ const groups = Object.freeze({
  * Which UNet parameters a method may change, by key:
  * - "xattn": cross-attention (attn2)
  * - "xattn-kv": the key and value projections of cross-attention
+ * - "attn": the query, key, value and output projections of all attention, as in CA
  * - "selfattn": self-attention (attn1)
  * - "noxattn": all but cross-attention, the time embedding and the output head; the ESD paper's ESD-u
  * - "full": everything

@@ -3,6 +3,7 @@ import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import type { ErasureContext } from "../../lib/erasure/method";
 import { RunState } from "../../lib/erasure/run-state";
 import { EvaluationCounter } from "../../lib/erasure/shared/evaluations";
+import type { CLIPTextModel } from "../../lib/models/clip-text";
 import type { UNet2DConditionModel } from "../../lib/models/unet";
 import { Random } from "../../lib/runtime/random";
 import type { Tensor } from "../../lib/runtime/tensor";
@@ -25,11 +26,13 @@ export function stubContext(fields: Partial<ErasureContext> = {}): ErasureContex
     } as unknown as StableDiffusion,
     teacher: network,
     student: network,
+    textEncoder: {} as CLIPTextModel,
     trained: [],
     concepts: ["church"],
     preserve: [],
     random: new Random(0),
     signal: undefined,
+    onPrepare: undefined,
     store: new Map(),
     evaluations,
     predict: async (_network, latents, timesteps, context): Promise<Tensor> => {

@@ -16,6 +16,7 @@ const SHORT: Readonly<Record<string, object>> = {
   kpop: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
   esd: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
   uce: {},
+  ca: { iterations: 3, images: 2, samplingSteps: 2, batchSize: 2, learningRate: 1e-3 },
 };
 
 /** What every method owes, whatever it does: style.md's contract, run for each entry of the registry. */
@@ -24,7 +25,9 @@ export function describeMethod(name: string): void {
     let golden: GoldenModel;
     let folder: string;
     const options = (more: object = {}): EraseOptions =>
-      ({ method: name, concepts: "church", seed: 5, ...SHORT[name], ...more }) as EraseOptions;
+      ({ method: name, concepts: "church", seed: 5, ...SHORT[name], ...caching(), ...more }) as EraseOptions;
+    const caching = (): object =>
+      "cacheDirectory" in methodNamed(name).defaults ? { cacheDirectory: join(folder, "cache") } : {};
 
     beforeAll(async () => {
       golden = await loadGolden("small");

@@ -1,6 +1,7 @@
 import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import { noGrad } from "../../lib/runtime/grad-mode";
-import { requireGradients, Tensor } from "../../lib/runtime/tensor";
+import { requireGradients, type Tensor } from "../../lib/runtime/tensor";
+import { ReferenceAdam } from "./reference-adam";
 
 /** What one iteration works on; texts one for each item of the batch. */
 export interface EsdBatch {
@@ -66,35 +67,4 @@ export async function referenceEsd(
   await Promise.all([...final.values()].map((tensor) => tensor.settled()));
   student.dispose();
   return { losses: history, weights: final };
-}
-
-/** Adam with its default constants, on plain numbers. */
-class ReferenceAdam {
-  private readonly first: Float64Array[];
-  private readonly second: Float64Array[];
-  private steps = 0;
-
-  constructor(private readonly weights: readonly Tensor[]) {
-    this.first = weights.map(({ size }) => new Float64Array(size));
-    this.second = weights.map(({ size }) => new Float64Array(size));
-  }
-
-  async step(rate: number): Promise<void> {
-    this.steps += 1;
-    const [unbias1, unbias2] = [1 - 0.9 ** this.steps, 1 - 0.999 ** this.steps];
-    for (const [index, weight] of this.weights.entries()) {
-      if (weight.grad === null) continue;
-      const gradient = await weight.grad.data();
-      const values = Float64Array.from(await weight.detach().data(), Number);
-      const [m, v] = [this.first[index]!, this.second[index]!];
-      values.forEach((value, i) => {
-        const g = Number(gradient[i]);
-        m[i] = 0.9 * m[i]! + 0.1 * g;
-        v[i] = 0.999 * v[i]! + 0.001 * g * g;
-        values[i] = value - (rate * (m[i] / unbias1)) / (Math.sqrt(v[i] / unbias2) + 1e-8);
-      });
-      await weight.zeroGrad();
-      await weight.copyFrom(Tensor.from(Float32Array.from(values), weight.shape));
-    }
-  }
 }

@@ -12,6 +12,7 @@ import {
   safetensors,
   StableDiffusion,
   Tensor,
+  type CaOptions,
   type CommonOptions,
   type EraseOptions,
   type Erasure,
@@ -20,6 +21,7 @@ import {
   type Image,
   type KpopErrorCode,
   type KpopOptions,
+  type PrepareReport,
   type PromptLayers,
   type Ranking,
   type Rate,
@@ -168,6 +170,16 @@ export async function erasing(): Promise<void> {
     templates: ["a {}"],
     poolSize: 4,
   });
+  await erase(model, {
+    method: "ca",
+    concepts: ["Monet", "Van Gogh"],
+    kind: "style",
+    anchor: "painting",
+    parameters: "embedding",
+    onPrepare: ({ what, done, total, etaSeconds }: PrepareReport) => void [what, done / total, etaSeconds],
+  });
+  // @ts-expect-error of CA alone
+  await erase(model, { method: "esd", concepts: "church", parameters: "embedding" });
   // @ts-expect-error an option of KPOP
   await erase(model, { method: "esd", concepts: "church", neutral: "a photo" });
   // @ts-expect-error "student" or "teacher"
@@ -188,6 +200,8 @@ export async function erasing(): Promise<void> {
   await erase(model, { concepts: "church", seed: undefined });
   const common: CommonOptions = { concepts: "church" } satisfies KpopOptions satisfies EraseOptions;
   void common;
+  const ca: EraseOptions = { method: "ca", concepts: "grumpy cat", anchor: "cat" } satisfies CaOptions;
+  void ca;
   const esd: EraseOptions = { method: "esd", concepts: "church" } satisfies EsdOptions;
   void esd;
   await result.save("folder", { format: "single-file", force: true });

@@ -126,6 +126,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   const { checkpoint } = flags;
   const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
   let last: StepReport | undefined;
+  let preparing: Progress | undefined;
   const progress = new Progress("iteration", json);
   try {
     await interruptible(doing, async (signal) => {
@@ -138,7 +139,13 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
         ...commonOptions(flags),
         ...own,
         signal,
+        onPrepare(report) {
+          preparing ??= new Progress(report.what, json);
+          preparing.update(report.done, report.total, "made", report.etaSeconds);
+          if (json) emit({ event: "prepare", ...report });
+        },
         onStep(report) {
+          preparing?.stop();
           last = report;
           if (report.iteration <= resumed) return;
           if (json) emit({ event: "step", ...report });
@@ -155,6 +162,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   } catch (error) {
     throw interrupted(error, flags, last);
   } finally {
+    preparing?.stop();
     progress.stop();
   }
 }

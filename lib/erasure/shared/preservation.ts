@@ -23,7 +23,10 @@ export class Preservation {
   }
 
   /** Adds the gradient of the weighted loss to the trained weights'. @returns the loss, unweighted */
-  async backward(iteration: number, { latents, timesteps }: LatentBatch): Promise<Tensor> {
+  async backward(
+    iteration: number,
+    { latents, timesteps }: Pick<LatentBatch, "latents" | "timesteps">,
+  ): Promise<Tensor> {
     const { context, prompts } = this;
     const drawn = timesteps.map((_, item) =>
       context.random.at("preserve", iteration, item).below(prompts.shape[0]!),

@@ -88,6 +88,11 @@ describe("the flags of a method", () => {
     });
   });
 
+  it("take for a pattern what is written as one only where parameters are chosen", () => {
+    expect(parse(one, "--neutral", "/tmp/s")).toEqual({ neutral: "/tmp/s" });
+    expect(parse(one, "--parameters", "/tmp/s")).toEqual({ parameters: /tmp/s });
+  });
+
   it("say nothing of options that were not given", () => {
     expect(parse(one)).toEqual({});
     expect(parse(two, "--strength", "1")).toEqual({ strength: 1 });

@@ -22,6 +22,7 @@ describe("selectParameters", () => {
   it.each([
     ["xattn", [4, 5, 6, 7]],
     ["xattn-kv", [5, 6]],
+    ["attn", [3, 4, 5, 6, 7]],
     ["selfattn", [3]],
     ["noxattn", [0, 2, 3]],
     ["full", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]],
@@ -29,7 +30,7 @@ describe("selectParameters", () => {
     ["esd-x", [4, 5, 6, 7]],
     ["esd-x-strict", [5, 6]],
     ["esd-u", [0, 1, 2, 3, 9]],
-  ] as const)("%s is ESD's group under diffusers' keys", (selector, expected) => {
+  ] as const)("%s is the scripts' group under diffusers' keys", (selector, expected) => {
     expect(picked(selector)).toEqual(expected);
   });
 

@@ -166,6 +166,25 @@ describe("kpop-native erase", () => {
     }
   });
 
+  it("tells how far the pictures are that CA trains on, and keeps them where it is told to", async () => {
+    const other = folder();
+    const ca = ["--method", "ca", "--anchor", "castle", "--images", "2", "--sampling-steps", "1"];
+    const args = ["erase", "pocket", "--concept", "church", ...ca, "--cache-directory", join(other, "kept")];
+    const { code, stdout, stderr } = await cli([...args, "--iterations", "1", "--out", "out", "--json"], {
+      cwd: other,
+    });
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^picture 2 of 2 {2}made\niteration 1 of 1 {2}erase/m);
+    expect(jsonLines(stdout)).toContainEqual({
+      event: "prepare",
+      what: "picture",
+      done: 2,
+      total: 2,
+      etaSeconds: 0,
+    });
+    expect(readdirSync(other).sort()).toEqual(["kept", "out"]);
+  });
+
   it("dies at once of a second interrupt", async () => {
     const other = folder();
     // One iteration of this takes far longer than the test.
