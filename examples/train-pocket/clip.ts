@@ -9,6 +9,18 @@ import type { Stage } from "./training";
 /** A batch holds a picture of each of as many different concepts, so that only one caption fits each picture. */
 const BATCH = 32;
 
+/** preprocessor_config.json: pictures as they are, in [-1, 1]. */
+export const CLIP_PREPROCESSING = {
+  image_processor_type: "CLIPImageProcessor",
+  do_resize: false,
+  do_center_crop: false,
+  do_rescale: true,
+  rescale_factor: 1 / 255,
+  do_normalize: true,
+  image_mean: [0.5, 0.5, 0.5],
+  image_std: [0.5, 0.5, 0.5],
+};
+
 /** config.json, without the vocabulary. */
 export function clipConfig(vocabulary: Record<string, number>): Record<string, unknown> {
   return {

@@ -23,7 +23,7 @@ import {
 import { autoencoderStage, VAE_CONFIG } from "./autoencoder";
 import { writeIndex, writeNetwork, writeTokenizer, type Vocabulary } from "./checkpoint-folder";
 import { accuracy, classifierConfig, classifierStage } from "./classifier";
-import { clipConfig, clipStage } from "./clip";
+import { CLIP_PREPROCESSING, clipConfig, clipStage } from "./clip";
 import { CONCEPTS, STYLES } from "./concepts";
 import { diffusionStage, encodeAll, TEXT_CONFIG, UNET_CONFIG } from "./diffusion";
 import { writeJson } from "./files";
@@ -144,6 +144,7 @@ async function trainClip(pictures: Pictures): Promise<void> {
   await clip.parameter("logit_scale").copyFrom(Tensor.from([Math.log(1 / 0.07)], [], { device }));
   await run(clipStage(clip, tokenizer, pictures, { steps: steps("clip"), seed, device }));
   await writeNetwork(folder, clip, config);
+  await writeJson(join(folder, "preprocessor_config.json"), CLIP_PREPROCESSING);
 }
 
 void main();
