@@ -130,7 +130,7 @@ async function clipScores(
   wanted: readonly Wanted[],
 ): Promise<number[]> {
   using scorer = await ClipScorer.load(path);
-  return scorer.score(
+  return await scorer.score(
     images,
     wanted.map(({ prompt }) => prompt),
   );
