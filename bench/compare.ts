@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
-import { ImageClassifier, KpopError } from "../lib/index";
+import { ImageClassifier, inspect, KpopError } from "../lib/index";
 import { version } from "../package.json";
 import { parseOptions } from "./options";
 import { choose, mainTrials, searchTrials } from "./plan";
@@ -39,7 +39,7 @@ export async function compare(
     return 0;
   }
   const protocol = protocolNamed(options.settings.protocol);
-  await checkClasses(options.settings, protocol);
+  await checkInputs(options.settings, protocol);
   const settings = { ...options.settings, styles: await knownStyles(options.settings, say) };
   const store = Store.open(out, settings, say);
   const startedAt = new Date().toISOString();
@@ -98,8 +98,9 @@ function collect(
   };
 }
 
-/** A classifier that does not know the protocol's classes is found out before hours of work. */
-async function checkClasses(settings: Settings, protocol: Protocol): Promise<void> {
+/** A model that is not there, or a classifier that does not know the classes, is found out before hours of work. */
+async function checkInputs(settings: Settings, protocol: Protocol): Promise<void> {
+  if (settings.model !== "pocket") await inspect(settings.model);
   using classifier = await ImageClassifier.load(settings.classifier);
   const { tuning } = protocol;
   for (const name of [...protocol.classes, ...(tuning?.erased ?? []), ...(tuning?.preserved ?? [])])

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
-import { KpopError, METHOD_NAMES } from "../lib/index";
+import { KpopError, METHOD_NAMES, type Device } from "../lib/index";
 import { protocolNamed } from "./protocols";
 import { EXPERIMENTS, type Settings } from "./results";
 
@@ -57,7 +57,7 @@ export function parseOptions(args: readonly string[], today: string): CompareOpt
     protocol: protocol.name,
     quick,
     model,
-    device: values.device ?? "auto",
+    device: device(values.device ?? "auto"),
     dtype: oneOf("--dtype", values.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const),
     classifier: values.classifier ?? "pocket",
     styleClassifier: values["style-classifier"] ?? (builtIn ? builtInPart("style-classifier") : null),
@@ -134,6 +134,11 @@ function oneOf<T extends string>(option: string, value: string, known: readonly 
   const found = known.find((name) => name === value);
   if (found !== undefined) return found;
   throw new KpopError("INVALID_ARGUMENT", `Expected ${option} to be among ${known.join(", ")} but received "${value}"`); // prettier-ignore
+}
+
+function device(value: string): Device {
+  if (/^(auto|cpu|cuda(:\d+)?)$/.test(value)) return value as Device;
+  throw new KpopError("INVALID_ARGUMENT", `Expected --device to be auto, cpu, cuda or cuda:0 and so on but received "${value}"`); // prettier-ignore
 }
 
 function count(option: string, value: string | undefined, otherwise: number, minimum: number): number {

@@ -1,3 +1,5 @@
+import type { ComputeDtype, Device } from "../lib/index";
+
 /** What the benchmark measures and keeps: the contents of results.json, from which alone the report is made. */
 
 /** The experiments, in the order in which they are reported. */
@@ -110,8 +112,8 @@ export interface Settings {
   protocol: string;
   quick: boolean;
   model: string;
-  device: string;
-  dtype: "float32" | "bfloat16" | "float16";
+  device: Device;
+  dtype: ComputeDtype;
   classifier: string;
   styleClassifier: string | null;
   clip: string | null;

@@ -53,7 +53,7 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
   const { spec, settings, protocol, shared, work } = context;
   const { concept } = protocol.styles!;
   const wanted = listPictures(context);
-  using original = await StableDiffusion.load(settings.model, { device: settings.device as "auto", dtype: settings.dtype });
+  using original = await StableDiffusion.load(settings.model, { device: settings.device, dtype: settings.dtype });
   const before = await draw(context, original, wanted, shared);
   using subject = await eraseFor(context, spec.erased.map((style) => concept.replace("{}", style)));
   const after =
@@ -130,7 +130,7 @@ async function clipScores(
   wanted: readonly Wanted[],
 ): Promise<number[]> {
   using scorer = await ClipScorer.load(path);
-  return scorer.score(
+  return await scorer.score(
     images,
     wanted.map(({ prompt }) => prompt),
   );

@@ -46,7 +46,7 @@ interface Snapshot {
 
 async function measure(context: TrialContext): Promise<TrialOutcome> {
   const { settings } = context;
-  using model = await StableDiffusion.load(settings.model, { device: settings.device as "auto", dtype: settings.dtype }); // prettier-ignore
+  using model = await StableDiffusion.load(settings.model, { device: settings.device, dtype: settings.dtype }); // prettier-ignore
   const snapshots = await train(context, model);
   using observer = await Observer.create(context, model);
   for (const snapshot of snapshots) await observer.look(snapshot);

@@ -18,7 +18,7 @@ export interface Subject extends Disposable {
 export async function eraseFor(context: TrialContext, concepts: readonly string[]): Promise<Subject> {
   const { spec, settings, work, log } = context;
   const { model: path, device, dtype, seed } = settings;
-  const model = await StableDiffusion.load(path, { device: device as "auto", dtype });
+  const model = await StableDiffusion.load(path, { device, dtype });
   if (spec.method === ORIGINAL) return { model, [Symbol.dispose]: () => model.dispose() };
   log(`erasing ${concepts.join(", ")}`);
   const erasure = await erase(model, {

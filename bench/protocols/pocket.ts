@@ -88,7 +88,7 @@ export const pocket: Protocol = {
     concept: "church",
     neutral: "a photo",
     texts: ["church", "a photo of a church", "a photo of a castle", "a photo of a dog", "a photo"],
-    every: 25,
+    every: 20,
   },
   defaults: { imagesPerClass: 16, steps: 15, guidanceScale: 3 },
   quick: { imagesPerClass: 4, iterations: 40 },

@@ -21,7 +21,7 @@ const CURVES: Readonly<Record<string, string>> = { lambda: "λ", k: "k" };
 export function ablationsSection(results: Results): Section | null {
   const records = trialsOf(results, "ablations");
   if (records.length === 0) return null;
-  const axes = Object.keys(AXES).filter((axis) => along(records, axis).length > 0);
+  const axes = Object.keys(AXES).filter((axis) => along(records, axis).length > 1);
   const figures = axes.flatMap((axis) => (axis in CURVES ? [curves(records, axis)] : []));
   const blocks: Block[] = [
     {

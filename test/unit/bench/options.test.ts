@@ -35,6 +35,7 @@ describe("the benchmark's options", () => {
     [["--images-per-class", "ten"], /--images-per-class to be an integer >= 1 but received "ten"/],
     [["--guidance-scale", "0.5"], /--guidance-scale to be a number >= 1 but received "0.5"/],
     [["--jobs", "0"], /--jobs to be an integer >= 1 but received "0"/],
+    [["--device", "tpu"], /--device to be auto, cpu, cuda or cuda:0 and so on but received "tpu"/],
     [["--dtype", "int8"], /--dtype to be among float32, bfloat16, float16 but received "int8"/],
     [["--model", "sd"], /Expected --classifier with a model other than pocket/],
     [["--nonsense"], /--nonsense.*--help/],
