@@ -160,7 +160,7 @@ function parse(
   checkAugment(o, base);
   const parsed = { ...o, anchor: parseAnchors(o.anchor, o.kind, concepts) };
   checkCaptions(parsed, concepts);
-  if (parameters === "embedding") wordsOf(base.tokenizer, anchored(parsed, concepts));
+  if (parameters === "embedding") wordsOf(base.tokenizer, withAnchors(parsed, concepts));
   return parsed;
 }
 
@@ -203,10 +203,10 @@ function checkCaptions(options: Parsed, concepts: readonly string[]): void {
 /** Captions of each concept. */
 function captionsOf(options: Parsed, concepts: readonly string[]): CaptionPair[][] {
   const { kind, templates, anchorPrompts: prompts } = options;
-  return anchored(options, concepts).map((pair) => captionPairs(pair, kind, { templates, prompts }));
+  return withAnchors(options, concepts).map((pair) => captionPairs(pair, kind, { templates, prompts }));
 }
 
-function anchored({ anchor }: Parsed, concepts: readonly string[]): AnchoredConcept[] {
+function withAnchors({ anchor }: Parsed, concepts: readonly string[]): AnchoredConcept[] {
   return concepts.map((concept, index) => ({ concept, anchor: anchor[index]! }));
 }
 
@@ -252,7 +252,7 @@ class CaRun {
       parameters === "embedding"
         ? await TrainedWords.create(
             context,
-            wordsOf(context.base.tokenizer, anchored(options, context.concepts)),
+            wordsOf(context.base.tokenizer, withAnchors(options, context.concepts)),
           )
         : null;
     const adam = { decoupled: true, weightDecay, maxGradientNorm };
