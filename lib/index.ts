@@ -89,7 +89,7 @@ export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-
 export { IMAGENETTE, type ClassList } from "./evaluation/classifier-files";
 export { ClipScorer, type LoadClipOptions } from "./evaluation/clip-scorer";
 export { preprocess, type Preprocessing } from "./evaluation/preprocess";
-export type { Interpolation } from "./evaluation/resample";
+export type { Interpolation } from "./io/resample";
 export {
   averageRate,
   erasedRate,

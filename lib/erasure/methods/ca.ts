@@ -18,11 +18,11 @@ import {
 import { maskedError } from "../shared/masked-error";
 import { LEAST_CELLS } from "../shared/placement";
 import { Preservation } from "../shared/preservation";
-import { readLosses } from "../shared/read-losses";
+import { readLosses } from "../../training/read-losses";
 import { checkTemplates } from "../shared/texts";
 import { Trainer } from "../shared/trainer";
-import { trainingLoop } from "../shared/training-loop";
 import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
+import { trainingLoop } from "../../training/training-loop";
 import {
   checkTrainingOptions,
   trainingDefaults,
