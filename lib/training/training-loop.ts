@@ -23,7 +23,10 @@ export interface Training {
  * iterations, where the state is whole, so an aborted run can be resumed.
  * @throws NUMERIC_FAILURE when a loss is no number any more; the state saved before stays
  */
-export async function* trainingLoop(context: TrainingContext, training: Training): AsyncGenerator<StepReport> {
+export async function* trainingLoop(
+  context: TrainingContext,
+  training: Training,
+): AsyncGenerator<StepReport> {
   const { runState, evaluations, signal } = context;
   const { iterations, state } = training;
   const restored = await runState.restore(state);
