@@ -18,11 +18,13 @@ import type { CommonOptions, ErasureContext, MethodOptions, PrepareReport, StepR
 import type { CaOptions } from "./methods/ca";
 import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";
+import type { TaskVectorOptions } from "./methods/task-vector";
 import type { UceOptions } from "./methods/uce";
 import { methodNamed } from "./registry";
+import type { TaskVector } from "./task-vector";
 
 /** Options of `erase`: a method's own beside those that every method takes. */
-export type EraseOptions = KpopOptions | EsdOptions | UceOptions | CaOptions;
+export type EraseOptions = KpopOptions | EsdOptions | UceOptions | CaOptions | TaskVectorOptions;
 
 const COMMON = ["method", "concepts", "preserve", "onPrepare", ...RUN_OPTIONS];
 
@@ -79,6 +81,7 @@ async function run(
   const student = await base.derive(new Set(trained), "float32", network);
   const evaluations = new EvaluationCounter();
   const store = new Map<string, Tensor>();
+  const taskVectors: TaskVector[] = [];
   const { concepts, preserve, seed } = common;
   const identity = {
     inputs,
@@ -102,6 +105,7 @@ async function run(
     signal: common.signal,
     onPrepare: common.onPrepare,
     store,
+    taskVectors,
     evaluations,
     predict: predictor(base, evaluations),
     encode: (prompts) => base.encode(prompts),
@@ -119,6 +123,7 @@ async function run(
       method: method.name,
       model: student,
       ...(key === undefined ? {} : { key }),
+      taskVectors,
       history,
       manifest: {
         method: method.name,
@@ -142,7 +147,7 @@ async function run(
     });
   } catch (error) {
     student.dispose();
-    for (const tensor of store.values()) tensor.dispose();
+    for (const item of [...store.values(), ...taskVectors]) item.dispose();
     throw error;
   }
 }

@@ -8,6 +8,7 @@ import type { EvaluationCounter } from "../training/evaluations";
 import type { RunOptions } from "../training/run-options";
 import type { RunState, TrainingState } from "../training/run-state";
 import type { PrepareReport, StepReport } from "../training/step-report";
+import type { TaskVector } from "./task-vector";
 
 /** Options that every method takes. */
 export interface CommonOptions extends RunOptions {
@@ -43,6 +44,8 @@ export interface ErasureContext {
   readonly onPrepare: ((report: PrepareReport) => void) | undefined;
   /** Tensors that the method leaves beside the weights; KPOP's prompt. */
   readonly store: Map<string, Tensor>;
+  /** Task vectors that the method leaves beside the weights, one for each concept. */
+  readonly taskVectors: TaskVector[];
   readonly evaluations: EvaluationCounter;
   /** Predictions of a network in its own compute dtype, given and returned in float32, counted. */
   predict(

@@ -34,6 +34,7 @@ export function stubContext(fields: Partial<ErasureContext> = {}): ErasureContex
     signal: undefined,
     onPrepare: undefined,
     store: new Map(),
+    taskVectors: [],
     evaluations,
     predict: async (_network, latents, timesteps, context): Promise<Tensor> => {
       evaluations.add(timesteps.length);
