@@ -73,6 +73,7 @@ export type {
   PrepareReport,
   StepReport,
 } from "./erasure/method";
+export type { RunOptions } from "./training/run-options";
 export type { CaOptions } from "./erasure/methods/ca";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";

@@ -111,8 +111,10 @@ export class BandProjection {
         const size = length(double);
         const along = double.mul(this.centre).sum(-1, true);
         // So small a share of another direction shows only where there is no other.
-        const rest = double.sub(along.mul(this.centre)).add(this.aside.mul(size).mul(1e-12));
-        return this.compose(size, along.div(size).minimum(this.to).maximum(this.from), rest);
+        const rest = double.sub(along.mul(this.centre)).add(this.aside.mul(size).mul(1e-9));
+        // Along the centre, what is left of `double` is rounding, which is not orthogonal to it.
+        const aside = rest.sub(rest.mul(this.centre).sum(-1, true).mul(this.centre));
+        return this.compose(size, along.div(size).minimum(this.to).maximum(this.from), aside);
       }),
     );
   }
