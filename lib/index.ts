@@ -78,6 +78,13 @@ export type { CaOptions } from "./erasure/methods/ca";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
 export type { TaskVectorOptions } from "./erasure/methods/task-vector";
+export {
+  chooseAlpha,
+  type AlphaChoice,
+  type AlphaSearch,
+  type AlphaSearchSetting,
+  type AlphaTrial,
+} from "./erasure/choose-alpha";
 export { TaskVector, type ApplyOptions, type TaskVectorFields } from "./erasure/task-vector";
 export type { UceOptions } from "./erasure/methods/uce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";

@@ -150,6 +150,8 @@ export class TaskVector implements TaskVectorFields {
 export interface WeightedVector {
   readonly vector: TaskVectorFields;
   readonly alpha: number;
+  /** Of its parameters, those that count. Default all. */
+  readonly names?: ReadonlySet<string>;
 }
 
 /** Takes Σ α τ off weights that are still those τ starts from. */
@@ -163,9 +165,9 @@ export async function subtract(
       noGrad(async () => {
         const weight = unet.parameter(name);
         let result = weight.detach();
-        for (const { vector, alpha } of vectors) {
+        for (const { vector, alpha, names: counted } of vectors) {
           const tau = vector.parameters.get(name);
-          if (tau === undefined) continue;
+          if (tau === undefined || counted?.has(name) === false) continue;
           if (tau.shape.join() !== weight.shape.join())
             throw invalid(`τ of ${name}`, `of shape (${weight.shape.join(", ")})`, tau.shape);
           result = result.sub(tau.to({ dtype: weight.dtype, device: weight.device }).mul(alpha));

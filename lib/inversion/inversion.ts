@@ -18,6 +18,8 @@ export interface InversionRecord {
   resized: number[];
   iterations: number;
   seed: number;
+  /** UNet evaluations spent, by a set as a whole. */
+  unetEvaluations: number;
   /** Of a member of a set: the concept, and the bounds of the cosine with its own embedding. */
   concept?: string;
   band?: CosineBand;

@@ -101,6 +101,7 @@ export async function learnEmbeddings(
         resized: [...material.resized],
         iterations: parsed.iterations,
         seed: job.seed,
+        unetEvaluations: evaluations.total,
       };
       return { members, history, record, token: parsed.token };
     } finally {

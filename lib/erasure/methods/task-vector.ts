@@ -5,6 +5,7 @@ import { checkPictures, encodePictures } from "../../diffusion/picture-latents";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { KpopError } from "../../errors";
 import type { Image } from "../../io/image";
+import { selectParameters } from "../../models/parameter-selector";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../../nn/schedules";
 import { noGrad } from "../../runtime/grad-mode";
 import { keep, scope, unscoped } from "../../runtime/scope";
@@ -23,13 +24,14 @@ import {
   trainingHelp,
   type TrainingOptions,
 } from "../shared/training-options";
-import { subtract, TaskVector } from "../task-vector";
+import { chooseAlpha, checkAlphaSearch, type AlphaSearch } from "../choose-alpha";
+import { subtract, TaskVector, type WeightedVector } from "../task-vector";
 
 /** Options of task vectors, before defaults. */
 export interface TaskVectorOptions extends CommonOptions, TrainingOptions {
   method: "task-vector";
-  /** How much of τ is taken off, for all concepts or for each. Default 1. */
-  alpha?: number | number[];
+  /** How much of τ is taken off, for all concepts or for each; or how that is looked for. Default 1. */
+  alpha?: number | number[] | AlphaSearch;
   /** Pictures by concept, to train on in place of generated ones: Image objects, or paths of PNG files. Default none. */
   pictures?: Readonly<Record<string, readonly (Image | string)[]>>;
   /** Pictures of a concept that the model makes where none are given. Default 200. */
@@ -50,6 +52,9 @@ export interface TaskVectorOptions extends CommonOptions, TrainingOptions {
   /** Norm that the gradients of all weights together are scaled down to. > 0, default 1. */
   maxGradientNorm?: number;
 }
+
+/** Pictures that inversions are learned from, as in arXiv 2308.01508. */
+const INVERTED_PICTURES = 25;
 
 type Own = Omit<TaskVectorOptions, keyof CommonOptions | "method">;
 /** Complete and checked. */
@@ -107,14 +112,7 @@ function parse(
   concepts: readonly string[],
 ): Parsed {
   const o = { ...defaults, ...given, method: "task-vector" } as Parsed;
-  const alphas = Array.isArray(o.alpha) ? o.alpha : [o.alpha];
-  for (const alpha of alphas) finite("alpha", alpha);
-  if (alphas.length !== 1 && alphas.length !== concepts.length) {
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected alpha to be one number, or one for each of ${concepts.length} concepts, but it has ${alphas.length}`,
-    );
-  }
+  checkAlpha(o, base, concepts);
   checkGivenPictures(o.pictures, concepts);
   integer("images", o.images, 1);
   checkTemplates(o.templates);
@@ -126,6 +124,24 @@ function parse(
     throw invalid("maxGradientNorm", "a number > 0", o.maxGradientNorm);
   checkTrainingOptions(o, base);
   return o;
+}
+
+function checkAlpha({ alpha, parameters }: Parsed, base: StableDiffusion, concepts: readonly string[]): void {
+  if (isSearch(alpha)) {
+    checkAlphaSearch(alpha, base, selectParameters(parameters, base.unet.parameterNames()));
+    return;
+  }
+  const alphas = Array.isArray(alpha) ? alpha : [alpha];
+  for (const one of alphas) finite("alpha", one);
+  if (alphas.length === 1 || alphas.length === concepts.length) return;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    `Expected alpha to be one number, or one for each of ${concepts.length} concepts, but it has ${alphas.length}`,
+  );
+}
+
+function isSearch(alpha: unknown): alpha is AlphaSearch {
+  return typeof alpha === "object" && alpha !== null && !Array.isArray(alpha);
 }
 
 function checkGivenPictures(pictures: unknown, concepts: readonly string[]): void {
@@ -155,6 +171,7 @@ async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<St
 
 /** Pictures of a concept, and what they are called. */
 interface Material {
+  readonly images: readonly (Image | string)[];
   /** (N, 4, h, w) float32; with mirror images behind the pictures. */
   readonly latents: Tensor;
   /** Captions of each, one of which is drawn. */
@@ -240,21 +257,37 @@ class TaskVectorRun {
   async finish(): Promise<void> {
     const { base, concepts, signal, student, taskVectors, trained } = this.context;
     const hash = await hashUNet(base, signal);
-    const { alpha } = this.options;
-    const weighted = this.done.map((parameters, index) => {
-      const strength = typeof alpha === "number" ? alpha : (alpha[index] ?? alpha[0]!);
-      return {
-        vector: { parameters, base: hash, concepts: [concepts[index]!] },
-        alpha: strength,
-      };
-    });
-    await subtract({ unet: student }, trained, weighted);
-    for (const { vector } of weighted) {
+    for (const [index, tau] of this.done.entries()) {
       const parameters = new Map<string, Tensor>();
-      for (const [name, tensor] of vector.parameters)
-        parameters.set(name, await unscoped(() => tensor.to({ device: "cpu" }).clone()).settled());
-      taskVectors.push(new TaskVector({ ...vector, parameters }));
+      for (const [name, tensor] of tau) {
+        const copy = unscoped(() => noGrad(() => tensor.to({ device: "cpu" })));
+        parameters.set(name, await (copy.native === tensor.native ? copy.clone() : copy).settled());
+      }
+      taskVectors.push(new TaskVector({ parameters, base: hash, concepts: [concepts[index]!] }));
     }
+    const weighted: WeightedVector[] = [];
+    for (const [index, vector] of taskVectors.entries())
+      weighted.push({ vector, ...(await this.strength(index, vector)) });
+    await subtract({ unet: student }, trained, weighted);
+  }
+
+  private async strength(
+    index: number,
+    vector: TaskVector,
+  ): Promise<Pick<WeightedVector, "alpha" | "names">> {
+    const { base, evaluations, preserve, random, signal } = this.context;
+    const { alpha } = this.options;
+    if (typeof alpha === "number") return { alpha };
+    if (!isSearch(alpha)) return { alpha: alpha[index] ?? alpha[0]! };
+    const choice = await chooseAlpha(base, vector, {
+      ...alpha,
+      images: this.materials[index]!.images.slice(0, INVERTED_PICTURES),
+      seed: random.at("alpha", index).below(2 ** 31),
+      ...(preserve.length === 0 ? {} : { retain: preserve }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    evaluations.add(choice.unetEvaluations);
+    return { alpha: choice.alpha, names: new Set(choice.parameters) };
   }
 
   tensors(): ReadonlyMap<string, Tensor> {
@@ -299,11 +332,12 @@ async function picturesOf(context: ErasureContext, options: Parsed, concept: str
     scope(() => encodePictures(base, images, { mirrored: mirror, signal }));
   if (given !== undefined) {
     const { latents } = await encode(given);
-    return { latents, captions: Array.from({ length: latents.shape[0]! }, () => names) };
+    return { images: given, latents, captions: Array.from({ length: latents.shape[0]! }, () => names) };
   }
   const items = Array.from({ length: count }, (_, i) => ({ prompt: names[i % names.length]!, seed: i }));
   const set = await makePictures(context, items, options);
-  const { latents } = await encode(items.map((_, i) => set.path(i)));
+  const paths = items.map((_, i) => set.path(i));
+  const { latents } = await encode(paths);
   const each = items.map(({ prompt }) => [prompt]);
-  return { latents, captions: mirror ? [...each, ...each] : each };
+  return { images: paths, latents, captions: mirror ? [...each, ...each] : each };
 }

@@ -12,6 +12,7 @@ const record: InversionRecord = {
   resized: [1],
   iterations: 10,
   seed: 4,
+  unetEvaluations: 40,
   concept: "church",
   band: [0.6, 0.8],
 };

@@ -78,7 +78,7 @@ describe("invert", () => {
     const { record } = await run({
       images: [images[0]!, discPicture(side * 2, side + 3), images[1]!, discPicture(side, side - 1)],
     });
-    expect(record).toMatchObject({ images: 4, resized: [1, 3], iterations: 2, seed: 3 });
+    expect(record).toMatchObject({ images: 4, resized: [1, 3], iterations: 2, seed: 3, unetEvaluations: 2 });
     expect(Object.keys(record!.inputs).length).toBeGreaterThan(2);
   });
 
