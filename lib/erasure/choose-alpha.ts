@@ -21,7 +21,7 @@ export interface AlphaSearch {
   score(images: readonly Image[], concept: string): readonly number[] | Promise<readonly number[]>;
   /** The concept is back where pictures have a mean score above this. */
   threshold: number;
-  /** Candidates, ascending. Default [0.5, 0.75, 1, 1.5, 2, 3]. */
+  /** Candidates, ascending. Default [0.5, 1, 1.5, 2, 3, 4, 6, 8]. */
   alphas?: readonly number[];
   /** Parts of τ to try in its place, of which the one that moves other prompts least is kept. Default none. */
   subsets?: readonly ParameterSelector[];
@@ -88,7 +88,7 @@ export interface AlphaChoice {
 }
 
 const defaults = Object.freeze({
-  alphas: [0.5, 0.75, 1, 1.5, 2, 3],
+  alphas: [0.5, 1, 1.5, 2, 3, 4, 6, 8],
   subsets: [],
   prompt: "a photo of a {}",
   pictures: 8,
