@@ -36,8 +36,13 @@ export interface TaskVectorOptions extends CommonOptions, TrainingOptions {
   pictures?: Readonly<Record<string, readonly (Image | string)[]>>;
   /** Pictures of a concept that the model makes where none are given. Default 200. */
   images?: number;
-  /** Captions of the pictures, "{}" standing for the concept. Default the bare name. */
+  /** What pictures are made of, "{}" standing for the concept, and what they are called. Default the bare name. */
   templates?: string[];
+  /**
+   * What pictures are called in training in place of `templates`; "{}" may be missing: under "" or "a photo" the model
+   * learns to draw the concept unasked. Default none.
+   */
+  captions?: string[];
   /** Denoising steps of generated pictures. Default 25. */
   samplingSteps?: number;
   /** Guidance scale of generated pictures. Default 6. */
@@ -67,6 +72,7 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
   pictures: {},
   images: 200,
   templates: ["{}"],
+  captions: [],
   samplingSteps: 25,
   guidanceScale: 6,
   cacheDirectory: "",
@@ -98,6 +104,7 @@ export const taskVector: ErasureMethod<Parsed> = {
     ...trainingHelp,
     iterations: "updates of the weights, for each concept",
     templates: 'captions of the pictures, such as "a photo of a {}"',
+    captions: "captions to train under, in place of templates",
     samplingSteps: "denoising steps of the pictures",
     maxGradientNorm: "norm that gradients are scaled down to",
   },
@@ -116,6 +123,8 @@ function parse(
   checkGivenPictures(o.pictures, concepts);
   integer("images", o.images, 1);
   checkTemplates(o.templates);
+  if (!Array.isArray(o.captions) || o.captions.some((caption: unknown) => typeof caption !== "string"))
+    throw invalid("captions", "a list of strings", o.captions);
   integer("samplingSteps", o.samplingSteps, 1, base.schedule.length);
   finite("guidanceScale", o.guidanceScale, 0);
   if (typeof o.cacheDirectory !== "string") throw invalid("cacheDirectory", "a path", o.cacheDirectory);
@@ -326,18 +335,25 @@ function newTrainer({ student, trained }: ErasureContext, { maxGradientNorm }: P
 async function picturesOf(context: ErasureContext, options: Parsed, concept: string): Promise<Material> {
   const { base, signal } = context;
   const { images: count, mirror, pictures, templates } = options;
-  const names = templates.map((template) => template.replaceAll("{}", () => concept));
+  const named = (texts: readonly string[]): string[] =>
+    texts.map((text) => text.replaceAll("{}", () => concept));
+  const names = named(templates);
+  const captions = options.captions.length > 0 ? named(options.captions) : null;
   const given = pictures[concept];
   const encode = (images: readonly (Image | string)[]) =>
     scope(() => encodePictures(base, images, { mirrored: mirror, signal }));
   if (given !== undefined) {
     const { latents } = await encode(given);
-    return { images: given, latents, captions: Array.from({ length: latents.shape[0]! }, () => names) };
+    return {
+      images: given,
+      latents,
+      captions: Array.from({ length: latents.shape[0]! }, () => captions ?? names),
+    };
   }
   const items = Array.from({ length: count }, (_, i) => ({ prompt: names[i % names.length]!, seed: i }));
   const set = await makePictures(context, items, options);
   const paths = items.map((_, i) => set.path(i));
   const { latents } = await encode(paths);
-  const each = items.map(({ prompt }) => [prompt]);
+  const each = items.map(({ prompt }) => captions ?? [prompt]);
   return { images: paths, latents, captions: mirror ? [...each, ...each] : each };
 }

@@ -104,6 +104,15 @@ describe("task vectors", () => {
     erasure.dispose();
   });
 
+  it("trains under other captions than the concept's, if asked", async () => {
+    const named = await run();
+    const same = await run({ captions: ["{}"] });
+    const unasked = await run({ captions: ["", "a photo"] });
+    expect(await hashes(same.taskVectors[0]!)).toEqual(await hashes(named.taskVectors[0]!));
+    expect(await hashes(unasked.taskVectors[0]!)).not.toEqual(await hashes(named.taskVectors[0]!));
+    for (const erasure of [named, same, unasked]) erasure.dispose();
+  });
+
   it("holds preserved prompts in place while it fine-tunes", async () => {
     const held = await run({ preserve: ["a photo"] });
     const free = await run();
@@ -159,6 +168,7 @@ describe("task vectors", () => {
     ["pictures in a list", { pictures: [] }, /pictures/],
     ["no pictures to make", { images: 0 }, /images/],
     ["templates without a place", { templates: ["a"] }, /template/],
+    ["captions in one string", { captions: "a" }, /captions/],
     ["more steps than the schedule has", { samplingSteps: 1001 }, /samplingSteps/],
     ["no gradient norm", { maxGradientNorm: 0 }, /maxGradientNorm/],
     ["a search without a score", { alpha: { threshold: 0.5 } }, /alpha.score/],
