@@ -14,7 +14,7 @@ import { parseRunOptions, RUN_OPTIONS, type ParsedRunOptions } from "../training
 import { RunState } from "../training/run-state";
 import { Erasure } from "./erasure";
 import { describeOptions, fingerprint, versions } from "./manifest";
-import type { CommonOptions, ErasureContext, MethodOptions, PrepareReport, StepReport } from "./method";
+import type { ErasureContext, MethodOptions, PrepareReport, StepReport } from "./method";
 import type { CaOptions } from "./methods/ca";
 import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";

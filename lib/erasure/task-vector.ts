@@ -7,7 +7,7 @@ import * as safetensors from "../io/safetensors";
 import { selectParameters, type ParameterSelector } from "../models/parameter-selector";
 import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
-import { Tensor } from "../runtime/tensor";
+import type { Tensor } from "../runtime/tensor";
 
 /** What a task vector is made of. */
 export interface TaskVectorFields {

@@ -3,7 +3,6 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { noGrad } from "../runtime/grad-mode";
 import type { Random } from "../runtime/random";
 import { scope } from "../runtime/scope";
-import type { Tensor } from "../runtime/tensor";
 import { tokenEmbeddings } from "./concept-embedding";
 import { BandProjection, checkBands, DIVERSE_BANDS, type CosineBand } from "./cosine-band";
 import { Inversion } from "./inversion";

@@ -5,7 +5,7 @@ import { KpopError } from "../../errors";
 import type { ParameterSelector } from "../../models/parameter-selector";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../../nn/schedules";
 import { noGrad } from "../../runtime/grad-mode";
-import { Tensor } from "../../runtime/tensor";
+import type { Tensor } from "../../runtime/tensor";
 import type { CommonOptions, ErasureContext, ErasureMethod, StepReport } from "../method";
 import { AnchorPictures } from "../shared/anchor-pictures";
 import {

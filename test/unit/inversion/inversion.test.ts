@@ -19,8 +19,8 @@ const record: InversionRecord = {
 
 describe("Inversion", () => {
   let folder: string;
-  beforeAll(async () => {
-    folder = await temporaryDirectory();
+  beforeAll(() => {
+    folder = temporaryDirectory();
   });
   const embeddings = (): Tensor => new Random(1).normal([2, 8]);
 

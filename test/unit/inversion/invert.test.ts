@@ -1,4 +1,4 @@
-import { Image } from "../../../lib/io/image";
+import type { Image } from "../../../lib/io/image";
 import { tokenEmbeddings } from "../../../lib/inversion/concept-embedding";
 import type { Inversion } from "../../../lib/inversion/inversion";
 import { invert, type InvertOptions } from "../../../lib/inversion/invert";
@@ -58,7 +58,7 @@ describe("invert", () => {
   });
 
   it("resumes to the bits of a run that was not interrupted, and refuses the state of another", async () => {
-    const checkpoint = { directory: await temporaryDirectory(), every: 1 };
+    const checkpoint = { directory: temporaryDirectory(), every: 1 };
     const controller = new AbortController();
     const onStep = (): void => controller.abort();
     await expect(run({ checkpoint, iterations: 3, onStep, signal: controller.signal })).rejects.toMatchObject(
