@@ -38,6 +38,7 @@ export { CLIPModel } from "./models/clip";
 export type { CLIPConfig, CLIPTextConfig, CLIPVisionConfig } from "./models/clip-config";
 export { ResNet, type ResNetConfig, type ResNetForwardOptions } from "./models/resnet";
 export type { ParameterSelector } from "./models/parameter-selector";
+export type { LearnedToken } from "./diffusion/learned-tokens";
 export { NoiseSchedule, type NoiseScheduleConfig } from "./diffusion/noise-schedule";
 export {
   StableDiffusion,
@@ -57,6 +58,11 @@ export {
 export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
 export { SAVE_FORMATS, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
+export { invert, type InvertOptions } from "./inversion/invert";
+export { invertDiverse, type InvertDiverseOptions } from "./inversion/invert-diverse";
+export { Inversion, type InversionRecord } from "./inversion/inversion";
+export type { InversionOptions } from "./inversion/inversion-options";
+export { DIVERSE_BANDS, type CosineBand } from "./inversion/cosine-band";
 export { erase, type EraseOptions } from "./erasure/erase";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
@@ -67,9 +73,19 @@ export type {
   PrepareReport,
   StepReport,
 } from "./erasure/method";
+export type { RunOptions } from "./training/run-options";
 export type { CaOptions } from "./erasure/methods/ca";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
+export type { TaskVectorOptions } from "./erasure/methods/task-vector";
+export {
+  chooseAlpha,
+  type AlphaChoice,
+  type AlphaSearch,
+  type AlphaSearchSetting,
+  type AlphaTrial,
+} from "./erasure/choose-alpha";
+export { TaskVector, type ApplyOptions, type TaskVectorFields } from "./erasure/task-vector";
 export type { UceOptions } from "./erasure/methods/uce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
@@ -89,7 +105,7 @@ export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-
 export { IMAGENETTE, type ClassList } from "./evaluation/classifier-files";
 export { ClipScorer, type LoadClipOptions } from "./evaluation/clip-scorer";
 export { preprocess, type Preprocessing } from "./evaluation/preprocess";
-export type { Interpolation } from "./evaluation/resample";
+export type { Interpolation } from "./io/resample";
 export {
   averageRate,
   erasedRate,

@@ -3,19 +3,51 @@ import type { CLIPTextModel } from "../models/clip-text";
 import type { CLIPTokenizer } from "../text/clip-tokenizer";
 import { Tensor } from "../runtime/tensor";
 import { scope } from "../runtime/scope";
+import { splicePrompt, type LearnedToken } from "./learned-tokens";
 
-/** Prompts as the UNet takes them: (B, L, d), one row of L token states for each text. @throws INVALID_ARGUMENT */
+/** What prompts are encoded with. */
+export interface EncodePromptsOptions {
+  /** Learned tokens that prompts may name, checked. Default none. */
+  tokens?: readonly LearnedToken[];
+  /** Whether to record a graph to the learned embeddings. Default false. */
+  grad?: boolean;
+}
+
+/**
+ * Prompts as the UNet takes them: (B, L, d), one row of L token states for each text. Where a prompt names a learned
+ * token, its n embeddings stand in the place of n tokens.
+ * @throws INVALID_ARGUMENT
+ */
 export async function encodePrompts(
   tokenizer: CLIPTokenizer,
   encoder: CLIPTextModel,
   prompts: readonly string[],
   device: string,
+  options: EncodePromptsOptions = {},
 ): Promise<Tensor> {
   if (!Array.isArray(prompts) || prompts.length === 0)
     throw invalid("prompts", "a string or a non-empty list of strings", prompts);
-  const rows = tokenizer.encode(prompts);
+  const { tokens = [], grad = false } = options;
+  const rows = prompts.map((prompt: string) => splicePrompt(tokenizer, prompt, tokens));
+  const length = tokenizer.maxLength;
   return scope(async () => {
-    const ids = Tensor.from(rows.flat(), [rows.length, tokenizer.maxLength], { dtype: "int64", device });
-    return encoder.forward(ids);
+    const int64 = { dtype: "int64", device } as const;
+    const ids = Tensor.from(
+      rows.flatMap((row) => row.ids),
+      [rows.length, length],
+      int64,
+    );
+    if (rows.every(({ places }) => places.length === 0)) return encoder.forward(ids);
+    const own = await encoder.embedTokens(ids);
+    const [count, width] = [rows.length * length, own.shape[2]!];
+    const learned = tokens.map(({ embeddings }) => embeddings.to({ dtype: own.dtype, device }));
+    const sources = Array.from({ length: count }, (_, place) => place);
+    rows.forEach(({ places }, row) => {
+      for (const { position, vector } of places) sources[row * length + position] = count + vector;
+    });
+    const embeddings = Tensor.cat([own.reshape([count, width]), ...learned])
+      .indexSelect(0, Tensor.from(sources, [count], int64))
+      .reshape([rows.length, length, width]); // (B, L, d)
+    return encoder.forward(ids, { embeddings, grad });
   });
 }

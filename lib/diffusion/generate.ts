@@ -7,6 +7,7 @@ import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 import { denoise } from "./denoise";
 import type { Condition } from "./guidance";
+import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
 import { PromptKey } from "./prompt-key";
 import { sampler as samplerNamed, type SamplerName } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
@@ -44,6 +45,8 @@ export interface GenerateOptions {
   key?: PromptKey;
   /** Which half of guidance sees the key. "conditional" brings more of the concept back. Default "conditional". */
   keyGuidance?: "conditional" | "both";
+  /** Learned tokens that the prompts may name: inversions. */
+  tokens?: readonly LearnedToken[];
   /** Pictures denoised together. Default 4. */
   batchSize?: number;
   signal?: AbortSignal;
@@ -67,6 +70,7 @@ const known = [
   "height",
   "latents",
   "key",
+  "tokens",
   "signal",
   "onStep",
 ];
@@ -110,6 +114,7 @@ export function checkGenerate(
   sampler.timesteps(model.schedule, o.steps);
   oneOf("keyGuidance", o.keyGuidance, ["conditional", "both"]);
   if (o.key !== undefined && !(o.key instanceof PromptKey)) throw invalid("key", "a PromptKey", o.key);
+  const tokens = checkLearnedTokens(model.tokenizer, model.textEncoder, o.tokens ?? []);
   return {
     ...o,
     prompts,
@@ -117,6 +122,7 @@ export function checkGenerate(
     width,
     height,
     sampler,
+    tokens,
     signal: options.signal,
     onStep: options.onStep,
   };
@@ -152,9 +158,9 @@ function pixels(model: StableDiffusion, o: GenerateOptions, total: number): [wid
 }
 
 async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
-  const texts = await model.encode(o.prompts);
+  const texts = await model.encode(o.prompts, { tokens: o.tokens });
   const guided = o.guidanceScale !== 1;
-  const negative = guided ? await model.encode(o.negativePrompt) : null;
+  const negative = guided ? await model.encode(o.negativePrompt, { tokens: o.tokens }) : null;
   const images: Image[] = [];
   for (let first = 0; first < o.total; first += o.batchSize) {
     const indices = Array.from({ length: Math.min(o.batchSize, o.total - first) }, (_, i) => first + i);

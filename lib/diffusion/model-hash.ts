@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { basename, sep } from "node:path";
 import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
+import { contentHash } from "../io/content-hash";
 import { sha256File } from "../io/sha256-file";
 import { changedTensors } from "./save-model";
 import type { StableDiffusion } from "./stable-diffusion";
@@ -40,4 +41,15 @@ export async function hashChanges(model: StableDiffusion): Promise<string | null
     }
   }
   return any ? hash.digest("hex") : null;
+}
+
+/**
+ * SHA-256 of what a model's UNet holds: the same for the same weights in whatever files, another once they were changed
+ * in memory.
+ * @throws IO_ERROR, NOT_FOUND, ABORTED
+ */
+export async function hashUNet(model: StableDiffusion, signal?: AbortSignal): Promise<string> {
+  const stored = await contentHash(model.source.unet, signal === undefined ? {} : { signal });
+  const changes = await hashChanges(model);
+  return changes === null ? stored : createHash("sha256").update(`${stored} ${changes}`).digest("hex");
 }

@@ -19,6 +19,7 @@ import type { Dtype, Tensor } from "../runtime/tensor";
 import { CLIPTokenizer } from "../text/clip-tokenizer";
 import { encodePrompts } from "./conditioning";
 import { generate, type GenerateOptions } from "./generate";
+import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
 import { NoiseSchedule } from "./noise-schedule";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
 import { saveModel, type SaveOptions } from "./save-model";
@@ -155,10 +156,20 @@ export class StableDiffusion {
     return SAMPLER_NAMES.find((sampler) => name.toLowerCase().startsWith(sampler)) ?? "ddim";
   }
 
-  /** Prompts as the UNet takes them: (B, L, d). */
-  async encode(prompt: string | readonly string[]): Promise<Tensor> {
+  /**
+   * Prompts as the UNet takes them: (B, L, d).
+   * @param options.tokens learned tokens that the prompts may name
+   * @throws INVALID_ARGUMENT
+   */
+  async encode(
+    prompt: string | readonly string[],
+    options: { tokens?: readonly LearnedToken[] } = {},
+  ): Promise<Tensor> {
+    const { tokenizer, textEncoder, device } = this;
+    knownKeys("the encode options", options, ["tokens"]);
+    const tokens = checkLearnedTokens(tokenizer, textEncoder, options.tokens ?? []);
     const prompts = typeof prompt === "string" ? [prompt] : prompt;
-    return noGrad(() => encodePrompts(this.tokenizer, this.textEncoder, prompts, this.device));
+    return noGrad(() => encodePrompts(tokenizer, textEncoder, prompts, device, { tokens }));
   }
 
   /**

@@ -1,4 +1,4 @@
-import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { hashChanges, hashInputs } from "../diffusion/model-hash";
 import { PromptKey } from "../diffusion/prompt-key";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
@@ -9,40 +9,29 @@ import { unscoped } from "../runtime/scope";
 import { Random } from "../runtime/random";
 import type { Tensor } from "../runtime/tensor";
 import { throwIfAborted } from "../errors";
+import { EvaluationCounter } from "../training/evaluations";
+import { parseRunOptions, RUN_OPTIONS, type ParsedRunOptions } from "../training/run-options";
+import { RunState } from "../training/run-state";
 import { Erasure } from "./erasure";
 import { describeOptions, fingerprint, versions } from "./manifest";
-import type { CommonOptions, ErasureContext, MethodOptions, PrepareReport, StepReport } from "./method";
+import type { ErasureContext, MethodOptions, PrepareReport, StepReport } from "./method";
 import type { CaOptions } from "./methods/ca";
 import type { EsdOptions } from "./methods/esd";
 import type { KpopOptions } from "./methods/kpop";
+import type { TaskVectorOptions } from "./methods/task-vector";
 import type { UceOptions } from "./methods/uce";
 import { methodNamed } from "./registry";
-import { RunState } from "./run-state";
-import { EvaluationCounter } from "./shared/evaluations";
+import type { TaskVector } from "./task-vector";
 
 /** Options of `erase`: a method's own beside those that every method takes. */
-export type EraseOptions = KpopOptions | EsdOptions | UceOptions | CaOptions;
+export type EraseOptions = KpopOptions | EsdOptions | UceOptions | CaOptions | TaskVectorOptions;
 
-const COMMON = [
-  "method",
-  "concepts",
-  "preserve",
-  "seed",
-  "signal",
-  "onPrepare",
-  "onStep",
-  "checkpoint",
-  "resume",
-];
+const COMMON = ["method", "concepts", "preserve", "onPrepare", ...RUN_OPTIONS];
 
-interface Common extends Required<
-  Omit<CommonOptions, "signal" | "onPrepare" | "onStep" | "checkpoint" | "concepts">
-> {
+interface Common extends ParsedRunOptions {
   concepts: string[];
-  signal: AbortSignal | undefined;
+  preserve: string[];
   onPrepare: ((report: PrepareReport) => void) | undefined;
-  onStep: ((report: StepReport) => void) | undefined;
-  checkpoint: { directory: string; every: number } | undefined;
 }
 
 /**
@@ -92,6 +81,7 @@ async function run(
   const student = await base.derive(new Set(trained), "float32", network);
   const evaluations = new EvaluationCounter();
   const store = new Map<string, Tensor>();
+  const taskVectors: TaskVector[] = [];
   const { concepts, preserve, seed } = common;
   const identity = {
     inputs,
@@ -115,6 +105,7 @@ async function run(
     signal: common.signal,
     onPrepare: common.onPrepare,
     store,
+    taskVectors,
     evaluations,
     predict: predictor(base, evaluations),
     encode: (prompts) => base.encode(prompts),
@@ -132,6 +123,7 @@ async function run(
       method: method.name,
       model: student,
       ...(key === undefined ? {} : { key }),
+      taskVectors,
       history,
       manifest: {
         method: method.name,
@@ -155,7 +147,7 @@ async function run(
     });
   } catch (error) {
     student.dispose();
-    for (const tensor of store.values()) tensor.dispose();
+    for (const item of [...store.values(), ...taskVectors]) item.dispose();
     throw error;
   }
 }
@@ -181,7 +173,7 @@ function keyOf(
 }
 
 function parseCommon(options: EraseOptions): Common {
-  const { preserve = [], seed = 0, signal, onPrepare, onStep, checkpoint, resume = false } = options;
+  const { preserve = [], onPrepare } = options;
   const concepts = typeof options.concepts === "string" ? [options.concepts] : options.concepts;
   if (!Array.isArray(concepts) || concepts.length === 0)
     throw invalid("concepts", "a non-empty string or a list of them", options.concepts);
@@ -192,30 +184,6 @@ function parseCommon(options: EraseOptions): Common {
     // " " is a prompt too: the published UCE runs hold it.
     if (typeof prompt !== "string") throw invalid("preserve", "a list of strings", prompt);
   }
-  integer("seed", seed, 0);
-  jobOptions(options, "onPrepare", "onStep");
-  flag("resume", resume);
-  if (resume && checkpoint === undefined)
-    throw invalid("checkpoint", "given when resume is true", checkpoint);
-  return {
-    concepts: [...concepts],
-    preserve: [...preserve],
-    seed,
-    signal,
-    onPrepare,
-    onStep,
-    resume,
-    checkpoint: checkpoint === undefined ? undefined : parseCheckpoint(checkpoint),
-  };
-}
-
-function parseCheckpoint(checkpoint: unknown): { directory: string; every: number } {
-  if (typeof checkpoint !== "object" || checkpoint === null)
-    throw invalid("checkpoint", "an object with a directory", checkpoint);
-  knownKeys("checkpoint", checkpoint, ["directory", "every"]);
-  const { directory, every = 50 } = checkpoint as { directory?: unknown; every?: unknown };
-  return {
-    directory: nonEmptyString("checkpoint.directory", directory),
-    every: integer("checkpoint.every", every, 1),
-  };
+  jobOptions(options, "onPrepare");
+  return { ...parseRunOptions(options), concepts: [...concepts], preserve: [...preserve], onPrepare };
 }

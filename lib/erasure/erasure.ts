@@ -13,6 +13,7 @@ import { sha256File } from "../io/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
 import type { StepReport } from "./method";
+import type { TaskVector } from "./task-vector";
 
 /** How the result of an erasure is written. */
 export interface SaveErasureOptions {
@@ -30,6 +31,8 @@ export class Erasure {
   readonly model: StableDiffusion;
   /** KPOP's learned prompt, which brings the concepts back. */
   readonly key?: PromptKey;
+  /** What the method "task-vector" took off, one for each concept; save them, to try other strengths. */
+  readonly taskVectors: readonly TaskVector[];
   readonly history: StepReport[];
   /** Its `outputs` are filled in by `save`. */
   readonly manifest: RunManifest;
@@ -39,12 +42,14 @@ export class Erasure {
     method: string;
     model: StableDiffusion;
     key?: PromptKey;
+    taskVectors: readonly TaskVector[];
     history: StepReport[];
     manifest: RunManifest;
   }) {
     this.method = fields.method;
     this.model = fields.model;
     if (fields.key !== undefined) this.key = fields.key;
+    this.taskVectors = fields.taskVectors;
     this.history = fields.history;
     this.manifest = fields.manifest;
   }
@@ -87,10 +92,11 @@ export class Erasure {
     );
   }
 
-  /** Frees the erased model and the key. */
+  /** Frees the erased model, the key and the task vectors. */
   dispose(): void {
     this.model.dispose();
     this.key?.dispose();
+    for (const vector of this.taskVectors) vector.dispose();
   }
 
   [Symbol.dispose](): void {

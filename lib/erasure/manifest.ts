@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { Image } from "../io/image";
 import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { VERSION } from "../version";
@@ -34,6 +35,7 @@ export interface RunManifest {
 export function describeOptions(options: object): Record<string, unknown> {
   return JSON.parse(
     JSON.stringify(options, (_key, value: unknown) => {
+      if (value instanceof Image) return `picture ${value.width} × ${value.height} ${sha256(value.data)}`;
       if (value instanceof Tensor) return `tensor (${value.shape.join(", ")})`;
       if (typeof value === "function") return `function ${value.toString()}`;
       if (value instanceof RegExp) return String(value);
@@ -45,7 +47,11 @@ export function describeOptions(options: object): Record<string, unknown> {
 
 /** What a saved state is bound to: the inputs and every option that the result depends on. */
 export function fingerprint(parts: object): string {
-  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+  return sha256(JSON.stringify(parts));
+}
+
+function sha256(content: string | Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
 }
 
 export function versions(): RunManifest["versions"] {

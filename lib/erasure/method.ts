@@ -4,46 +4,20 @@ import type { ParameterSelector } from "../models/parameter-selector";
 import type { UNet2DConditionModel } from "../models/unet";
 import type { Random } from "../runtime/random";
 import type { Tensor } from "../runtime/tensor";
-import type { EvaluationCounter } from "./shared/evaluations";
-import type { RunState, TrainingState } from "./run-state";
-
-/** What one step of a run tells. */
-export interface StepReport {
-  /** Steps done, from 1. */
-  iteration: number;
-  iterations: number;
-  losses: Record<string, number>;
-  /** Since the start, interruptions left out. */
-  seconds: number;
-  etaSeconds: number;
-}
-
-/** How far a method is with what it makes before its first step. */
-export interface PrepareReport {
-  /** What is made, in the singular: "picture". */
-  what: string;
-  /** What is there, made now or before. */
-  done: number;
-  total: number;
-  etaSeconds: number;
-}
+import type { EvaluationCounter } from "../training/evaluations";
+import type { RunOptions } from "../training/run-options";
+import type { RunState, TrainingState } from "../training/run-state";
+import type { PrepareReport, StepReport } from "../training/step-report";
+import type { TaskVector } from "./task-vector";
 
 /** Options that every method takes. */
-export interface CommonOptions {
+export interface CommonOptions extends RunOptions {
   /** What to erase: one or more prompts, normally a bare name each. */
   concepts: string | string[];
   /** Prompts whose pictures are to stay as they are. */
   preserve?: string[];
-  /** Of every random draw. Default 0. */
-  seed?: number;
-  signal?: AbortSignal;
   /** Told while a method makes what it trains on, where it does: CA's pictures. */
   onPrepare?(report: PrepareReport): void;
-  onStep?(report: StepReport): void;
-  /** Where and how often (in iterations, default 50) the state is saved, for `resume`. */
-  checkpoint?: { directory: string; every?: number };
-  /** Go on from the state in `checkpoint.directory` if there is one. Default false. */
-  resume?: boolean;
 }
 
 /** A method's own options, complete and checked. */
@@ -70,6 +44,8 @@ export interface ErasureContext {
   readonly onPrepare: ((report: PrepareReport) => void) | undefined;
   /** Tensors that the method leaves beside the weights; KPOP's prompt. */
   readonly store: Map<string, Tensor>;
+  /** Task vectors that the method leaves beside the weights, one for each concept. */
+  readonly taskVectors: TaskVector[];
   readonly evaluations: EvaluationCounter;
   /** Predictions of a network in its own compute dtype, given and returned in float32, counted. */
   predict(
@@ -108,4 +84,4 @@ export interface ErasureMethod<O extends MethodOptions> {
   run(context: ErasureContext, options: O): AsyncIterable<StepReport>;
 }
 
-export type { TrainingState };
+export type { PrepareReport, StepReport, TrainingState };

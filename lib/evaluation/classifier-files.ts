@@ -7,7 +7,7 @@ import * as safetensors from "../io/safetensors";
 import { number, readConfig, text, type FieldRule } from "../models/config";
 import type { ResNetConfig } from "../models/resnet";
 import { IMAGENET_COLOURS, type Preprocessing } from "./preprocess";
-import { INTERPOLATIONS, type Interpolation } from "./resample";
+import { INTERPOLATIONS, type Interpolation } from "../io/resample";
 
 /** Names of all outputs in order, or names with the indices of their outputs. */
 export type ClassList = readonly string[] | Readonly<Record<string, number>>;

@@ -3,7 +3,7 @@ import { KpopError } from "../errors";
 import type { Image } from "../io/image";
 import { scope } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
-import { resample, type Interpolation } from "./resample";
+import { resample, type Interpolation } from "../io/resample";
 
 /** What is done to pictures before a network sees them. */
 export interface Preprocessing {

@@ -8,3 +8,5 @@ export const RUN_STATE_FILE = "kpop-state.safetensors";
 export const RUN_STATE_FORMAT = "kpop-run-state-1";
 /** `format` in the metadata of a prompt key. */
 export const KEY_FORMAT = "kpop-prompt-key";
+/** `format` in the metadata of a task vector. */
+export const TASK_VECTOR_FORMAT = "kpop-task-vector-1";

@@ -1,8 +1,8 @@
 import { NoiseSchedule } from "../../lib/diffusion/noise-schedule";
 import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import type { ErasureContext } from "../../lib/erasure/method";
-import { RunState } from "../../lib/erasure/run-state";
-import { EvaluationCounter } from "../../lib/erasure/shared/evaluations";
+import { RunState } from "../../lib/training/run-state";
+import { EvaluationCounter } from "../../lib/training/evaluations";
 import type { CLIPTextModel } from "../../lib/models/clip-text";
 import type { UNet2DConditionModel } from "../../lib/models/unet";
 import { Random } from "../../lib/runtime/random";
@@ -34,6 +34,7 @@ export function stubContext(fields: Partial<ErasureContext> = {}): ErasureContex
     signal: undefined,
     onPrepare: undefined,
     store: new Map(),
+    taskVectors: [],
     evaluations,
     predict: async (_network, latents, timesteps, context): Promise<Tensor> => {
       evaluations.add(timesteps.length);

@@ -11,11 +11,14 @@ import type { UNet2DConditionModel } from "../../lib/models/unet";
 import type { Tensor } from "../../lib/runtime/tensor";
 import { loadGolden, type GoldenModel } from "./golden-model";
 
+const CACHE = { cacheDirectory: join(tmpdir(), "kpop-contract-pictures") };
+
 /** Options that make a run of a method short. */
 const SHORT: Readonly<Record<string, object>> = {
   kpop: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
   esd: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
   uce: {},
+  "task-vector": { iterations: 3, images: 2, samplingSteps: 2, batchSize: 2, learningRate: 1e-3, ...CACHE },
   ca: { iterations: 3, images: 2, samplingSteps: 2, batchSize: 2, learningRate: 1e-3 },
 };
 

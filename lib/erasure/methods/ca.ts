@@ -1,10 +1,11 @@
 import { finite, flag, integer, invalid, nonEmptyString, oneOf } from "../../check";
+import { noisyLatents } from "../../diffusion/noisy-latents";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { KpopError } from "../../errors";
 import type { ParameterSelector } from "../../models/parameter-selector";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../../nn/schedules";
 import { noGrad } from "../../runtime/grad-mode";
-import { Tensor } from "../../runtime/tensor";
+import type { Tensor } from "../../runtime/tensor";
 import type { CommonOptions, ErasureContext, ErasureMethod, StepReport } from "../method";
 import { AnchorPictures } from "../shared/anchor-pictures";
 import {
@@ -18,11 +19,11 @@ import {
 import { maskedError } from "../shared/masked-error";
 import { LEAST_CELLS } from "../shared/placement";
 import { Preservation } from "../shared/preservation";
-import { readLosses } from "../shared/read-losses";
+import { readLosses } from "../../training/read-losses";
 import { checkTemplates } from "../shared/texts";
 import { Trainer } from "../shared/trainer";
-import { trainingLoop } from "../shared/training-loop";
 import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
+import { trainingLoop } from "../../training/training-loop";
 import {
   checkTrainingOptions,
   trainingDefaults,
@@ -297,18 +298,7 @@ class CaRun {
   private async noisy(iteration: number) {
     const { base, random } = this.context;
     const { clean, ...texts } = await noGrad(() => this.pictures.next(iteration));
-    const draws = texts.anchors.map((_, item) => random.at("noise", iteration, item));
-    const timesteps = draws.map((draw) => draw.at("timestep").below(base.schedule.length));
-    const noise = Tensor.cat(draws.map((draw) => draw.normal([1, ...clean.shape.slice(1)]))).to({
-      device: base.device,
-    });
-    const levels = timesteps.map((timestep) => base.schedule.noising(timestep));
-    const factor = (values: number[]): Tensor =>
-      Tensor.from(values, [values.length, 1, 1, 1], { device: base.device });
-    const latents = clean
-      .mul(factor(levels.map((level) => level.signal)))
-      .add(noise.mul(factor(levels.map((level) => level.noise))));
-    return { ...texts, latents, noise, timesteps };
+    return { ...texts, ...noisyLatents(base.schedule, clean, random.at("noise", iteration)) };
   }
 
   tensors(): ReadonlyMap<string, Tensor> {

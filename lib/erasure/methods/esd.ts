@@ -9,11 +9,11 @@ import type { KnownPredictions, LatentBatch, LatentSource } from "../shared/late
 import { openLatents } from "../shared/open-latents";
 import { predictEach } from "../shared/predict-each";
 import { Preservation } from "../shared/preservation";
-import { readLosses } from "../shared/read-losses";
+import { readLosses } from "../../training/read-losses";
 import { repeated, rows } from "../shared/rows";
 import { fillTemplates } from "../shared/texts";
 import { Trainer } from "../shared/trainer";
-import { trainingLoop } from "../shared/training-loop";
+import { trainingLoop } from "../../training/training-loop";
 import {
   checkTrainingOptions,
   trainingDefaults,

@@ -13,11 +13,11 @@ import type { LatentBatch, LatentSource } from "../shared/latent-source";
 import { openLatents } from "../shared/open-latents";
 import { predictEach } from "../shared/predict-each";
 import { Preservation } from "../shared/preservation";
-import { readLosses } from "../shared/read-losses";
+import { readLosses } from "../../training/read-losses";
 import { repeated, rows } from "../shared/rows";
 import { fillTemplates, type ConceptText } from "../shared/texts";
 import { Trainer } from "../shared/trainer";
-import { trainingLoop } from "../shared/training-loop";
+import { trainingLoop } from "../../training/training-loop";
 import {
   checkTrainingOptions,
   trainingDefaults,

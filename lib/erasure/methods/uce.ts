@@ -8,10 +8,10 @@ import { Tensor } from "../../runtime/tensor";
 import type { CommonOptions, ErasureContext, ErasureMethod, StepReport, TrainingState } from "../method";
 import { applyRidgeEdit, ridgeEdit, type RidgeEdit } from "../shared/closed-form";
 import { pairRows, promptRows, type GuidedConcept, type RowAlignment } from "../shared/paired-rows";
-import { readLosses } from "../shared/read-losses";
+import { readLosses } from "../../training/read-losses";
 import { encodeRows, type TextRows } from "../shared/text-rows";
 import { checkTemplates } from "../shared/texts";
-import { trainingLoop } from "../shared/training-loop";
+import { trainingLoop } from "../../training/training-loop";
 
 /** Options of UCE, before defaults. */
 export interface UceOptions extends CommonOptions {

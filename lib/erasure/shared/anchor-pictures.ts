@@ -132,10 +132,15 @@ export class AnchorPictures {
   }
 }
 
-async function makePictures(
+/** Makes pictures with the base model, or finds those made before, counting and reporting as a run does. */
+export async function makePictures(
   context: ErasureContext,
   items: readonly ImageSetItem[],
-  { samplingSteps: steps, guidanceScale, cacheDirectory }: AnchorPicturesOptions,
+  {
+    samplingSteps: steps,
+    guidanceScale,
+    cacheDirectory,
+  }: Pick<AnchorPicturesOptions, "samplingSteps" | "guidanceScale" | "cacheDirectory">,
 ): Promise<ImageSet> {
   const { base, evaluations, signal, onPrepare } = context;
   const set = await generateImageSet(base, items, {

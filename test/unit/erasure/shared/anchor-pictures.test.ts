@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { generateImageSet } from "../../../../lib/diffusion/image-set";
 import type { ErasureContext, PrepareReport } from "../../../../lib/erasure/method";
 import { AnchorPictures, type AnchorPicturesOptions } from "../../../../lib/erasure/shared/anchor-pictures";
-import { EvaluationCounter } from "../../../../lib/erasure/shared/evaluations";
+import { EvaluationCounter } from "../../../../lib/training/evaluations";
 import { Random } from "../../../../lib/runtime/random";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { relativeError } from "../../../support/compare";

@@ -1,6 +1,15 @@
-import { KpopError, throwIfAborted } from "../../errors";
-import { scope } from "../../runtime/scope";
-import type { ErasureContext, StepReport, TrainingState } from "../method";
+import { KpopError, throwIfAborted } from "../errors";
+import { scope } from "../runtime/scope";
+import type { EvaluationCounter } from "./evaluations";
+import type { RunState, TrainingState } from "./run-state";
+import type { StepReport } from "./step-report";
+
+/** What the loop needs of a run; an erasure's context has it. */
+export interface TrainingContext {
+  readonly runState: RunState;
+  readonly evaluations: EvaluationCounter;
+  readonly signal: AbortSignal | undefined;
+}
 
 export interface Training {
   iterations: number;
@@ -14,7 +23,10 @@ export interface Training {
  * iterations, where the state is whole, so an aborted run can be resumed.
  * @throws NUMERIC_FAILURE when a loss is no number any more; the state saved before stays
  */
-export async function* trainingLoop(context: ErasureContext, training: Training): AsyncGenerator<StepReport> {
+export async function* trainingLoop(
+  context: TrainingContext,
+  training: Training,
+): AsyncGenerator<StepReport> {
   const { runState, evaluations, signal } = context;
   const { iterations, state } = training;
   const restored = await runState.restore(state);

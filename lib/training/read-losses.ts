@@ -1,4 +1,4 @@
-import { Tensor } from "../../runtime/tensor";
+import { Tensor } from "../runtime/tensor";
 
 /** The values of scalar losses by name, read in one transfer; those that are null were not computed. */
 export async function readLosses(

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { RunState, type RunProgress, type TrainingState } from "../../../lib/erasure/run-state";
+import { RunState, type RunProgress, type TrainingState } from "../../../lib/training/run-state";
 import * as safetensors from "../../../lib/io/safetensors";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { temporaryDirectory } from "../../support/temporary-directory";

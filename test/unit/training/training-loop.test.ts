@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { StepReport } from "../../../../lib/erasure/method";
-import { RunState } from "../../../../lib/erasure/run-state";
-import { trainingLoop } from "../../../../lib/erasure/shared/training-loop";
-import { Tensor } from "../../../../lib/runtime/tensor";
-import { stubContext } from "../../../support/erasure-context";
-import { temporaryDirectory } from "../../../support/temporary-directory";
+import type { StepReport } from "../../../lib/training/step-report";
+import { RunState } from "../../../lib/training/run-state";
+import { trainingLoop } from "../../../lib/training/training-loop";
+import { Tensor } from "../../../lib/runtime/tensor";
+import { stubContext } from "../../support/erasure-context";
+import { temporaryDirectory } from "../../support/temporary-directory";
 
 interface Setting {
   iterations?: number;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Image } from "../../../lib/io/image";
-import { resample, type Interpolation } from "../../../lib/evaluation/resample";
+import { resample, type Interpolation } from "../../../lib/io/resample";
 import { scope } from "../../../lib/runtime/scope";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { evaluationFixture, noisePicture } from "../../support/evaluation";

@@ -1,5 +1,5 @@
-import { readLosses } from "../../../../lib/erasure/shared/read-losses";
-import { Tensor } from "../../../../lib/runtime/tensor";
+import { readLosses } from "../../../lib/training/read-losses";
+import { Tensor } from "../../../lib/runtime/tensor";
 
 describe("readLosses", () => {
   it("reads scalars by name in their order, graph or none, and leaves out those not computed", async () => {

@@ -5,7 +5,7 @@ import { onDisk } from "../io/system-error";
 import * as safetensors from "../io/safetensors";
 import { RUN_STATE_FILE, RUN_STATE_FORMAT } from "../io/file-kinds";
 import type { Tensor } from "../runtime/tensor";
-import type { StepReport } from "./method";
+import type { StepReport } from "./step-report";
 
 /** What a method needs to go on where it stopped. */
 export interface TrainingState {

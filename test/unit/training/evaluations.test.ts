@@ -1,4 +1,4 @@
-import { EvaluationCounter } from "../../../../lib/erasure/shared/evaluations";
+import { EvaluationCounter } from "../../../lib/training/evaluations";
 
 describe("EvaluationCounter", () => {
   it("adds up, from 0 or from where a run was interrupted", () => {

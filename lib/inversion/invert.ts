@@ -1,0 +1,58 @@
+import { invalid, knownKeys } from "../check";
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { noGrad } from "../runtime/grad-mode";
+import { scope } from "../runtime/scope";
+import { Tensor } from "../runtime/tensor";
+import { tokenEmbeddings } from "./concept-embedding";
+import { Inversion } from "./inversion";
+import { INVERSION_OPTIONS, type InversionOptions } from "./inversion-options";
+import { learnEmbeddings } from "./learn-embeddings";
+
+/** Options of `invert`. */
+export interface InvertOptions extends InversionOptions {
+  /**
+   * Where the embeddings start: at the mean of a text's tokens, or at these, (n, d). Default "art", a word that no
+   * object is near.
+   */
+  initial?: string | Tensor;
+}
+
+/**
+ * Textual inversion (Gal et al., arXiv 2208.01618): learns embeddings under which a model, original or erased, makes the
+ * concept of the pictures. On an erased model it is the concept inversion of arXiv 2308.01508, which shows what the
+ * erasure has only hidden.
+ *
+ * min over v of E ‖n − ε(z_t, t, c(v))‖², a mean over elements, by Adam; t is uniform, z_0 the mean latent of a picture.
+ * The model is left as it was.
+ * @param model a loaded model, or what `StableDiffusion.load` takes
+ * @throws INVALID_ARGUMENT (no pictures, a token that the vocabulary has), NUMERIC_FAILURE, OUT_OF_MEMORY, ABORTED, and
+ *   what `Image.load` and `StableDiffusion.load` throw
+ */
+export async function invert(model: StableDiffusion | string, options: InvertOptions): Promise<Inversion> {
+  knownKeys("the options of invert", options, [...INVERSION_OPTIONS, "initial"]);
+  const { initial = "art" } = options;
+  const learned = await learnEmbeddings(model, options, async (loaded, { vectors }) => {
+    const start = await startingPoint(loaded, initial, vectors);
+    const identity = { initial: Array.from(await start.data(), Number) };
+    return { start, constraint: null, identity };
+  });
+  const [embeddings] = learned.members as [Tensor];
+  const { token, history, record } = learned;
+  return new Inversion({ token, embeddings, history, record });
+}
+
+/** (1, n, d) float32 on the model's device. */
+async function startingPoint(model: StableDiffusion, initial: unknown, vectors: number): Promise<Tensor> {
+  const width = model.textEncoder.config.hidden_size;
+  return scope(() =>
+    noGrad(async () => {
+      if (!(initial instanceof Tensor)) {
+        const own = await tokenEmbeddings(model, "initial", initial);
+        return own.mean(0).expand([1, vectors, width]).clone();
+      }
+      if (initial.shape.join() !== `${vectors},${width}`)
+        throw invalid("initial", `of shape (${vectors}, ${width})`, initial.shape);
+      return initial.detach().to({ dtype: "float32", device: model.device }).unsqueeze(0).clone();
+    }),
+  );
+}
