@@ -43,7 +43,7 @@ export async function speed(args: readonly string[], program: string): Promise<v
   const python = findPython();
   if (python === null)
     console.error("No Python with torch, diffusers and safetensors: only our side runs (set KPOP_PYTHON).");
-  if (trials.some(({ name }) => name === "load")) await prepareLoad();
+  if (trials.some(({ name }) => name.startsWith("load"))) await prepareLoad();
 
   const results: Result[] = [];
   for (const trial of trials) {

@@ -1,5 +1,5 @@
 import { latentsTrial } from "./cases/latents";
-import { load } from "./cases/load";
+import { loadTrial } from "./cases/load";
 import { unetTrial } from "./cases/unet";
 import type { Trial } from "./trial";
 
@@ -7,7 +7,8 @@ import type { Trial } from "./trial";
 export const TRIALS: readonly Trial[] = [
   unetTrial("float32"),
   unetTrial("bfloat16"),
-  load,
+  loadTrial("mapped"),
+  loadTrial("copied"),
   latentsTrial("pool"),
   latentsTrial("restart"),
 ];

@@ -8,13 +8,20 @@ import { randomUNet } from "./unet";
 
 const path = join(tmpdir(), "kpop-bench-unet.safetensors");
 
-/** Every tensor of a 3.4 GB file into memory, each read once; the file is in the page cache for both sides. */
-export const load: Trial = {
-  name: "load",
-  title: "3.4 GB of safetensors into memory, every element touched once",
-  run: measure,
-  peer: { script: "load.py", arguments: [path] },
-};
+/**
+ * Every tensor of a 3.4 GB file into memory, each read once; the file is in the page cache for both sides.
+ *
+ * The peer maps the file, so its tensors change with the file, and its process dies when another truncates it. Ours are
+ * copies; the second trial has the peer make copies too.
+ */
+export function loadTrial(peer: "mapped" | "copied"): Trial {
+  return {
+    name: peer === "mapped" ? "load" : "load-copied",
+    title: `3.4 GB of safetensors, every element touched once; ours in memory of its own, the peer's ${peer}`,
+    run: measure,
+    peer: { script: "load.py", arguments: [path, peer === "mapped" ? "map" : "copy"] },
+  };
+}
 
 /** Writes the file that both sides read. */
 export async function prepareLoad(): Promise<void> {
