@@ -172,7 +172,7 @@ describe("erase", () => {
     ["a concept that is no text", { concepts: [5] }, /concepts/],
     ["a concept twice", { concepts: ["church", "church"] }, /concepts to be free of repetitions/],
     ["a preserved prompt outside a list", { preserve: "dog" }, /preserve/],
-    ["a blank prompt to preserve", { preserve: [""] }, /preserve/],
+    ["a prompt to preserve that is no text", { preserve: [7] as unknown as string[] }, /preserve/],
     ["a seed that is no integer", { seed: 0.5 }, /seed/],
     ["an unknown method", { method: "magic" }, /method to be one of/],
     ["an unknown option", { iteration: 5 }, /"iteration" in the options of "kpop"/],
