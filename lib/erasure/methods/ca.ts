@@ -51,7 +51,7 @@ export interface CaOptions extends CommonOptions, Omit<TrainingOptions, "paramet
   samplingSteps?: number;
   /** Guidance scale of those pictures. Default 6. */
   guidanceScale?: number;
-  /** Where they are kept, for this and later runs. Default "", kpop-native/pictures in the user's cache directory. */
+  /** Where they are kept, for this and later runs. Default "", kpop-native/images in the user's cache directory. */
   cacheDirectory?: string;
   /**
    * What c is drawn to: the student's own prediction for c* ("model", default), or the "noise" in the latents. On pocket
