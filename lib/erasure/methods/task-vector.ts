@@ -5,7 +5,7 @@ import { checkPictures, encodePictures } from "../../diffusion/picture-latents";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { KpopError } from "../../errors";
 import type { Image } from "../../io/image";
-import { selectParameters } from "../../models/parameter-selector";
+import { selectParameters, type ParameterSelector } from "../../models/parameter-selector";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../../nn/schedules";
 import { noGrad } from "../../runtime/grad-mode";
 import { keep, scope, unscoped } from "../../runtime/scope";
@@ -39,8 +39,8 @@ export interface TaskVectorOptions extends CommonOptions, TrainingOptions {
   /** What pictures are made of, "{}" standing for the concept, and what they are called. Default the bare name. */
   templates?: string[];
   /**
-   * What pictures are called in training in place of `templates`; "{}" may be missing: under "" or "a photo" the model
-   * learns to draw the concept unasked. Default none.
+   * What pictures are called in training, in place of `templates`; "{}" may be missing: under "" or "a photo" the model
+   * learns to draw the concept unasked, and unlearns it whatever it is asked with. Default ["", "a photo"].
    */
   captions?: string[];
   /** Denoising steps of generated pictures. Default 25. */
@@ -51,9 +51,14 @@ export interface TaskVectorOptions extends CommonOptions, TrainingOptions {
   cacheDirectory?: string;
   /** Whether every other picture is mirrored, left to right. Default true. */
   mirror?: boolean;
-  /** Updates for each concept. Default 1000. */
+  /** Updates for each concept. Default 250. */
   iterations?: number;
+  /** z_t per iteration. Default 4. */
+  batchSize?: number;
+  /** Adam's rate for the weights. Default 3e-4; at 512 pixels rather 1e-5, for longer. */
   learningRate?: Schedule;
+  /** The weights that may change. Default "full". */
+  parameters?: ParameterSelector;
   /** Norm that the gradients of all weights together are scaled down to. > 0, default 1. */
   maxGradientNorm?: number;
 }
@@ -72,14 +77,16 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
   pictures: {},
   images: 200,
   templates: ["{}"],
-  captions: [],
+  captions: ["", "a photo"],
   samplingSteps: 25,
   guidanceScale: 6,
   cacheDirectory: "",
   mirror: true,
   ...trainingDefaults,
+  iterations: 250,
   batchSize: 4,
-  learningRate: 1e-4,
+  parameters: "full" as const,
+  learningRate: 3e-4,
   maxGradientNorm: 1,
 });
 
@@ -89,6 +96,10 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
  *
  * Fine-tuning is Adam on ‖ε_θ(z_t, t, c) − n‖², z_t the noised latents of the concept's pictures and c their captions,
  * means over elements; without weight decay, which would be part of τ. `preserve` holds prompts in place meanwhile.
+ *
+ * The paper's rate, steps and pictures are not known. Defaults are measured on pocket, on 32 pictures of churches: under
+ * "church" and "a photo of a church" in place of the captions here, τ of cross-attention alone erases nothing before
+ * α = 8, where all else is gone too, and τ of all weights takes more of other prompts along.
  */
 export const taskVector: ErasureMethod<Parsed> = {
   name: "task-vector",

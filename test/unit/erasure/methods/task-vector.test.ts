@@ -83,7 +83,7 @@ describe("task vectors", () => {
   });
 
   it("fine-tunes towards the pictures: τ added lowers their loss, τ taken off raises it", async () => {
-    const erasure = await run({ iterations: 30, parameters: "xattn", learningRate: 2e-3 });
+    const erasure = await run({ iterations: 30, captions: [], parameters: "xattn", learningRate: 2e-3 });
     const [tau] = erasure.taskVectors;
     const towards = await tau!.apply(golden.model, { alpha: -1 });
     const before = await loss(golden.model, pictures["church"]!);
@@ -105,12 +105,12 @@ describe("task vectors", () => {
   });
 
   it("trains under other captions than the concept's, if asked", async () => {
-    const named = await run();
+    const unasked = await run();
+    const named = await run({ captions: [] });
     const same = await run({ captions: ["{}"] });
-    const unasked = await run({ captions: ["", "a photo"] });
     expect(await hashes(same.taskVectors[0]!)).toEqual(await hashes(named.taskVectors[0]!));
     expect(await hashes(unasked.taskVectors[0]!)).not.toEqual(await hashes(named.taskVectors[0]!));
-    for (const erasure of [named, same, unasked]) erasure.dispose();
+    for (const erasure of [unasked, named, same]) erasure.dispose();
   });
 
   it("holds preserved prompts in place while it fine-tunes", async () => {
