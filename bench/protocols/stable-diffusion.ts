@@ -34,7 +34,10 @@ export const stableDiffusion: Protocol = {
     },
     esd: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
     uce: { base: {}, candidates: [{ label: "published", options: {} }] },
-    ca: { base: {}, candidates: [{ label: "published", options: {} }] },
+    ca: {
+      base: { iterations: 100, learningRate: 1.6e-5, batchSize: 8 },
+      candidates: [{ label: "published", options: {} }],
+    },
   },
   tracking: {
     concept: "church",
