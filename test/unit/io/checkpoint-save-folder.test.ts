@@ -29,11 +29,15 @@ function model(alter: (path: string) => void = () => undefined): string {
   return path;
 }
 
-/** All files below a folder. */
+/** What lies beside the built-in model and is no part of it: the networks that judge its pictures. */
+const JUDGES = /^(classifier|style-classifier|clip)\//;
+
+/** All files of a model's folder. */
 const files = (path: string) =>
   readdirSync(path, { recursive: true, withFileTypes: true })
     .filter((entry) => !entry.isDirectory())
     .map((entry) => join(entry.parentPath, entry.name).slice(path.length + 1))
+    .filter((name) => !JUDGES.test(name))
     .sort();
 
 const half = (value: number) => new FakeTensor([48, 128], "float16", new Uint8Array(BYTES).fill(value));

@@ -85,7 +85,7 @@ describe("selectParameters", () => {
       expect(() => picked(selector as ParameterSelector)).toThrow(
         expect.objectContaining({
           code: "INVALID_ARGUMENT",
-          message: expect.stringContaining("Expected parameters to be xattn, xattn-kv, noxattn, selfattn, full"),
+          message: expect.stringContaining("Expected parameters to be xattn, xattn-kv, attn, noxattn, selfattn, full"),
         }),
       );
   });
