@@ -1,30 +1,12 @@
+import { rate as shareOf, type Rate } from "../lib/index";
 import type { ClassCount } from "./results";
 
-/** A share of pictures in percent with its 95 % interval. */
-export interface Rate {
-  value: number;
-  low: number;
-  high: number;
-  hits: number;
-  total: number;
-}
+export type { Rate };
 
-/** The normal distribution's 97.5 % quantile. */
-const Z = 1.959963984540054;
-
-/**
- * A share with Wilson's score interval (E. B. Wilson, Journal of the American Statistical Association 22, 1927), which
- * stays within 0 to 100 and is not empty at its ends.
- */
+/** A share of pictures in percent, with the library's 95 % interval. */
 export function rate(hits: number, total: number): Rate {
-  const p = hits / total;
-  const scale = 1 / (1 + Z ** 2 / total);
-  const centre = scale * (p + Z ** 2 / (2 * total));
-  const half = scale * Z * Math.sqrt((p * (1 - p)) / total + Z ** 2 / (4 * total ** 2));
-  // At 0 and at all hits the interval's end is exact; rounding must not take it past.
-  const low = hits === 0 ? 0 : centre - half;
-  const high = hits === total ? 1 : centre + half;
-  return { value: 100 * p, low: 100 * low, high: 100 * high, hits, total };
+  const { value, low, high } = shareOf(hits, total);
+  return { value: 100 * value, low: 100 * low, high: 100 * high, hits, total };
 }
 
 /** ESR-k: the share of the pictures of erased classes whose class is not among the k most likely. Null without any. */

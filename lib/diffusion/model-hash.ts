@@ -1,10 +1,13 @@
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { basename, sep } from "node:path";
 import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
 import { sha256File } from "../io/sha256-file";
 import { changedTensors } from "./save-model";
 import type { StableDiffusion } from "./stable-diffusion";
+
+const BYTES_AT_ONCE = 2 ** 21;
 
 /**
  * SHA-256 of every weight file that a model was read from: a checkpoint's by its place there, a delta's as delta/NAME.
@@ -37,10 +40,19 @@ export async function hashChanges(model: StableDiffusion): Promise<string | null
   for (const [component, tensors] of Object.entries(changedTensors(model))) {
     for (const [name, tensor] of tensors) {
       any = true;
-      hash.update(`${component} ${name} ${tensor.dtype}\n`).update(await tensor.bytes());
+      hash.update(`${component} ${name} ${tensor.dtype}\n`);
+      await updateBetweenTurns(hash, await tensor.bytes());
     }
   }
   return any ? hash.digest("hex") : null;
+}
+
+/** Hashes at most a few milliseconds at a time, so that the event loop turns meanwhile. */
+async function updateBetweenTurns(hash: Hash, bytes: Uint8Array): Promise<void> {
+  for (let start = 0; start < bytes.length; start += BYTES_AT_ONCE) {
+    if (start > 0) await setImmediate();
+    hash.update(bytes.subarray(start, start + BYTES_AT_ONCE));
+  }
 }
 
 /**

@@ -42,14 +42,9 @@ export async function encodePictures(
         if (width !== side || height !== side) resized.push(first + i);
       });
       const encoded = await scope(async () => {
-        const colours = Tensor.stack(batch.map((image) => squared(image, side)))
-          .to({ dtype: "float32", device: model.device })
-          .div(127.5)
-          .sub(1);
-        return [
-          await latentsOf(model, colours),
-          ...(mirrored ? [await latentsOf(model, flipped(colours))] : []),
-        ];
+        const squares = Tensor.stack(batch.map((image) => squared(image, side)));
+        const seen = colours(squares.to({ device: model.device }));
+        return [await latentsOf(model, seen), ...(mirrored ? [await latentsOf(model, flipped(seen))] : [])];
       });
       plain!.push(encoded[0]!);
       if (mirrored) mirrors!.push(encoded[1]!);
@@ -94,8 +89,13 @@ function flipped(pictures: Tensor): Tensor {
   return pictures.indexSelect(3, order);
 }
 
-/** Pictures (B, 3, H, W) in [-1, 1] to latents (B, 4, h, w) float32. */
-async function latentsOf(model: StableDiffusion, pictures: Tensor): Promise<Tensor> {
+/** Bytes to float32 colours in [-1, 1]. */
+export function colours(pictures: Tensor): Tensor {
+  return pictures.to("float32").div(127.5).sub(1);
+}
+
+/** The mean latents of pictures (B, 3, H, W) in [-1, 1], scaled for diffusion: (B, 4, h, w) float32. */
+export async function latentsOf(model: StableDiffusion, pictures: Tensor): Promise<Tensor> {
   const { mean } = await noGrad(() => model.vae.encode(pictures.to(model.dtype)));
   return mean.to("float32").mul(model.vae.config.scaling_factor);
 }

@@ -278,7 +278,7 @@ class Search {
     const { images, retain = [""], signal } = this.setting;
     return scope(() =>
       noGrad(async () => {
-        const { latents } = await encodePictures(model, images, { signal });
+        const { latents } = await encodePictures(model, images.slice(0, DRIFT_DRAWS), { signal });
         const random = new Random(seed).at("drift");
         let sum = 0;
         for (let first = 0; first < DRIFT_DRAWS; first += TOGETHER) {

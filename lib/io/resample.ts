@@ -44,7 +44,7 @@ export function resample(
   size: { width: number; height: number },
   interpolation: Interpolation,
 ): Tensor {
-  const filter = FILTERS[oneOf("interpolation", interpolation, INTERPOLATIONS)];
+  const filter = oneOf("interpolation", interpolation, INTERPOLATIONS);
   const [width, height] = [integer("width", size.width, 1), integer("height", size.height, 1)];
   const [fromHeight, fromWidth] = pictures.shape.slice(-2) as [number, number];
   return scope(() => {
@@ -64,22 +64,36 @@ export function resample(
   });
 }
 
-/** (to, from) float64: integers, row by row what each source pixel counts in a target pixel. */
-function weightMatrix({ reach, weight }: Filter, from: number, to: number, device: string): Tensor {
-  const matrix = new Float64Array(to * from);
+/**
+ * What source pixels `first`, `first` + 1, ... count in pixel `target` of a side of `from` pixels resized to `to`: weights
+ * that add up to 1.
+ */
+export function pixelWeights(
+  interpolation: Interpolation,
+  from: number,
+  to: number,
+  target: number,
+): { first: number; weights: number[] } {
+  const { reach, weight }: Filter = FILTERS[interpolation];
   const scale = from / to;
   const stretch = Math.max(scale, 1);
   const support = reach * stretch;
+  const centre = (target + 0.5) * scale;
+  const first = Math.max(0, Math.trunc(centre - support + 0.5));
+  const end = Math.min(from, Math.trunc(centre + support + 0.5));
+  const weights = Array.from({ length: end - first }, (_, i) =>
+    weight((i + first - centre + 0.5) * (1 / stretch)),
+  );
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return { first, weights: weights.map((w) => (sum === 0 ? w : w / sum)) };
+}
+
+/** (to, from) float64: integers, row by row what each source pixel counts in a target pixel. */
+function weightMatrix(interpolation: Interpolation, from: number, to: number, device: string): Tensor {
+  const matrix = new Float64Array(to * from);
   for (let target = 0; target < to; target++) {
-    const centre = (target + 0.5) * scale;
-    const first = Math.max(0, Math.trunc(centre - support + 0.5));
-    const end = Math.min(from, Math.trunc(centre + support + 0.5));
-    const weights = Array.from({ length: end - first }, (_, i) =>
-      weight((i + first - centre + 0.5) * (1 / stretch)),
-    );
-    const sum = weights.reduce((a, b) => a + b, 0);
-    weights.forEach((w, i) => {
-      const share = sum === 0 ? w : w / sum;
+    const { first, weights } = pixelWeights(interpolation, from, to, target);
+    weights.forEach((share, i) => {
       matrix[target * from + first + i] = Math.trunc(share * ONE + (share < 0 ? -0.5 : 0.5));
     });
   }

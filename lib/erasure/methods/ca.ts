@@ -21,9 +21,9 @@ import { LEAST_CELLS } from "../shared/placement";
 import { Preservation } from "../shared/preservation";
 import { readLosses } from "../../training/read-losses";
 import { checkTemplates } from "../shared/texts";
+import { runMethod, type MethodRun } from "../shared/run-method";
 import { Trainer } from "../shared/trainer";
 import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
-import { trainingLoop } from "../../training/training-loop";
 import {
   checkTrainingOptions,
   trainingDefaults,
@@ -224,22 +224,12 @@ function withAnchors({ anchor }: Parsed, concepts: readonly string[]): AnchoredC
   return concepts.map((concept, index) => ({ concept, anchor: anchor[index]! }));
 }
 
-async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<StepReport> {
-  const caRun = await CaRun.create(context, options);
-  try {
-    yield* trainingLoop(context, {
-      iterations: options.iterations,
-      state: caRun,
-      step: (i) => caRun.step(i),
-    });
-    await caRun.finish();
-  } finally {
-    caRun.close();
-  }
+function run(context: ErasureContext, options: Parsed): AsyncIterable<StepReport> {
+  return runMethod(context, options.iterations, CaRun.create(context, options));
 }
 
 /** Everything that one run holds between iterations. */
-class CaRun {
+class CaRun implements MethodRun {
   private constructor(
     private readonly context: ErasureContext,
     private readonly options: Parsed,

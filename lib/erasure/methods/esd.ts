@@ -12,8 +12,8 @@ import { Preservation } from "../shared/preservation";
 import { readLosses } from "../../training/read-losses";
 import { repeated, rows } from "../shared/rows";
 import { fillTemplates } from "../shared/texts";
+import { runMethod, type MethodRun } from "../shared/run-method";
 import { Trainer } from "../shared/trainer";
-import { trainingLoop } from "../../training/training-loop";
 import {
   checkTrainingOptions,
   trainingDefaults,
@@ -115,21 +115,12 @@ function parseFrom(given: unknown, concepts: number): string[] {
   return [...prompts];
 }
 
-async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<StepReport> {
-  const esdRun = await EsdRun.create(context, options);
-  try {
-    yield* trainingLoop(context, {
-      iterations: options.iterations,
-      state: esdRun,
-      step: (i) => esdRun.step(i),
-    });
-  } finally {
-    await esdRun.close();
-  }
+function run(context: ErasureContext, options: Parsed): AsyncIterable<StepReport> {
+  return runMethod(context, options.iterations, EsdRun.create(context, options));
 }
 
 /** Everything that one run holds between iterations. */
-class EsdRun {
+class EsdRun implements MethodRun {
   private constructor(
     private readonly context: ErasureContext,
     private readonly options: Parsed,

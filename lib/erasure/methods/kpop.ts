@@ -16,8 +16,8 @@ import { Preservation } from "../shared/preservation";
 import { readLosses } from "../../training/read-losses";
 import { repeated, rows } from "../shared/rows";
 import { fillTemplates, type ConceptText } from "../shared/texts";
+import { runMethod, type MethodRun } from "../shared/run-method";
 import { Trainer } from "../shared/trainer";
-import { trainingLoop } from "../../training/training-loop";
 import {
   checkTrainingOptions,
   trainingDefaults,
@@ -171,22 +171,12 @@ function parsePrompt(given: unknown, base: StableDiffusion, concepts: number): P
   return { ...o, size };
 }
 
-async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<StepReport> {
-  const kpopRun = await KpopRun.create(context, options);
-  try {
-    yield* trainingLoop(context, {
-      iterations: options.iterations,
-      state: kpopRun,
-      step: (i) => kpopRun.step(i),
-    });
-    context.store.set("prompt", kpopRun.result());
-  } finally {
-    await kpopRun.close();
-  }
+function run(context: ErasureContext, options: Parsed): AsyncIterable<StepReport> {
+  return runMethod(context, options.iterations, KpopRun.create(context, options));
 }
 
 /** Everything that one run holds between iterations. */
-class KpopRun {
+class KpopRun implements MethodRun {
   private constructor(
     private readonly context: ErasureContext,
     private readonly options: Parsed,
@@ -293,9 +283,11 @@ class KpopRun {
   }
 
   /** (k, d), or (n, k, d): the key. */
-  result(): Tensor {
-    return scope(() =>
-      keep(this.options.prompt.perConcept ? Tensor.stack(this.prompts) : this.prompts[0]!.detach().clone()),
+  finish(): void {
+    const { prompts, options, context } = this;
+    context.store.set(
+      "prompt",
+      scope(() => keep(options.prompt.perConcept ? Tensor.stack(prompts) : prompts[0]!.detach().clone())),
     );
   }
 

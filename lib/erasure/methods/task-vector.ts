@@ -11,12 +11,12 @@ import { noGrad } from "../../runtime/grad-mode";
 import { keep, scope, unscoped } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import { readLosses } from "../../training/read-losses";
-import { trainingLoop } from "../../training/training-loop";
 import type { CommonOptions, ErasureContext, ErasureMethod, StepReport } from "../method";
-import { makePictures } from "../shared/anchor-pictures";
+import { makePictures } from "../shared/make-pictures";
 import { Preservation } from "../shared/preservation";
 import { rows } from "../shared/rows";
 import { checkTemplates } from "../shared/texts";
+import { runMethod, type MethodRun } from "../shared/run-method";
 import { Trainer } from "../shared/trainer";
 import {
   checkTrainingOptions,
@@ -47,7 +47,7 @@ export interface TaskVectorOptions extends CommonOptions, TrainingOptions {
   samplingSteps?: number;
   /** Guidance scale of generated pictures. Default 6. */
   guidanceScale?: number;
-  /** Where they are kept, for this and later runs. Default "", kpop-native/pictures in the user's cache directory. */
+  /** Where they are kept, for this and later runs. Default "", kpop-native/images in the user's cache directory. */
   cacheDirectory?: string;
   /** Whether every other picture is mirrored, left to right. Default true. */
   mirror?: boolean;
@@ -55,7 +55,7 @@ export interface TaskVectorOptions extends CommonOptions, TrainingOptions {
   iterations?: number;
   /** z_t per iteration. Default 4. */
   batchSize?: number;
-  /** Adam's rate for the weights. Default 3e-4; at 512 pixels rather 1e-5, for longer. */
+  /** Adam's rate for the weights. Default 3e-4; nothing was measured at 512 pixels. */
   learningRate?: Schedule;
   /** The weights that may change. Default "full". */
   parameters?: ParameterSelector;
@@ -174,19 +174,12 @@ function checkGivenPictures(pictures: unknown, concepts: readonly string[]): voi
   }
 }
 
-async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<StepReport> {
-  const { concepts } = context;
-  const vectors = await TaskVectorRun.create(context, options);
-  try {
-    yield* trainingLoop(context, {
-      iterations: options.iterations * concepts.length,
-      state: vectors,
-      step: (i) => vectors.step(i),
-    });
-    await vectors.finish();
-  } finally {
-    vectors.dispose();
-  }
+function run(context: ErasureContext, options: Parsed): AsyncIterable<StepReport> {
+  return runMethod(
+    context,
+    options.iterations * context.concepts.length,
+    TaskVectorRun.create(context, options),
+  );
 }
 
 /** Pictures of a concept, and what they are called. */
@@ -199,7 +192,7 @@ interface Material {
 }
 
 /** Everything that one run holds between iterations. */
-class TaskVectorRun {
+class TaskVectorRun implements MethodRun {
   private readonly learningRate: ScheduleFunction;
   /** τ of the concepts that are done, by key. */
   private readonly done: Map<string, Tensor>[] = [];
@@ -330,7 +323,7 @@ class TaskVectorRun {
       this.done.push(new Map(trained.map((name) => [name, zeros(name)])));
   }
 
-  dispose(): void {
+  close(): void {
     this.trainer.dispose();
     this.preservation?.dispose();
     for (const { latents } of this.materials) latents.dispose();

@@ -5,13 +5,13 @@ import { selectParameters, type ParameterSelector } from "../../models/parameter
 import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import type { CommonOptions, ErasureContext, ErasureMethod, StepReport, TrainingState } from "../method";
+import type { CommonOptions, ErasureContext, ErasureMethod, StepReport } from "../method";
 import { applyRidgeEdit, ridgeEdit, type RidgeEdit } from "../shared/closed-form";
 import { pairRows, promptRows, type GuidedConcept, type RowAlignment } from "../shared/paired-rows";
+import { runMethod, type MethodRun } from "../shared/run-method";
 import { readLosses } from "../../training/read-losses";
 import { encodeRows, type TextRows } from "../shared/text-rows";
 import { checkTemplates } from "../shared/texts";
-import { trainingLoop } from "../../training/training-loop";
 
 /** Options of UCE, before defaults. */
 export interface UceOptions extends CommonOptions {
@@ -127,21 +127,12 @@ function positive(name: string, value: unknown): void {
   if (finite(name, value, 0) === 0) throw invalid(name, "a number > 0", value);
 }
 
-async function* run(context: ErasureContext, options: Parsed): AsyncGenerator<StepReport> {
-  const uceRun = await UceRun.create(context, options);
-  try {
-    yield* trainingLoop(context, {
-      iterations: context.trained.length,
-      state: uceRun,
-      step: (index) => uceRun.edit(context.trained[index]!),
-    });
-  } finally {
-    uceRun.dispose();
-  }
+function run(context: ErasureContext, options: Parsed): AsyncIterable<StepReport> {
+  return runMethod(context, context.trained.length, UceRun.create(context, options));
 }
 
 /** What serves every projection, made once. */
-class UceRun implements TrainingState {
+class UceRun implements MethodRun {
   private constructor(
     private readonly context: ErasureContext,
     private readonly ridge: RidgeEdit,
@@ -187,8 +178,9 @@ class UceRun implements TrainingState {
   }
 
   /** Edits one projection of the student. */
-  async edit(name: string): Promise<Record<string, number>> {
-    const { teacher, student } = this.context;
+  async step(index: number): Promise<Record<string, number>> {
+    const { teacher, student, trained } = this.context;
+    const name = trained[index]!;
     const { ridge, tensorTargets } = this;
     const weight = teacher.parameter(name); // (out, d)
     const values = tensorTargets === null ? undefined : noGrad(() => withoutOwn(tensorTargets, weight));
@@ -210,7 +202,7 @@ class UceRun implements TrainingState {
     // The weights are all there is.
   }
 
-  dispose(): void {
+  close(): void {
     const { moved, gain, held } = this.ridge;
     const { keys, guides, membership } = this.tensorTargets ?? {};
     const rows = moved.form === "rows" ? [moved.keys, moved.targets] : [moved.residue];

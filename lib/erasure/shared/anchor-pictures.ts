@@ -1,25 +1,18 @@
-import { join } from "node:path";
-import { generateImageSet, type ImageSet, type ImageSetItem } from "../../diffusion/image-set";
-import { sampler } from "../../diffusion/samplers";
-import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import type { ImageSet, ImageSetItem } from "../../diffusion/image-set";
+import { colours, encodePictures, latentsOf } from "../../diffusion/picture-latents";
 import { throwIfAborted } from "../../errors";
-import { cacheFolder } from "../../runtime/cache-directory";
-import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { ErasureContext } from "../method";
 import type { CaptionPair } from "./caption-pairs";
+import { makePictures, type PictureOptions } from "./make-pictures";
 import { drawPlacement, placementMask, placePictures, type Frame } from "./placement";
 import { rows } from "./rows";
 
 /** How pictures of anchors are made, and what is done to them. */
-export interface AnchorPicturesOptions {
+export interface AnchorPicturesOptions extends PictureOptions {
   /** Pictures of each concept's anchor; at least as many as it has captions. */
   images: number;
-  samplingSteps: number;
-  guidanceScale: number;
-  /** Where they are kept; "" is the user's cache directory. */
-  cacheDirectory: string;
   /** Sizes and mirror images, mirror images alone, or neither. */
   augmentation: "scale" | "mirror" | "none";
   batchSize: number;
@@ -43,9 +36,6 @@ interface Use {
   readonly picture: number;
   readonly pair: CaptionPair;
 }
-
-/** Pictures made and read together. */
-const TOGETHER = 4;
 
 /**
  * Pictures that the model draws of anchors, made once and kept on disk, for CA to train on. Picture i of a caption
@@ -132,65 +122,24 @@ export class AnchorPictures {
   }
 }
 
-/** Makes pictures with the base model, or finds those made before, counting and reporting as a run does. */
-export async function makePictures(
-  context: ErasureContext,
-  items: readonly ImageSetItem[],
-  {
-    samplingSteps: steps,
-    guidanceScale,
-    cacheDirectory,
-  }: Pick<AnchorPicturesOptions, "samplingSteps" | "guidanceScale" | "cacheDirectory">,
-): Promise<ImageSet> {
-  const { base, evaluations, signal, onPrepare } = context;
-  const set = await generateImageSet(base, items, {
-    directory: cacheDirectory === "" ? join(cacheFolder(), "images") : cacheDirectory,
-    steps,
-    guidanceScale,
-    batchSize: TOGETHER,
-    ...(signal === undefined ? {} : { signal }),
-    ...(onPrepare === undefined
-      ? {}
-      : {
-          onProgress: ({ done, total, etaSeconds }) =>
-            onPrepare({ what: "picture", done, total, etaSeconds }),
-        }),
-  });
-  const each =
-    sampler(base.defaultSampler).timesteps(base.schedule, steps).length * (guidanceScale === 1 ? 1 : 2);
-  evaluations.add(Math.ceil(set.generated / TOGETHER) * TOGETHER * each);
-  return set;
-}
-
 /** Pictures as they are held: (N, 3, H, W) uint8, or encoded, (N, 4, h, w) float32. */
-async function readPictures(context: ErasureContext, set: ImageSet, encoded: boolean): Promise<Tensor> {
-  const { base, signal } = context;
+async function readPictures(
+  { base, signal }: ErasureContext,
+  set: ImageSet,
+  encoded: boolean,
+): Promise<Tensor> {
+  const indices = Array.from({ length: set.length }, (_, index) => index);
+  if (encoded) {
+    const paths = indices.map((index) => set.path(index));
+    return (await encodePictures(base, paths, { signal })).latents;
+  }
   return scope(async () => {
-    const parts: Tensor[] = [];
-    for (let first = 0; first < set.length; first += TOGETHER) {
+    const pictures: Tensor[] = [];
+    for (const index of indices) {
       throwIfAborted(signal);
-      const part = await scope(async () => {
-        const pictures: Tensor[] = [];
-        for (let index = first; index < Math.min(first + TOGETHER, set.length); index++) {
-          const { data, width, height } = await set.image(index);
-          pictures.push(Tensor.from(data, [height, width, 3]).permute([2, 0, 1]));
-        }
-        const stacked = Tensor.stack(pictures);
-        return encoded ? latentsOf(base, colours(stacked.to({ device: base.device }))) : stacked;
-      });
-      parts.push(part);
+      const { data, width, height } = await set.image(index);
+      pictures.push(Tensor.from(data, [height, width, 3]).permute([2, 0, 1]));
     }
-    return Tensor.cat(parts).settled();
+    return Tensor.stack(pictures).settled();
   });
-}
-
-/** Bytes to colours in [-1, 1]. */
-function colours(pictures: Tensor): Tensor {
-  return pictures.to("float32").div(127.5).sub(1);
-}
-
-/** The mean latents of pictures (B, 3, H, W) in [-1, 1], scaled for diffusion: (B, 4, h, w) float32. */
-async function latentsOf(base: StableDiffusion, pictures: Tensor): Promise<Tensor> {
-  const { mean } = await noGrad(() => base.vae.encode(pictures.to(base.dtype)));
-  return mean.to("float32").mul(base.vae.config.scaling_factor);
 }

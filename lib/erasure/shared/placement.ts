@@ -1,3 +1,4 @@
+import { pixelWeights } from "../../io/resample";
 import type { Random } from "../../runtime/random";
 import { Tensor } from "../../runtime/tensor";
 
@@ -95,20 +96,11 @@ export function placementMask(
 /** (target, source): along one axis, what each source pixel counts in a target pixel; rows outside are zero. */
 function placementMatrix(size: number, side: number, offset: number, mirrored: boolean): Float32Array {
   const matrix = new Float32Array(size * size);
-  const scale = size / side;
-  const reach = Math.max(scale, 1);
   for (let target = Math.max(0, offset); target < Math.min(size, offset + side); target++) {
-    const centre = (target - offset + 0.5) * scale - 0.5;
-    const first = Math.max(0, Math.ceil(centre - reach));
-    const last = Math.min(size - 1, Math.floor(centre + reach));
-    const weights = Array.from(
-      { length: last - first + 1 },
-      (_, i) => 1 - Math.abs(first + i - centre) / reach,
-    );
-    const sum = weights.reduce((a, b) => a + b, 0);
+    const { first, weights } = pixelWeights("bilinear", size, side, target - offset);
     weights.forEach((weight, i) => {
       const source = mirrored ? size - 1 - first - i : first + i;
-      matrix[target * size + source] = weight / sum;
+      matrix[target * size + source] = weight;
     });
   }
   return matrix;
