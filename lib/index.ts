@@ -115,6 +115,13 @@ export {
   type Mean,
   type Rate,
 } from "./evaluation/rates";
+export { attack, type AttackedInput, type AttackOptions, type AttackResult } from "./attack/attack";
+export { ATTACK_DEFAULTS, type AttackProgress, type CommonAttackOptions } from "./attack/attack-options";
+export { ATTACK_NAMES, attackNamed } from "./attack/registry";
+export type { AttackInput, AttackMethod } from "./attack/method";
+export type { ConceptInversionOptions } from "./attack/methods/concept-inversion";
+export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
+export type { KeySearchOptions } from "./attack/methods/key-search";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
 export {
   installRuntime,

@@ -1,7 +1,7 @@
 import { finite, integer, invalid, jobOptions, knownKeys } from "../check";
+import { evaluationsPerPicture } from "../diffusion/evaluations-per-picture";
 import { noisyLatents } from "../diffusion/noisy-latents";
 import { checkPictures, encodePictures } from "../diffusion/picture-latents";
-import { sampler } from "../diffusion/samplers";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError, throwIfAborted } from "../errors";
 import { invertDiverse, type InvertDiverseOptions } from "../inversion/invert-diverse";
@@ -262,8 +262,7 @@ class Search {
         ...(signal === undefined ? {} : { signal }),
       },
     );
-    const each = sampler(edited.defaultSampler).timesteps(edited.schedule, steps).length;
-    this.evaluations += pictures * each * (guidanceScale === 1 ? 1 : 2);
+    this.evaluations += pictures * evaluationsPerPicture(edited, { steps, guidanceScale });
     const scores = await this.options.score(images, concept);
     if (!Array.isArray(scores) || scores.length !== images.length)
       throw invalid("what score gives", `a list of ${images.length} numbers`, scores);

@@ -7,14 +7,13 @@ import { KpopError, throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../io/atomic";
 import { checkOutputFile } from "../io/check-output";
 import { formatJson } from "../io/json-file";
-import { modelPath } from "../io/model-path";
 import { onDisk } from "../io/system-error";
 import { cacheFolder } from "../runtime/cache-directory";
 import type { Classifier } from "./classifier";
+import { classifierFor } from "./classifier-for";
 import { ClipScorer } from "./clip-scorer";
 import { parseEvaluateOptions, type EvaluatedClass, type ParsedOptions } from "./evaluate-options";
 import type { EvaluateOptions } from "./evaluate-options";
-import { ImageClassifier } from "./image-classifier";
 import { averageRate, erasedRate, meanOf, preservedRate, type Mean, type Rate } from "./rates";
 
 /** Pictures loaded together. */
@@ -92,7 +91,7 @@ export async function evaluate(
     if (!(base instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion or a path", model);
     const place = { ...job, device: base.device };
     const clip = typeof o.clip === "string" ? own(await ClipScorer.load(o.clip, place)) : o.clip;
-    const classifier = await classifierOf(o, base, clip, place, own);
+    const classifier = await classifierOf(o, base, clip, own);
     const outputs = o.classes.map(({ name }) => classifier.indexOf(name));
     const topK = checkTopK(o, classifier);
     const set = await makePictures(base, o);
@@ -123,23 +122,20 @@ async function classifierOf(
   o: ParsedOptions,
   base: StableDiffusion,
   clip: ClipScorer | undefined,
-  place: { device: string; signal?: AbortSignal },
   own: <T extends { dispose(): void }>(item: T) => T,
 ): Promise<Classifier> {
-  if (typeof o.classifier === "object") return o.classifier;
-  if (o.classifier !== undefined) return own(await ImageClassifier.load(o.classifier, place));
-  if (clip !== undefined)
+  if (o.classifier === undefined && clip !== undefined)
     return own(
       clip.zeroShot(
         o.classes.map(({ name }) => name),
         o.prompt,
       ),
     );
-  if (base.source.path === modelPath("pocket")) return own(await ImageClassifier.load("pocket", place));
-  throw new KpopError(
-    "INVALID_ARGUMENT",
-    'Expected a classifier or a clip to look at the pictures with but received neither; "pocket" as the classifier is the one for models made from pocket',
-  );
+  const { classifier, owned } = await classifierFor(base, o.classifier, {
+    signal: o.signal,
+    alternatives: " or a clip",
+  });
+  return owned ? own(classifier) : classifier;
 }
 
 function checkTopK({ topK, topKGiven }: ParsedOptions, classifier: Classifier): number[] {

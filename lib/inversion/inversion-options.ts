@@ -31,19 +31,16 @@ export interface InversionOptions extends RunOptions {
   mirror?: boolean;
 }
 
+/** What an inversion leaves open, beside its pictures and what every training run takes. Complete and checked. */
+export type OpenInversionOptions = Readonly<Required<Omit<InversionOptions, "images" | keyof RunOptions>>>;
+
 /** Complete and checked, without what every training run takes. */
-export interface ParsedInversionOptions {
+export interface ParsedInversionOptions extends OpenInversionOptions {
   readonly images: readonly (Image | string)[];
-  readonly token: string;
-  readonly vectors: number;
-  readonly templates: readonly string[];
-  readonly iterations: number;
-  readonly batchSize: number;
-  readonly learningRate: Schedule;
-  readonly mirror: boolean;
 }
 
-const defaults = Object.freeze({
+/** What `invert` and `invertDiverse` do unless told otherwise. */
+export const INVERSION_DEFAULTS: OpenInversionOptions = Object.freeze({
   token: "<inverted>",
   vectors: 1,
   templates: [...INVERSION_TEMPLATES],
@@ -54,23 +51,35 @@ const defaults = Object.freeze({
 });
 
 /** Keys of `InversionOptions`. */
-export const INVERSION_OPTIONS: readonly string[] = ["images", ...Object.keys(defaults), ...RUN_OPTIONS];
+export const INVERSION_OPTIONS: readonly string[] = [
+  "images",
+  ...Object.keys(INVERSION_DEFAULTS),
+  ...RUN_OPTIONS,
+];
 
 /** @throws INVALID_ARGUMENT naming the option */
 export function parseInversionOptions(
   options: InversionOptions,
-  { tokenizer }: StableDiffusion,
+  model: StableDiffusion,
 ): ParsedInversionOptions {
   checkPictures(options.images);
+  return { images: [...options.images], ...parseOpenInversionOptions(options, model) };
+}
+
+/** @param given other keys are not looked at   @throws INVALID_ARGUMENT naming the option */
+export function parseOpenInversionOptions(
+  given: Partial<OpenInversionOptions>,
+  { tokenizer }: StableDiffusion,
+): OpenInversionOptions {
   const {
-    token = defaults.token,
-    vectors = defaults.vectors,
-    templates = defaults.templates,
-    iterations = defaults.iterations,
-    batchSize = defaults.batchSize,
-    learningRate = defaults.learningRate,
-    mirror = defaults.mirror,
-  } = options;
+    token = INVERSION_DEFAULTS.token,
+    vectors = INVERSION_DEFAULTS.vectors,
+    templates = INVERSION_DEFAULTS.templates,
+    iterations = INVERSION_DEFAULTS.iterations,
+    batchSize = INVERSION_DEFAULTS.batchSize,
+    learningRate = INVERSION_DEFAULTS.learningRate,
+    mirror = INVERSION_DEFAULTS.mirror,
+  } = given;
   checkTokenName(tokenizer, token);
   integer("vectors", vectors, 1, tokenizer.maxLength - 2);
   checkTemplates(templates);
@@ -78,14 +87,5 @@ export function parseInversionOptions(
   integer("batchSize", batchSize, 1);
   parseSchedule("learningRate", learningRate);
   flag("mirror", mirror);
-  return {
-    images: [...options.images],
-    token,
-    vectors,
-    templates: [...templates],
-    iterations,
-    batchSize,
-    learningRate,
-    mirror,
-  };
+  return { token, vectors, templates: [...templates], iterations, batchSize, learningRate, mirror };
 }

@@ -32,7 +32,19 @@ interface Diversity {
   readonly similarityMargin: number;
 }
 
-const OWN = ["concept", "bands", "perBand", "similarityWeight", "similarityMargin"];
+/** What sets the members apart. */
+export type DiversityOptions = Required<
+  Pick<InvertDiverseOptions, "bands" | "perBand" | "similarityWeight" | "similarityMargin">
+>;
+
+/** What `invertDiverse` does unless told otherwise, beside `INVERSION_DEFAULTS`. */
+export const DIVERSITY_DEFAULTS: Readonly<DiversityOptions> = Object.freeze({
+  bands: DIVERSE_BANDS,
+  perBand: 1,
+  similarityWeight: 0.1,
+  similarityMargin: 0.5,
+});
+const OWN = ["concept", ...Object.keys(DIVERSITY_DEFAULTS)];
 
 /**
  * Diverse Inversion (arXiv 2404.03631, figure 1; the constraint is a reconstruction): a set of embeddings that all
@@ -62,12 +74,21 @@ export async function invertDiverse(
 }
 
 function parseDiversity(options: InvertDiverseOptions): Diversity {
-  const { bands = DIVERSE_BANDS, perBand = 1, similarityWeight = 0.1, similarityMargin = 0.5 } = options;
-  checkBands(bands);
-  integer("perBand", perBand, 1);
+  const { bands, perBand, similarityWeight, similarityMargin } = parseDiversityOptions(options);
   return {
     concept: nonEmptyString("concept", options.concept),
     bands: bands.flatMap((band) => Array<CosineBand>(perBand).fill(band)),
+    similarityWeight,
+    similarityMargin,
+  };
+}
+
+/** @param given other keys are not looked at   @throws INVALID_ARGUMENT naming the option */
+export function parseDiversityOptions(given: Partial<DiversityOptions>): DiversityOptions {
+  const { bands, perBand, similarityWeight, similarityMargin } = { ...DIVERSITY_DEFAULTS, ...given };
+  return {
+    bands: checkBands(bands),
+    perBand: integer("perBand", perBand, 1),
     similarityWeight: finite("similarityWeight", similarityWeight, 0),
     similarityMargin: finite("similarityMargin", similarityMargin, -1, 1),
   };

@@ -1,4 +1,5 @@
 import { finite, flag, integer, invalid } from "../../check";
+import { makePictures } from "../../diffusion/make-pictures";
 import { hashUNet } from "../../diffusion/model-hash";
 import { noisyLatents } from "../../diffusion/noisy-latents";
 import { checkPictures, encodePictures } from "../../diffusion/picture-latents";
@@ -12,7 +13,6 @@ import { keep, scope, unscoped } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import { readLosses } from "../../training/read-losses";
 import type { CommonOptions, ErasureContext, ErasureMethod, StepReport } from "../method";
-import { makePictures } from "../shared/make-pictures";
 import { Preservation } from "../shared/preservation";
 import { rows } from "../shared/rows";
 import { checkTemplates } from "../shared/texts";

@@ -1,11 +1,11 @@
 import type { ImageSet, ImageSetItem } from "../../diffusion/image-set";
+import { makePictures, type PictureOptions } from "../../diffusion/make-pictures";
 import { colours, encodePictures, latentsOf } from "../../diffusion/picture-latents";
 import { throwIfAborted } from "../../errors";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { ErasureContext } from "../method";
 import type { CaptionPair } from "./caption-pairs";
-import { makePictures, type PictureOptions } from "./make-pictures";
 import { drawPlacement, placementMask, placePictures, type Frame } from "./placement";
 import { rows } from "./rows";
 

@@ -1,0 +1,35 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import * as safetensors from "../io/safetensors";
+import { onDisk } from "../io/system-error";
+import { Inversion } from "../inversion/inversion";
+import type { AttackInput } from "./method";
+import type { Verdict } from "./target";
+
+/** @throws IO_ERROR */
+export async function openDirectory(path: string): Promise<void> {
+  await onDisk("write", path, () => mkdir(path, { recursive: true }));
+}
+
+/** The learned parts of an input, in files that `Inversion.load`, `PromptKey.load` and other tools read. */
+export async function saveInput(directory: string, { name, tokens = [], key }: AttackInput): Promise<void> {
+  const path = join(directory, `${fileName(name)}.safetensors`);
+  for (const token of tokens) {
+    if (token instanceof Inversion) await token.save(path);
+    else await safetensors.save(path, { [token.token]: token.embeddings }, { format: "pt" });
+  }
+  await key?.save(path);
+}
+
+/** A measured picture: NAME-SEED.png. */
+export async function savePicture(
+  directory: string,
+  { name }: AttackInput,
+  { image, seed }: Verdict,
+): Promise<void> {
+  await image.save(join(directory, `${fileName(name)}-${seed}.png`));
+}
+
+function fileName(name: string): string {
+  return (name.toLowerCase().match(/[a-z0-9.]+/g) ?? ["input"]).join("-");
+}

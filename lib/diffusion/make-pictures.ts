@@ -1,0 +1,55 @@
+import { join } from "node:path";
+import { cacheFolder } from "../runtime/cache-directory";
+import type { EvaluationCounter } from "../training/evaluations";
+import type { PrepareReport } from "../training/step-report";
+import { evaluationsPerPicture } from "./evaluations-per-picture";
+import { generateImageSet, type ImageSet, type ImageSetItem } from "./image-set";
+import type { StableDiffusion } from "./stable-diffusion";
+
+/** How pictures to train on are made. */
+export interface PictureOptions {
+  samplingSteps: number;
+  guidanceScale: number;
+  /** Where they are kept; "" is the user's cache directory. */
+  cacheDirectory: string;
+}
+
+/** The job that pictures are made for; an erasure's context is one. */
+export interface PictureJob {
+  /** What draws them. */
+  readonly base: StableDiffusion;
+  readonly evaluations: EvaluationCounter;
+  readonly signal: AbortSignal | undefined;
+  readonly onPrepare: ((report: PrepareReport) => void) | undefined;
+}
+
+/** Pictures made together. */
+const TOGETHER = 4;
+
+/**
+ * Makes pictures to train on, or finds those made before, counting and reporting as a run does.
+ * @throws NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED; the pictures made until then stay
+ */
+export async function makePictures(
+  job: PictureJob,
+  items: readonly ImageSetItem[],
+  { samplingSteps: steps, guidanceScale, cacheDirectory }: PictureOptions,
+): Promise<ImageSet> {
+  const { base, evaluations, signal, onPrepare } = job;
+  const set = await generateImageSet(base, items, {
+    directory: cacheDirectory === "" ? join(cacheFolder(), "images") : cacheDirectory,
+    steps,
+    guidanceScale,
+    batchSize: TOGETHER,
+    ...(signal === undefined ? {} : { signal }),
+    ...(onPrepare === undefined
+      ? {}
+      : {
+          onProgress: ({ done, total, etaSeconds }) =>
+            onPrepare({ what: "picture", done, total, etaSeconds }),
+        }),
+  });
+  const drawn = Math.ceil(set.generated / TOGETHER) * TOGETHER;
+  evaluations.add(drawn * evaluationsPerPicture(base, { steps, guidanceScale }));
+  return set;
+}

@@ -1,0 +1,33 @@
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { KpopError } from "../errors";
+import { modelPath } from "../io/model-path";
+import type { Classifier } from "./classifier";
+import { ImageClassifier } from "./image-classifier";
+
+/** A classifier, and whether it was loaded here, for the caller to dispose of. */
+export interface OpenClassifier {
+  readonly classifier: Classifier;
+  readonly owned: boolean;
+}
+
+/**
+ * The classifier that was given, loaded where it is a path; without one the built-in one, for the built-in model.
+ * @param alternatives what the caller takes in its place, for the message
+ * @throws INVALID_ARGUMENT when there is none; what `ImageClassifier.load` throws
+ */
+export async function classifierFor(
+  model: StableDiffusion,
+  given: Classifier | string | undefined,
+  { signal, alternatives = "" }: { signal: AbortSignal | undefined; alternatives?: string },
+): Promise<OpenClassifier> {
+  if (typeof given === "object") return { classifier: given, owned: false };
+  const path = given ?? (model.source.path === modelPath("pocket") ? "pocket" : undefined);
+  if (path === undefined) {
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected a classifier${alternatives} to look at the pictures with but received none; "pocket" as the classifier is the one for models made from pocket`,
+    );
+  }
+  const options = { device: model.device, ...(signal === undefined ? {} : { signal }) };
+  return { classifier: await ImageClassifier.load(path, options), owned: true };
+}
