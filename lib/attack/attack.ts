@@ -224,7 +224,7 @@ async function measure(
     if (directory !== undefined) await saveInput(directory, input);
     measured.push({ ...input, rate: await tried(target, input, [ranges[i]!], directory) });
   }
-  const hits = measured.reduce((sum, { rate: { hits } }) => sum + hits, 0);
+  const hits = measured.reduce((sum, input) => sum + input.rate.hits, 0);
   return {
     before,
     after: rate(hits, size(ranges)),

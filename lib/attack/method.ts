@@ -13,6 +13,8 @@ export interface AttackInput {
   /** Short, of this input alone among the attack's: a token, a band, a number of steps. */
   readonly name: string;
   readonly prompt: string;
+  /** What it reads as, where learned tokens in the prompt hide that. */
+  readonly text?: string;
   /** Learned tokens that the prompt names. */
   readonly tokens?: readonly (LearnedToken & { dispose(): void })[];
   /** A prompt to inject in cross-attention. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { version } from "../../package.json";
+import { registerAttack } from "./commands/attack";
 import { registerDoctor } from "./commands/doctor";
 import { registerErase } from "./commands/erase";
 import { registerEvaluate } from "./commands/evaluate";
@@ -38,6 +39,7 @@ async function main(): Promise<void> {
   registerErase(program);
   registerGenerate(program);
   registerEvaluate(program);
+  registerAttack(program);
   registerInspect(program);
   registerDoctor(program);
   registerInstallRuntime(program);

@@ -1,7 +1,6 @@
 import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
-import type { ErasureMethod, MethodOptions } from "../index";
-import { collect, parseNumber, parseNumberOrSchedule, parseTextOrPattern } from "./parse-value";
+import { collect, parseNumber, parseNumberOrSchedule, parseRange, parseTextOrPattern } from "./parse-value";
 
 /** One option of a method as the command line has it. */
 export interface MethodFlag {
@@ -9,16 +8,22 @@ export interface MethodFlag {
   readonly path: readonly string[];
   /** Without the dashes: "learning-rate", "prompt-size". */
   readonly name: string;
-  readonly kind: "number" | "text" | "texts" | "numbers" | "switch";
+  readonly kind: "number" | "text" | "texts" | "numbers" | "ranges" | "switch";
   readonly default: unknown;
   readonly help: string;
 }
 
-type Method = ErasureMethod<MethodOptions>;
+/** What flags are made from: an erasure method, or an attack. */
+export interface FlaggedMethod {
+  readonly name: string;
+  readonly reference: string;
+  readonly defaults: object;
+  readonly help: object;
+}
 
 /** A method's flags, from its `defaults` and `help`. Options that a command line has no words for (tensors, functions,
  *  streams: those whose default is null or an object with a class) have none. */
-export function methodFlags(method: Method): MethodFlag[] {
+export function methodFlags(method: FlaggedMethod): MethodFlag[] {
   return flagsBelow([], method.defaults, method.help);
 }
 
@@ -44,14 +49,15 @@ function kindOf(value: unknown): MethodFlag["kind"] | null {
   if (typeof value === "number") return "number";
   if (typeof value === "boolean") return "switch";
   if (typeof value === "string" || value instanceof RegExp) return "text";
-  if (Array.isArray(value))
-    return value.length > 0 && value.every((v) => typeof v === "number") ? "numbers" : "texts";
-  return null;
+  if (!Array.isArray(value)) return null;
+  if (value.length === 0) return "texts";
+  if (value.every((v) => typeof v === "number")) return "numbers";
+  return value.every((v) => Array.isArray(v)) ? "ranges" : "texts";
 }
 
 /** Adds the flags of all methods to a command, in a group for each method, or each set of methods that share them. */
-export function addMethodFlags(command: Command, methods: readonly Method[]): void {
-  const byName = new Map<string, { method: Method; flag: MethodFlag }[]>();
+export function addMethodFlags(command: Command, methods: readonly FlaggedMethod[]): void {
+  const byName = new Map<string, { method: FlaggedMethod; flag: MethodFlag }[]>();
   for (const method of methods)
     for (const flag of methodFlags(method))
       byName.set(flag.name, [...(byName.get(flag.name) ?? []), { method, flag }]);
@@ -71,8 +77,8 @@ export function addMethodFlags(command: Command, methods: readonly Method[]): vo
  */
 export function methodOptions(
   command: Command,
-  method: Method,
-  methods: readonly Method[],
+  method: FlaggedMethod,
+  methods: readonly FlaggedMethod[],
 ): Record<string, unknown> {
   const result: Record<string, unknown> = {};
   const own = new Map(methodFlags(method).map((flag) => [flag.name, flag]));
@@ -115,17 +121,21 @@ function flagName(option: Option): string {
 
 function spelling({ name, kind, default: value }: MethodFlag): string {
   if (kind === "switch") return value === true ? `--no-${name}` : `--${name}`;
-  return `--${name} <${kind === "number" || kind === "numbers" ? "n" : "text"}>`;
+  const values = { number: "n", numbers: "n", ranges: "from:to", text: "text", texts: "text" };
+  return `--${name} <${values[kind]}>`;
 }
 
-function defaultsOf(owners: readonly { method: Method; flag: MethodFlag }[]): string {
+function defaultsOf(owners: readonly { method: FlaggedMethod; flag: MethodFlag }[]): string {
   const texts = owners.map(({ flag }) => show(flag.default));
   if (new Set(texts).size === 1) return `default: ${texts[0]}`;
   return `default: ${owners.map(({ method }, index) => `${texts[index]} for ${method.name}`).join(", ")}`;
 }
 
 function show(value: unknown): string {
-  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(show).join(", ");
+  if (Array.isArray(value)) {
+    if (value.length === 0) return "none";
+    return value.map((item) => (Array.isArray(item) ? item.join(":") : show(item))).join(", ");
+  }
   if (typeof value === "number")
     return value !== 0 && Math.abs(value) < 1e-2 ? value.toExponential() : String(value);
   return typeof value === "string" ? `"${value}"` : String(value);
@@ -137,6 +147,7 @@ function valueOf(flag: MethodFlag, option: Option, given: unknown): unknown {
   try {
     if (flag.kind === "texts") return texts;
     if (flag.kind === "numbers") return texts.map(parseNumber);
+    if (flag.kind === "ranges") return texts.map(parseRange);
     if (flag.kind === "number") return parseNumberOrSchedule(texts.at(-1)!);
     // A name, or a list of them: the layers that take a prompt.
     if (texts.length > 1) return texts;

@@ -17,6 +17,14 @@ export function parseInteger(text: string): number {
   return value;
 }
 
+/** Two numbers, FROM:TO. @throws InvalidArgumentError */
+export function parseRange(text: string): [number, number] {
+  const [from, to, ...rest] = text.split(":");
+  if (to === undefined || rest.length > 0)
+    throw new InvalidArgumentError("Expected FROM:TO, two numbers such as 0.2:0.4.");
+  return [parseNumber(from!), parseNumber(to)];
+}
+
 /** A number, or a value that changes over a run: FROM:TO:SHAPE[:WARMUP]. @throws InvalidArgumentError */
 export function parseNumberOrSchedule(text: string): number | object {
   if (!text.includes(":")) return parseNumber(text);

@@ -7,7 +7,7 @@ import type { PromptLayers, PromptMechanism } from "../../models/unet";
 import { Adam } from "../../nn/optimizer";
 import { parseSchedule, type Schedule } from "../../nn/schedules";
 import { noGrad } from "../../runtime/grad-mode";
-import { scope } from "../../runtime/scope";
+import { keep, scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import { readLosses } from "../../training/read-losses";
 import type { TrainingState } from "../../training/run-state";
@@ -144,18 +144,14 @@ async function search(context: AttackContext, options: Parsed): Promise<AttackIn
   };
   try {
     await searchLoop(context, options, { iterations, state, step });
-    const keys = found.map((key) => key.to({ device: "cpu" }).clone());
-    return await finish(keys);
-  } finally {
-    optimizer.dispose();
-  }
-
-  async function finish(keys: Tensor[]): Promise<AttackInput[]> {
+    const keys = found.map((key) => keep(key.to({ device: "cpu" }).clone()));
     for (const key of keys) await key.settled();
     return keys.map((key, look) => ({
       name: `after ${looks[look]}`,
       prompt: text,
       key: new PromptKey({ prompt: key, mechanism, layers, concepts: [concept] }),
     }));
+  } finally {
+    optimizer.dispose();
   }
 }
