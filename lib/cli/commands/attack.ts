@@ -11,7 +11,7 @@ import {
   KpopError,
   SAMPLER_NAMES,
 } from "../../index";
-import type { AttackOptions, CommonAttackOptions, SamplerName } from "../../index";
+import type { CommonAttackOptions, SamplerName } from "../../index";
 import { describeAttack } from "../describe-attack";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";

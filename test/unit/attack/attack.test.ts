@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { attack, type AttackOptions, type AttackResult } from "../../../lib/attack/attack";
+import { attack, type AttackResult } from "../../../lib/attack/attack";
 import type { AttackProgress } from "../../../lib/attack/attack-options";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import { rate } from "../../../lib/evaluation/rates";
@@ -39,7 +39,7 @@ describe("attack", () => {
       batchSize: 1,
       ...drawing,
       ...options,
-    } as AttackOptions);
+    });
 
   it("measures the plain name and the inputs found on the seeds behind the pictures', and counts evaluations", async () => {
     const before = await weightHashes(golden.model.unet);

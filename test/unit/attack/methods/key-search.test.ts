@@ -1,4 +1,4 @@
-import { attack, type AttackOptions } from "../../../../lib/attack/attack";
+import { attack } from "../../../../lib/attack/attack";
 import type { PromptKey } from "../../../../lib/diffusion/prompt-key";
 import { Random } from "../../../../lib/runtime/random";
 import { BrightnessClassifier } from "../../../support/brightness-classifier";
@@ -27,7 +27,7 @@ describe("the search for a key", () => {
       looks: 2,
       seed: 3,
       ...options,
-    } as AttackOptions);
+    });
   const keysOf = async (options: object = {}): Promise<PromptKey[]> =>
     (await run(options)).inputs.map(({ key }) => key!);
 
