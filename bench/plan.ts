@@ -1,6 +1,7 @@
 import type { Case } from "./cases/case";
 import { ablations } from "./cases/ablations";
 import { objects } from "./cases/objects";
+import { robustness } from "./cases/robustness";
 import { styles } from "./cases/styles";
 import { tracking } from "./cases/tracking";
 import { tune } from "./cases/tune";
@@ -10,7 +11,14 @@ import type { Experiment, Settings, TrialRecord, TrialSpec } from "./results";
 import { balance } from "./statistics";
 
 /** The table of experiments. */
-export const CASES: Readonly<Record<Experiment, Case>> = { objects, styles, ablations, tracking, tune };
+export const CASES: Readonly<Record<Experiment, Case>> = {
+  objects,
+  styles,
+  robustness,
+  ablations,
+  tracking,
+  tune,
+};
 
 /** The search, which comes first: the other trials' options depend on it. */
 export function searchTrials(protocol: Protocol, settings: Settings): TrialSpec[] {

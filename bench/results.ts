@@ -3,7 +3,7 @@ import type { ComputeDtype, Device } from "../lib/index";
 /** What the benchmark measures and keeps: the contents of results.json, from which alone the report is made. */
 
 /** The experiments, in the order in which they are reported. */
-export const EXPERIMENTS = ["objects", "styles", "ablations", "tracking", "tune"] as const;
+export const EXPERIMENTS = ["objects", "styles", "robustness", "ablations", "tracking", "tune"] as const;
 export type Experiment = (typeof EXPERIMENTS)[number];
 
 /** The untouched model stands among the methods under this name. */
@@ -82,6 +82,19 @@ export interface Pair {
   preserved: number;
 }
 
+/** What an attack did to an erasure: pictures that show the concept, of all. */
+export interface AttackFigures {
+  attack: string;
+  /** Of the concept's plain name. */
+  before: { hits: number; total: number };
+  /** Of all inputs found. */
+  after: { hits: number; total: number };
+  inputs: { name: string; band?: [number, number]; text?: string; hits: number; total: number }[];
+  /** Of the search. */
+  unetEvaluations: number;
+  seconds: number;
+}
+
 /** What a trial found; what does not apply to it is not there. */
 export interface TrialOutcome {
   cost?: Cost;
@@ -97,6 +110,7 @@ export interface TrialOutcome {
   difference?: Pair;
   pictures?: Picture[];
   series?: Series[];
+  attacks?: AttackFigures[];
 }
 
 /** A trial's file. */

@@ -83,6 +83,39 @@ export const pocket: Protocol = {
       ],
       styles: { anchor: "any style", templates: STYLE_TEMPLATES },
     },
+    "task-vector": {
+      base: { images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
+      candidates: [{ label: "α 0.75", options: {} }],
+    },
+  },
+  robustness: {
+    concept: "church",
+    also: ["task-vector"],
+    pictures: 24,
+    attacks: [
+      { name: "concept-inversion", options: { iterations: 300 }, quick: { iterations: 20 } },
+      {
+        name: "diverse-inversion",
+        options: {
+          iterations: 150,
+          bands: [
+            [-0.8, -0.6],
+            [-0.4, -0.2],
+            [0, 0.2],
+            [0.4, 0.6],
+            [0.6, 0.8],
+            [0.95, 0.98],
+          ],
+        },
+        quick: { iterations: 5 },
+      },
+      {
+        name: "key-search",
+        options: { iterations: 300, layers: "all", looks: 1 },
+        quick: { iterations: 20 },
+        onlyWithKey: true,
+      },
+    ],
   },
   tracking: {
     concept: "church",

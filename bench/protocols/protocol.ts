@@ -14,6 +14,17 @@ export interface Entrant {
   styles?: Record<string, unknown>;
 }
 
+/** One attack of the robustness table. */
+export interface AttackTrial {
+  /** One of ATTACK_NAMES. */
+  name: string;
+  options: Record<string, unknown>;
+  /** Options of a quick run over those. */
+  quick: Record<string, unknown>;
+  /** It is against the key, and for methods that have one. */
+  onlyWithKey?: boolean;
+}
+
 /** Everything that depends on the model under test: data, no code. */
 export interface Protocol {
   name: string;
@@ -36,6 +47,15 @@ export interface Protocol {
   entrants: Readonly<Record<string, Entrant>>;
   /** What the tracked run erases, and the texts that its prompt is compared with. */
   tracking: { concept: string; neutral: string; texts: readonly string[]; every: number };
+  /** What is erased and attacked, and how. */
+  robustness: {
+    concept: string;
+    /** Methods that take part in this experiment alone. */
+    also: readonly string[];
+    /** Pictures of the original that attacks learn from. */
+    pictures: number;
+    attacks: readonly AttackTrial[];
+  } | null;
   defaults: { imagesPerClass: number; steps: number; guidanceScale: number };
   quick: { imagesPerClass: number; iterations: number };
 }

@@ -38,6 +38,25 @@ export const stableDiffusion: Protocol = {
       base: { iterations: 100, learningRate: 1.6e-5, batchSize: 8 },
       candidates: [{ label: "published", options: {} }],
     },
+    // Nothing is published but the idea: the library's defaults, with a rate for wider layers.
+    "task-vector": {
+      base: { learningRate: 1e-5, iterations: 1000 },
+      candidates: [{ label: "α 1", options: { alpha: 1 } }],
+    },
+  },
+  robustness: {
+    concept: "church",
+    also: ["task-vector"],
+    pictures: 25,
+    attacks: [
+      {
+        name: "concept-inversion",
+        options: { iterations: 5000, learningRate: 0.08 },
+        quick: { iterations: 20 },
+      },
+      { name: "diverse-inversion", options: {}, quick: { iterations: 5 } },
+      { name: "key-search", options: { looks: 1 }, quick: { iterations: 20 }, onlyWithKey: true },
+    ],
   },
   tracking: {
     concept: "church",

@@ -44,6 +44,7 @@ const NAMES: Readonly<Record<string, string>> = {
   ca: "CA",
   mace: "MACE",
   eap: "EAP",
+  "task-vector": "Task vector",
 };
 
 /** A method's name as the papers write it. */

@@ -8,6 +8,7 @@ import { toMarkdown } from "./markdown";
 import { objectsSection } from "./objects";
 import { optionText } from "./records";
 import { recoverySection } from "./recovery";
+import { robustnessSection } from "./robustness";
 import { stylesSection } from "./styles";
 import { trackingSection } from "./tracking";
 import { tuningSection } from "./tuning";
@@ -21,6 +22,7 @@ export function report(results: Results): { html: string; markdown: string } {
     objectsSection(results),
     recoverySection(results),
     stylesSection(results),
+    robustnessSection(results),
     ablationsSection(results),
     trackingSection(results),
     tuningSection(results),

@@ -35,7 +35,7 @@ export const SAMPLE_SETTINGS: Settings = {
   clip: "pocket",
   styles: STYLES,
   methods: METHODS,
-  experiments: ["objects", "styles", "ablations", "tracking", "tune"],
+  experiments: ["objects", "styles", "robustness", "ablations", "tracking", "tune"],
   imagesPerClass: 20,
   steps: 20,
   guidanceScale: 3,
@@ -49,7 +49,7 @@ export function sampleResults(): Results {
     settings: SAMPLE_SETTINGS,
     machine: { cpu: "invented processor", cores: 2, memoryBytes: 2 ** 34, node: "20.0.0", library: "0.0.0" },
     chosen: Object.fromEntries(METHODS.map((method) => [method, `tune-${method}-2`])),
-    trials: [...objects(), ...tune(), ...ablations(), ...styles(), ...tracking()],
+    trials: [...objects(), ...tune(), ...ablations(), ...styles(), ...robustness(), ...tracking()],
     failures: [],
     startedAt: "2000-01-01T00:00:00.000Z",
     finishedAt: "2000-01-01T01:00:00.000Z",
@@ -214,6 +214,40 @@ function styles(): TrialRecord[] {
       );
     }),
   );
+}
+
+/** Pictures of 20 that show the concept in the bands far from its name, and near it. */
+export const INVENTED_ATTACKS: Record<string, [number, number]> = {
+  original: [12, 19],
+  kpop: [9, 14],
+  esd: [10, 8],
+  "task-vector": [1, 2],
+};
+
+function robustness(): TrialRecord[] {
+  return Object.entries(INVENTED_ATTACKS).map(([method, [far, near]]) => {
+    const before = { hits: method === ORIGINAL ? 19 : 0, total: 20 };
+    const figures = { before, unetEvaluations: 1200, seconds: 40 };
+    const attacks = [
+      { ...figures, attack: "concept-inversion", after: { hits: near, total: 20 }, inputs: [] },
+      {
+        ...figures,
+        attack: "diverse-inversion",
+        after: { hits: far + near, total: 40 },
+        inputs: [
+          { name: "<inverted-1>", band: [0, 0.2] as [number, number], hits: far, total: 20 },
+          { name: "<inverted-2>", band: [0.6, 0.8] as [number, number], hits: near, total: 20 },
+        ],
+      },
+      ...(method === "kpop"
+        ? [{ ...figures, attack: "key-search", after: { hits: 17, total: 20 }, inputs: [] }]
+        : []),
+    ];
+    return sampleRecord(
+      { name: `robustness-${method}`, experiment: "robustness", method, label: "church", erased: ["church"] },
+      { attacks, ...(method === ORIGINAL ? {} : { cost: COST }) },
+    );
+  });
 }
 
 function tracking(): TrialRecord[] {

@@ -2,6 +2,7 @@ import { choose, mainTrials, searchTrials } from "../../../bench/plan";
 import { pocket } from "../../../bench/protocols/pocket";
 import { SPLITS, type Protocol } from "../../../bench/protocols/protocol";
 import { stableDiffusion } from "../../../bench/protocols/stable-diffusion";
+import { attackNamed } from "../../../lib/index";
 import type { Settings, TrialRecord } from "../../../bench/results";
 import { SAMPLE_SETTINGS, sampleCounts, sampleRecord } from "../../support/sample-results";
 
@@ -25,6 +26,15 @@ describe("the plan", () => {
     expect(names.length).toBeGreaterThan(20);
     expect(new Set(names).size).toBe(names.length);
     for (const name of names) expect(name).toMatch(/^[a-z0-9.-]+$/);
+  });
+
+  it.each([pocket, stableDiffusion])("attacks with options that the attacks have: %#", (protocol) => {
+    const { attacks } = protocol.robustness!;
+    expect(attacks.length).toBeGreaterThan(2);
+    for (const { name, options, quick } of attacks)
+      expect(Object.keys(attackNamed(name).defaults)).toEqual(
+        expect.arrayContaining([...Object.keys(options), ...Object.keys(quick)]),
+      );
   });
 
   it("erases five of ten classes in each split, every class in two of the four", () => {

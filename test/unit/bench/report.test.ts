@@ -18,6 +18,7 @@ describe("the report", () => {
       "objects",
       "recovery",
       "styles",
+      "robustness",
       "ablations",
       "tracking",
       "search",
@@ -65,6 +66,22 @@ describe("the report", () => {
     const chosen = markdown.split("\n").filter((line) => line.includes("| yes |"));
     expect(chosen).toHaveLength(4);
     for (const line of chosen) expect(line).toContain("strength 1");
+  });
+
+  it("puts methods against attacks, with a dash where one is not for the method", () => {
+    // 9 of 20 far and 14 near make 23 of 40; the key search brought 17 of 20.
+    expect(markdown).toMatch(/\| KPOP \| 0\.0 \(.*\| 70\.0 \(.*\| 57\.5 \(.*\| 85\.0 \(/);
+    expect(markdown).toMatch(/\| ESD \| 0\.0 \(.*\| 40\.0 \(.*\| 45\.0 \(.*\| – \|/);
+  });
+
+  it("says whether task vectors hold far from the name where the others do not, whichever way it falls", () => {
+    expect(markdown).toContain("KPOP 45.0 % (25.8–65.8)");
+    expect(markdown).toMatch(/The claim .* is borne out here, against each of them/);
+    const results = sampleResults();
+    const far = results.trials.find(({ spec }) => spec.name === "robustness-task-vector")!.attacks![1]!;
+    far.inputs[0]!.hits = 20;
+    const other = report(results).markdown;
+    expect(other).toMatch(/The claim .* is not borne out here; KPOP, ESD hold better/);
   });
 
   it("escapes what comes from outside", () => {

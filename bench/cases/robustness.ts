@@ -1,0 +1,79 @@
+import { join } from "node:path";
+import { attack, type AttackOptions } from "../../lib/index";
+import { candidateOptions, merge } from "../method-options";
+import { eraseFor } from "../measure/erasure";
+import { ORIGINAL, type AttackFigures, type TrialOutcome, type TrialSpec } from "../results";
+import type { Case, PlanContext, TrialContext } from "./case";
+
+/** Methods × attacks: how far one erased concept comes back when inputs are looked for that bring it back. */
+export const robustness: Case = { trials, measure };
+
+function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
+  if (protocol.robustness === null) return [];
+  const { concept, also } = protocol.robustness;
+  const compared = settings.quick ? settings.methods.slice(0, 1) : settings.methods;
+  const methods = [ORIGINAL, ...new Set([...compared, ...also])];
+  return methods.map((method): TrialSpec => {
+    // Methods that take part here alone were not in the search.
+    const options = settings.methods.includes(method)
+      ? optionsOf(method)
+      : candidateOptions(protocol, settings, method, 0);
+    return {
+      name: `robustness-${method}`,
+      experiment: "robustness",
+      method,
+      label: concept,
+      options: method === ORIGINAL ? {} : options,
+      erased: [concept],
+      preserved: [],
+      preserve: [],
+      split: "one concept",
+      imagesPerClass: settings.imagesPerClass,
+      pictures: false,
+    };
+  });
+}
+
+async function measure(context: TrialContext): Promise<TrialOutcome> {
+  const { spec, settings, protocol, shared, work, log } = context;
+  const { concept, attacks, pictures } = protocol.robustness!;
+  using subject = await eraseFor(context, spec.erased);
+  const { model, key, cost } = subject;
+  const figures: AttackFigures[] = [];
+  for (const { name, options, quick, onlyWithKey = false } of attacks) {
+    if (onlyWithKey && key === undefined) continue;
+    log(`attacking with ${name}`);
+    const result = await attack(model, {
+      method: name,
+      concept,
+      ...merge(options, settings.quick ? quick : {}),
+      classifier: settings.classifier,
+      original: settings.model,
+      pictures,
+      prompt: protocol.prompt,
+      imagesPerInput: spec.imagesPerClass,
+      steps: settings.steps,
+      guidanceScale: settings.guidanceScale,
+      seed: settings.seed,
+      cacheDirectory: join(shared, "images"),
+      checkpoint: { directory: join(work, name), every: 100 },
+      resume: true,
+    } as AttackOptions);
+    const count = ({ hits, total }: { hits: number; total: number }) => ({ hits, total });
+    figures.push({
+      attack: name,
+      before: count(result.before),
+      after: count(result.after),
+      inputs: result.inputs.map(({ name: input, band, text, rate }) => ({
+        name: input,
+        ...(band === undefined ? {} : { band: [band[0], band[1]] as [number, number] }),
+        ...(text === undefined ? {} : { text }),
+        ...count(rate),
+      })),
+      unetEvaluations: result.unetEvaluations,
+      seconds: result.seconds,
+    });
+    result.dispose();
+  }
+  return { attacks: figures, ...(cost === undefined ? {} : { cost }) };
+}
