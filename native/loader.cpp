@@ -17,11 +17,11 @@ Napi::Value libtorchVersion(Napi::Env env) {
   return Napi::String::New(env, part(56) + "." + part(48) + "." + part(40));
 }
 
-// How long OpenMP's threads spin between parallel regions before they sleep. libgomp's own 300,000 rounds
-// slow two busy processes on one machine down ten times and more; no spinning at all makes the many short
-// regions of a small network three times slower on an idle one. This many rounds are some 50 µs: measured
-// within a fifth of the best either way. libgomp reads its environment once, when libtorch brings it in;
-// what the user set stays.
+// How long OpenMP's threads spin between parallel regions before they sleep. Measured on 40 KPOP iterations of
+// pocket with two threads: on an idle machine 10.2 s, against 8.7 s at best and 32.6 s without spinning, which
+// puts the threads to sleep in each of the many short regions; beside two busy processes 38 s, against 19 s
+// without spinning; libgomp's own 300,000 rounds took 200 s beside a job of two threads. libgomp reads its
+// environment once, when libtorch brings it in; what the user set stays.
 constexpr const char* kSpinRounds = "4000";
 
 void limitSpinning() {
