@@ -17,11 +17,11 @@ Napi::Value libtorchVersion(Napi::Env env) {
   return Napi::String::New(env, part(56) + "." + part(48) + "." + part(40));
 }
 
-// How long OpenMP's threads spin between parallel regions before they sleep. Measured on 40 KPOP iterations of
-// pocket with two threads: on an idle machine 10.2 s, against 8.7 s at best and 32.6 s without spinning, which
-// puts the threads to sleep in each of the many short regions; beside two busy processes 38 s, against 19 s
-// without spinning; libgomp's own 300,000 rounds took 200 s beside a job of two threads. libgomp reads its
-// environment once, when libtorch brings it in; what the user set stays.
+// How long OpenMP's threads spin between parallel regions before they sleep. Measured on 40 KPOP iterations
+// of pocket with two threads: on an idle machine 10.2 s, against 8.7 s at best and 32.6 s without spinning,
+// which puts the threads to sleep in each of the many short regions; beside two busy processes 38 s, against
+// 19 s without spinning; libgomp's own 300,000 rounds took 200 s beside a job of two threads. libgomp reads
+// its environment once, when libtorch brings it in; what the user set stays.
 constexpr const char* kSpinRounds = "4000";
 
 void limitSpinning() {
