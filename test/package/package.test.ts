@@ -6,6 +6,9 @@ import { InstalledPackage, pack } from "../support/installed-package";
 import type { Tarball } from "../support/installed-package";
 import { temporaryFolders } from "../support/temporary";
 
+// It waits for a registry and for programs that share the processors with other tests.
+jest.setTimeout(180_000);
+
 const folder = temporaryFolders();
 const TYPESCRIPT = resolve(__dirname, "../../node_modules/typescript/bin/tsc");
 const NODE_TYPES = resolve(__dirname, "../../node_modules/@types");
@@ -17,7 +20,7 @@ beforeAll(async () => {
   tarball = pack(folder());
   user = new InstalledPackage(folder());
   await user.install(tarball.path);
-}, 120_000);
+}, 300_000);
 
 describe("the tarball", () => {
   it("is without fault: contents, publint, the resolution of types", () => {
