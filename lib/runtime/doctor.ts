@@ -7,7 +7,7 @@ import { openLoader } from "./binding";
 import { findLibtorch } from "./libtorch";
 import type { FoundLibtorch, LibtorchSource } from "./libtorch";
 import { diagnoseLinker } from "./linker-words";
-import { checkPlatform, glibcVersion, hasNvidiaDriver } from "./platform";
+import { OLDEST_GLIBC, checkPlatform, glibcVersion, hasNvidiaDriver } from "./platform";
 import { probeNative } from "./probe";
 import { changedFiles, readRuntimeRecord } from "./install/record";
 
@@ -84,7 +84,10 @@ async function examine(report: DoctorReport, options: DoctorOptions): Promise<vo
   const pass = (name: string, found: string): void => void report.checks.push({ name, ok: true, found });
 
   attempt("platform", () => checkPlatform());
-  pass("platform", `${report.platform}, glibc ${report.glibc}, Node ${report.node}`);
+  pass(
+    "platform",
+    `${report.platform}, glibc ${report.glibc} (needed: ${OLDEST_GLIBC}), Node ${report.node}`,
+  );
 
   const files = attempt("addon", () => findAddonFiles());
   report.addon = { kind: files.kind, path: files.addon };

@@ -38,9 +38,15 @@ export function fakeLibtorch(folder: string, options: FakeOptions = {}): string 
 }
 
 /** Compiles C into the shared library `folder/lib/<name>`, under that SONAME. */
-export function compileLibrary(folder: string, name: string, source: string): void {
+export function compileLibrary(
+  folder: string,
+  name: string,
+  source: string,
+  options: readonly string[] = [],
+): void {
   mkdirSync(join(folder, "lib"), { recursive: true });
-  const args = ["-shared", "-fPIC", `-Wl,-soname,${name}`, "-x", "c", "-", "-o", join(folder, "lib", name)];
+  const output = join(folder, "lib", name);
+  const args = ["-shared", "-fPIC", `-Wl,-soname,${name}`, ...options, "-x", "c", "-", "-o", output];
   const { status, stderr } = spawnSync("cc", args, { input: source, encoding: "utf8" });
   if (status !== 0) throw new Error(`cc failed: ${stderr}`);
 }

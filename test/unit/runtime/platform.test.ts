@@ -1,4 +1,4 @@
-import { checkPlatform, glibcVersion } from "../../../lib/runtime/platform";
+import { OLDEST_GLIBC, checkPlatform, glibcVersion } from "../../../lib/runtime/platform";
 
 describe("checkPlatform", () => {
   it("accepts this machine, whose glibc it knows", () => {
@@ -13,6 +13,19 @@ describe("checkPlatform", () => {
         message: expect.stringMatching(/musl.*use a glibc image/),
       }),
     );
+  });
+
+  it.each(["2.17", "2.27", "1.99"])("refuses glibc %s with the way out", (version) => {
+    expect(() => checkPlatform("linux", "x64", () => version)).toThrow(
+      expect.objectContaining({
+        code: "ADDON_MISSING",
+        message: `kpop-native needs glibc ${OLDEST_GLIBC} or newer but this system has ${version}; use a newer Linux distribution or container image`,
+      }),
+    );
+  });
+
+  it.each([OLDEST_GLIBC, "2.100", "3.0"])("accepts glibc %s", (version) => {
+    expect(() => checkPlatform("linux", "x64", () => version)).not.toThrow();
   });
 
   it.each([

@@ -1,22 +1,15 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { evaluateScript } from "../../support/evaluate-script";
 import { temporaryFolders } from "../../support/temporary";
 
 const folder = temporaryFolders();
 const scripts = resolve(__dirname, "../../../scripts/setup");
 
-/** Evaluates an expression over the exports of one of set-up's modules, which are ES modules that jest cannot load. */
-function evaluate(module: string, expression: string): unknown {
-  const url = pathToFileURL(join(scripts, `${module}.mjs`)).href;
-  const script = `import * as m from ${JSON.stringify(url)}; console.log(JSON.stringify(${expression}))`;
-  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
-    encoding: "utf8",
-  });
-  if (stdout === "") throw new Error(stderr);
-  return JSON.parse(stdout);
-}
+const evaluate = (module: string, expression: string): unknown =>
+  evaluateScript(`setup/${module}.mjs`, expression);
 
 describe("stamps", () => {
   const root = folder();
