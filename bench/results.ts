@@ -3,7 +3,7 @@ import type { ComputeDtype, Device } from "../lib/index";
 /** What the benchmark measures and keeps: the contents of results.json, from which alone the report is made. */
 
 /** The experiments, in the order in which they are reported. */
-export const EXPERIMENTS = ["objects", "styles", "ablations", "tracking", "tune"] as const;
+export const EXPERIMENTS = ["objects", "styles", "ablations", "tracking", "digits", "tune"] as const;
 export type Experiment = (typeof EXPERIMENTS)[number];
 
 /** The untouched model stands among the methods under this name. */
@@ -82,6 +82,41 @@ export interface Pair {
   preserved: number;
 }
 
+/** Pictures, and how many of them show what is counted. */
+export interface Count {
+  images: number;
+  hits: number;
+}
+
+/** The models of the digits' experiment. */
+export type DigitsModel = "original" | "fine-tuning" | "task-vector";
+
+/** How often embeddings around a digit's own bring it back. */
+export interface DistanceCount extends Count {
+  model: DigitsModel;
+  /** Drawn at the radius, or found by optimisation within it. */
+  input: "random" | "adversarial";
+  radius: number;
+  /** Their mean Euclidean distance from the digit's embedding. */
+  distance: number;
+  /** Their mean cosine with it. */
+  cosine: number;
+  /** The one that brought most back. */
+  strongest: Count;
+}
+
+/** What the digits' experiment found. */
+export interface DigitsOutcome {
+  digit: number;
+  /** The classifier on held-out pictures. */
+  classifier: Count;
+  /** Strength of the task vector. */
+  alpha: number;
+  /** Each model on the digit's own embedding, and on the other nine. */
+  models: { name: DigitsModel; plain: Count; kept: Count }[];
+  distances: DistanceCount[];
+}
+
 /** What a trial found; what does not apply to it is not there. */
 export interface TrialOutcome {
   cost?: Cost;
@@ -97,6 +132,7 @@ export interface TrialOutcome {
   difference?: Pair;
   pictures?: Picture[];
   series?: Series[];
+  digits?: DigitsOutcome;
 }
 
 /** A trial's file. */

@@ -1,6 +1,7 @@
 import type { Results } from "../results";
 import { ablationsSection } from "./ablations";
 import type { Section } from "./blocks";
+import { digitsSection } from "./digits";
 import { findings } from "./findings";
 import { bytes, methodTitle, seconds } from "./format";
 import { toHtml } from "./html";
@@ -23,6 +24,7 @@ export function report(results: Results): { html: string; markdown: string } {
     stylesSection(results),
     ablationsSection(results),
     trackingSection(results),
+    digitsSection(results),
     tuningSection(results),
     conditionsSection(results),
   ].filter((section) => section !== null);
