@@ -51,11 +51,14 @@ export async function attack(
     learningRate: LEARNING_RATE,
     async loss(step) {
       const source = random.at("step", step);
-      const { pictures, noise, timesteps } = addNoise(digits.pictures(draw(places, owners.length, source)), source);
+      const { pictures, noise, timesteps } = addNoise(
+        digits.pictures(draw(places, owners.length, source)),
+        source,
+      );
       const context = centre.add(offsets.mul(radius)).indexSelect(0, owner);
       return (await model.predict(pictures, timesteps, context, { grad: true })).mse(noise);
     },
     updated: async () => offsets.copyFrom(project(offsets.detach(), 1)),
   });
   return { random: centre.add(start.mul(radius)), adversarial: centre.add(offsets.mul(radius)) };
-} // prettier-ignore
+}

@@ -28,7 +28,7 @@ export function digitsSection(results: Results): Section | null {
         text:
           `A small class-conditional model of 8×8 handwritten digits loses one digit, ${erased}, in two ways: by fine-tuning at the ` +
           `digit's own embedding (ESD's target), and by a negated task vector, as strong as it must be to erase the ` +
-          `digit's own embedding to the same degree. Then embeddings around the digit's own are asked for it, found by textual ` +
+          `digit's own embedding to the same degree, as far as pictures can tell. Then embeddings around the digit's own are asked for it, found by textual ` +
           `inversion within a Euclidean distance, or drawn at random at it. A classifier, right on ` +
           `${rateCell(classifier).text} % of held-out digits, counts the pictures that show the digit.`,
       },

@@ -20,6 +20,7 @@ describe("the report", () => {
       "styles",
       "ablations",
       "tracking",
+      "digits",
       "search",
       "conditions",
     ])

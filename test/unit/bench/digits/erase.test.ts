@@ -41,20 +41,30 @@ describe("erasing a digit", () => {
       const [pre, tuned] = await Promise.all([0, 1].map(stirred));
       const [a, b] = [await read(pre!), await read(tuned!)];
       const edited = await read(await negate(pre!, tuned!, 1.5));
-      edited.forEach((value, place) => expect(value).toBeCloseTo(a[place]! - 1.5 * (b[place]! - a[place]!), 5));
+      edited.forEach((value, place) =>
+        expect(value).toBeCloseTo(a[place]! - 1.5 * (b[place]! - a[place]!), 5),
+      );
       expect(await read(pre!)).toEqual(a);
     }));
-}); // prettier-ignore
+});
 
 describe("the attack", () => {
   it("begins at each radius and stays within it", () =>
     scope(async () => {
       const model = await stirred(0);
       const radii = [0.5, 4];
-      const found = await attack(model, train, 3, { radii, embeddings: 2, steps: 3, batch: 2, random: new Random(2) });
+      const found = await attack(model, train, 3, {
+        radii,
+        embeddings: 2,
+        steps: 3,
+        batch: 2,
+        random: new Random(2),
+      });
       const centre = Array.from(await model.embed([3]).data(), Number);
       const distances = async (rows: Float32Array): Promise<number[]> =>
-        [0, 1, 2, 3].map((row) => Math.hypot(...centre.map((value, column) => rows[32 * row + column]! - value)));
+        [0, 1, 2, 3].map((row) =>
+          Math.hypot(...centre.map((value, column) => rows[32 * row + column]! - value)),
+        );
       const start = await distances((await found.random.data()) as Float32Array);
       const end = await distances((await found.adversarial.data()) as Float32Array);
       [0.5, 0.5, 4, 4].forEach((radius, row) => {
@@ -63,4 +73,4 @@ describe("the attack", () => {
       });
       expect(end).not.toEqual(start);
     }));
-}); // prettier-ignore
+});
