@@ -105,6 +105,17 @@ export interface DistanceCount extends Count {
   strongest: Count;
 }
 
+/** What one of the digits' models draws from the digits' own embeddings. */
+export interface DigitsCounts {
+  name: DigitsModel;
+  /** The erased digit, from its own. */
+  plain: Count;
+  /** The right one, from the other nine. */
+  kept: Count;
+  /** The erased digit, from the other nine: what spoiled pictures alone are taken for. */
+  mistaken: Count;
+}
+
 /** What the digits' experiment found. */
 export interface DigitsOutcome {
   digit: number;
@@ -112,8 +123,7 @@ export interface DigitsOutcome {
   classifier: Count;
   /** Strength of the task vector. */
   alpha: number;
-  /** Each model on the digit's own embedding, and on the other nine. */
-  models: { name: DigitsModel; plain: Count; kept: Count }[];
+  models: DigitsCounts[];
   distances: DistanceCount[];
 }
 

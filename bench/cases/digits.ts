@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { Random, rate, scope } from "../../lib/index";
+import { Random, scope } from "../../lib/index";
 import { DigitClassifier } from "../digits/classifier";
 import { readDigits, type Digits } from "../digits/dataset";
 import { fineTune, learnMore, negate } from "../digits/erase";
-import { atDistances, drawnPlainly, kept } from "../digits/measure";
+import { atDistances, drawnPlainly, drawOthers } from "../digits/measure";
 import { DigitModel } from "../digits/model";
 import { pretrain } from "../digits/pretrain";
 import { smallestAlpha } from "../digits/smallest-alpha";
@@ -107,9 +107,7 @@ async function experiment({ spec, settings, shared, log }: TrialContext): Promis
     learningRate: TASK_VECTOR_RATE,
     random: random.at("task-vector"),
   });
-  // As strong as fine-tuning as far as these pictures can tell.
-  const tuned = await plainly(fineTuned, "strength");
-  const allowed = Math.floor(rate(tuned.hits, tuned.images).high * tuned.images);
+  const { hits: allowed } = await plainly(fineTuned, "strength");
   const alpha = await smallestAlpha(async (strength) => {
     using edited = await negate(original, further, strength);
     const { hits } = await plainly(edited, "strength");
@@ -122,11 +120,9 @@ async function experiment({ spec, settings, shared, log }: TrialContext): Promis
   const outcome: DigitsOutcome = { digit, classifier: accuracy, alpha, models: [], distances: [] };
   for (const [name, model] of Object.entries(models) as [keyof typeof models, DigitModel][]) {
     const plain = await plainly(model, "plain");
-    const others = await kept(model, classifier, digit, 2 * effort.images, random.at("kept"));
-    log(
-      `${name}: ${plain.hits} of ${plain.images} at its own embedding, others ${others.hits} of ${others.images}`,
-    );
-    outcome.models.push({ name, plain, kept: others });
+    const others = await drawOthers(model, classifier, digit, 2 * effort.images, random.at("others"));
+    log(`${name}: ${plain.hits} of ${plain.images} at its own embedding, others ${others.kept.hits} of ${others.kept.images}`); // prettier-ignore
+    outcome.models.push({ name, plain, ...others });
     const { radii, embeddings, images, search: steps } = effort;
     const options = { radii, embeddings, images, steps, batch: SEARCH_BATCH, random: random.at("attack") };
     for (const count of await atDistances(model, classifier, train, digit, options)) {

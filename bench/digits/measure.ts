@@ -36,18 +36,21 @@ export async function drawnPlainly(
   return { images, hits: seen!.filter((label) => label === digit).length };
 }
 
-/** How often the other digits are drawn from their embeddings. */
-export async function kept(
+/** Pictures from the other digits' embeddings: how many show what was asked for, and how many the erased digit. */
+export async function drawOthers(
   model: DigitModel,
   classifier: DigitClassifier,
   erased: number,
   each: number,
   random: Random,
-): Promise<Count> {
+): Promise<{ kept: Count; mistaken: Count }> {
   const others = Array.from({ length: CLASSES }, (_, digit) => digit).filter((digit) => digit !== erased);
   const seen = await scope(() => look(model, classifier, model.embed(others), each, random));
-  const hits = seen.flatMap((labels, place) => labels.filter((label) => label === others[place])).length;
-  return { images: others.length * each, hits };
+  const count = (asked: (place: number) => number): Count => ({
+    images: others.length * each,
+    hits: seen.flatMap((labels, place) => labels.filter((label) => label === asked(place))).length,
+  });
+  return { kept: count((place) => others[place]!), mistaken: count(() => erased) };
 }
 
 /** Success of adversarial embeddings, and of random ones at the same distances. */

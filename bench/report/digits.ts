@@ -1,7 +1,7 @@
-import type { Count, DigitsModel, DigitsOutcome, DistanceCount, Results } from "../results";
+import type { Count, DigitsCounts, DigitsModel, DigitsOutcome, DistanceCount, Results } from "../results";
 import { mean, rate, type Rate } from "../statistics";
 import type { Cell, Figure, Row, Section, Table } from "./blocks";
-import { number, rateCell } from "./format";
+import { number, percent, rateCell } from "./format";
 import { plot, type Curve } from "./plots";
 import { trialsOf } from "./records";
 
@@ -28,7 +28,7 @@ export function digitsSection(results: Results): Section | null {
         text:
           `A small class-conditional model of 8×8 handwritten digits loses one digit, ${erased}, in two ways: by fine-tuning at the ` +
           `digit's own embedding (ESD's target), and by a negated task vector, as strong as it must be to erase the ` +
-          `digit's own embedding to the same degree, as far as pictures can tell. Then embeddings around the digit's own are asked for it, found by textual ` +
+          `digit's own embedding to the same degree. Then embeddings around the digit's own are asked for it, found by textual ` +
           `inversion within a Euclidean distance, or drawn at random at it. A classifier, right on ` +
           `${rateCell(classifier).text} % of held-out digits, counts the pictures that show the digit.`,
       },
@@ -40,33 +40,41 @@ export function digitsSection(results: Results): Section | null {
   };
 }
 
-/** What fine-tuning and task vectors leave to be found, distance by distance, and at what price. */
+/** What fine-tuning and task vectors leave to be found, distance by distance. */
 function verdicts(outcomes: readonly DigitsOutcome[]): string[] {
-  const better: number[] = [];
-  const worse: number[] = [];
-  const open: number[] = [];
-  for (const radius of radiiOf(outcomes)) {
-    const [tuned, vector] = (["fine-tuning", "task-vector"] as const).map((model) =>
-      rateOf(rowsAt(outcomes, model, "adversarial", radius)),
-    );
-    if (tuned === undefined || vector === undefined) continue;
-    (vector.high < tuned.low ? better : vector.low > tuned.high ? worse : open).push(radius);
-  }
-  const at = (radii: readonly number[]): string => radii.map(number).join(", ");
+  const radii = radiiOf(outcomes);
+  const attacked = (model: DigitsModel, radius: number): Rate | undefined =>
+    rateOf(rowsAt(outcomes, model, "adversarial", radius));
+  const where = (holds: (vector: Rate, tuned: Rate) => boolean): string =>
+    radii
+      .filter((radius) => {
+        const [vector, tuned] = [attacked("task-vector", radius), attacked("fine-tuning", radius)];
+        return vector !== undefined && tuned !== undefined && holds(vector, tuned);
+      })
+      .map(number)
+      .join(", ");
+  const fewer = where((vector, tuned) => vector.high < tuned.low);
+  const more = where((vector, tuned) => vector.low > tuned.high);
+  const open = where((vector, tuned) => vector.high >= tuned.low && vector.low <= tuned.high);
+  const last = radii.at(-1)!;
+  const rises = MODELS.flatMap(({ name, title }) => {
+    const far = attacked(name, last);
+    const plain = total(countsOf(outcomes, name).map((model) => model.plain));
+    return far === undefined ? [] : [`${title}: ${percent(plain.value)} % at the name, ${percent(far.value)} % under attack within ${number(last)}.`]; // prettier-ignore
+  });
   return [
-    ...(better.length > 0
-      ? [`Within ${at(better)} the task vector lets fewer of the attack's pictures through than fine-tuning.`]
-      : []),
-    ...(worse.length > 0 ? [`Within ${at(worse)} it lets more through.`] : []),
-    ...(open.length > 0 ? [`Within ${at(open)} the 95 % intervals overlap.`] : []),
-  ];
+    ...rises,
+    ...(fewer === "" ? [] : [`Within ${fewer} the attack finds the digit less often after the task vector than after fine-tuning.`]),
+    ...(more === "" ? [] : [`Within ${more} the attack finds the digit more often after the task vector than after fine-tuning.`]),
+    ...(open === "" ? [] : [`Within ${open} the 95 % intervals of the two overlap.`]),
+  ]; // prettier-ignore
 }
 
 function keptTable(outcomes: readonly DigitsOutcome[]): Table {
   const rows = MODELS.flatMap(({ name, title, colour }): Row[] => {
-    const own = outcomes.flatMap(({ models }) => models.filter((model) => model.name === name));
+    const own = countsOf(outcomes, name);
     if (own.length === 0) return [];
-    const counts = [own.map(({ plain }) => plain), own.map(({ kept }) => kept)];
+    const counts = [own.map(({ plain }) => plain), own.map(({ kept }) => kept), own.map(({ mistaken }) => mistaken)]; // prettier-ignore
     return [{ method: colour, cells: [{ text: title }, ...counts.map((of) => rateCell(total(of)))] }];
   });
   return {
@@ -75,6 +83,10 @@ function keptTable(outcomes: readonly DigitsOutcome[]): Table {
       { title: "Model" },
       { title: "Erased digit drawn %", help: "From its own embedding: lower is better" },
       { title: "Other nine drawn right %", help: "From theirs: higher is better" },
+      {
+        title: "Other nine seen as it %",
+        help: "How often spoiled pictures alone are taken for the erased digit",
+      },
     ],
     rows,
   };
@@ -121,7 +133,7 @@ function distanceTable(outcomes: readonly DigitsOutcome[]): Table {
 
 function figure(outcomes: readonly DigitsOutcome[], input: Input): Figure {
   const curves = MODELS.map(({ name, title, colour }): Curve => {
-    const plain = total(outcomes.flatMap(({ models }) => models.filter((model) => model.name === name)).map((model) => model.plain)); // prettier-ignore
+    const plain = total(countsOf(outcomes, name).map((model) => model.plain));
     const around = radiiOf(outcomes).map((radius) => ({
       x: radius,
       of: rateOf(rowsAt(outcomes, name, input, radius)),
@@ -133,6 +145,10 @@ function figure(outcomes: readonly DigitsOutcome[], input: Input): Figure {
   });
   const svg = plot(curves, { name: "distance" }, { name: "erased digit drawn %", percent: true });
   return { svg, caption: `Embeddings ${INPUTS[input]}; 0 is the digit's own. Bars are 95 % intervals.` };
+}
+
+function countsOf(outcomes: readonly DigitsOutcome[], name: DigitsModel): DigitsCounts[] {
+  return outcomes.flatMap(({ models }) => models.filter((model) => model.name === name));
 }
 
 function radiiOf(outcomes: readonly DigitsOutcome[]): number[] {

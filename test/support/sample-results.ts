@@ -262,9 +262,24 @@ function digits(): TrialRecord[] {
           classifier: { images: 359, hits: 352 },
           alpha: 1.5,
           models: [
-            { name: "original", plain: { images: 128, hits: 127 }, kept: { images: 288, hits: 280 } },
-            { name: "fine-tuning", plain: { images: 128, hits: 0 }, kept: { images: 288, hits: 270 } },
-            { name: "task-vector", plain: { images: 128, hits: 0 }, kept: { images: 288, hits: 200 } },
+            {
+              name: "original",
+              plain: { images: 128, hits: 127 },
+              kept: { images: 288, hits: 280 },
+              mistaken: { images: 288, hits: 1 },
+            },
+            {
+              name: "fine-tuning",
+              plain: { images: 128, hits: 0 },
+              kept: { images: 288, hits: 270 },
+              mistaken: { images: 288, hits: 2 },
+            },
+            {
+              name: "task-vector",
+              plain: { images: 128, hits: 0 },
+              kept: { images: 288, hits: 200 },
+              mistaken: { images: 288, hits: 9 },
+            },
           ],
           distances: around,
         },

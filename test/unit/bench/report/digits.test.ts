@@ -15,20 +15,27 @@ describe("the digits' section", () => {
   });
 
   it("says what is left of the other digits", () => {
-    expect(text).toContain("| Task vector | 0.0 (0.0–2.9) | 69.4 (63.9–74.5) |");
+    expect(text).toContain("| Task vector | 0.0 (0.0–2.9) | 69.4 (63.9–74.5) | 3.1 (1.7–5.8) |");
   });
 
   it("claims a difference only where the intervals are apart", () => {
-    expect(text).toContain("Within 8 the task vector lets fewer of the attack's pictures through");
-    expect(text).toContain("Within 1 the 95 % intervals overlap.");
-    expect(text).not.toContain("more through");
+    expect(text).toContain("Within 8 the attack finds the digit less often after the task vector");
+    expect(text).toContain("Within 1 the 95 % intervals of the two overlap.");
+    expect(text).not.toContain("more often");
+  });
+
+  it("says what the attack adds to what the name alone draws", () => {
+    expect(text).toContain("- Fine-tuned at its name: 0.0 % at the name, 50.0 % under attack within 8.");
+    expect(text).toContain("- Task vector: 0.0 % at the name, 6.3 % under attack within 8.");
   });
 
   it("says so when the task vector does worse", () => {
     const results = sampleResults();
     for (const { digits } of results.trials)
       for (const row of digits?.distances ?? []) if (row.model === "task-vector") row.hits = 128;
-    expect(toMarkdown("", [digitsSection(results)!])).toContain("Within 1, 8 it lets more through.");
+    expect(toMarkdown("", [digitsSection(results)!])).toContain(
+      "Within 1, 8 the attack finds the digit more often after the task vector",
+    );
   });
 
   it("draws a line for each model, from its own embedding outwards", () => {
