@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { ImageClassifier, inspect, KpopError } from "../lib/index";
 import { version } from "../package.json";
 import { parseOptions } from "./options";
-import { choose, mainTrials, searchTrials } from "./plan";
+import { choose, mainTrials, needsModel, searchTrials } from "./plan";
 import { protocolNamed } from "./protocols";
 import type { Protocol } from "./protocols/protocol";
 import { report } from "./report/report";
@@ -39,8 +39,11 @@ export async function compare(
     return 0;
   }
   const protocol = protocolNamed(options.settings.protocol);
-  await checkInputs(options.settings, protocol);
-  const settings = { ...options.settings, styles: await knownStyles(options.settings, say) };
+  const used = needsModel(options.settings);
+  if (used) await checkInputs(options.settings, protocol);
+  const settings = used
+    ? { ...options.settings, styles: await knownStyles(options.settings, say) }
+    : options.settings;
   const store = Store.open(out, settings, say);
   const startedAt = new Date().toISOString();
   const controller = new AbortController();

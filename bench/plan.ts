@@ -1,5 +1,6 @@
 import type { Case } from "./cases/case";
 import { ablations } from "./cases/ablations";
+import { digits } from "./cases/digits";
 import { objects } from "./cases/objects";
 import { robustness } from "./cases/robustness";
 import { styles } from "./cases/styles";
@@ -17,11 +18,18 @@ export const CASES: Readonly<Record<Experiment, Case>> = {
   robustness,
   ablations,
   tracking,
+  digits,
   tune,
 };
 
+/** Whether any of the experiments looks at the model under test. */
+export function needsModel({ experiments }: Settings): boolean {
+  return experiments.some((experiment) => CASES[experiment].standalone !== true);
+}
+
 /** The search, which comes first: the other trials' options depend on it. */
 export function searchTrials(protocol: Protocol, settings: Settings): TrialSpec[] {
+  if (!needsModel(settings)) return [];
   return tune.trials({ protocol, settings, optionsOf: () => ({}) });
 }
 

@@ -3,7 +3,15 @@ import type { ComputeDtype, Device } from "../lib/index";
 /** What the benchmark measures and keeps: the contents of results.json, from which alone the report is made. */
 
 /** The experiments, in the order in which they are reported. */
-export const EXPERIMENTS = ["objects", "styles", "robustness", "ablations", "tracking", "tune"] as const;
+export const EXPERIMENTS = [
+  "objects",
+  "styles",
+  "robustness",
+  "ablations",
+  "tracking",
+  "digits",
+  "tune",
+] as const;
 export type Experiment = (typeof EXPERIMENTS)[number];
 
 /** The untouched model stands among the methods under this name. */
@@ -95,6 +103,51 @@ export interface AttackFigures {
   seconds: number;
 }
 
+/** Pictures, and how many of them show what is counted. */
+export interface Count {
+  images: number;
+  hits: number;
+}
+
+/** The models of the digits' experiment. */
+export type DigitsModel = "original" | "fine-tuning" | "task-vector";
+
+/** How often embeddings around a digit's own bring it back. */
+export interface DistanceCount extends Count {
+  model: DigitsModel;
+  /** Drawn at the radius, or found by optimisation within it. */
+  input: "random" | "adversarial";
+  radius: number;
+  /** Their mean Euclidean distance from the digit's embedding. */
+  distance: number;
+  /** Their mean cosine with it. */
+  cosine: number;
+  /** The one that brought most back. */
+  strongest: Count;
+}
+
+/** What one of the digits' models draws from the digits' own embeddings. */
+export interface DigitsCounts {
+  name: DigitsModel;
+  /** The erased digit, from its own. */
+  plain: Count;
+  /** The right one, from the other nine. */
+  kept: Count;
+  /** The erased digit, from the other nine: what spoiled pictures alone are taken for. */
+  mistaken: Count;
+}
+
+/** What the digits' experiment found. */
+export interface DigitsOutcome {
+  digit: number;
+  /** The classifier on held-out pictures. */
+  classifier: Count;
+  /** Strength of the task vector. */
+  alpha: number;
+  models: DigitsCounts[];
+  distances: DistanceCount[];
+}
+
 /** What a trial found; what does not apply to it is not there. */
 export interface TrialOutcome {
   cost?: Cost;
@@ -111,6 +164,7 @@ export interface TrialOutcome {
   pictures?: Picture[];
   series?: Series[];
   attacks?: AttackFigures[];
+  digits?: DigitsOutcome;
 }
 
 /** A trial's file. */

@@ -26,4 +26,6 @@ export interface TrialContext {
 export interface Case {
   trials(context: PlanContext): TrialSpec[];
   measure(context: TrialContext): Promise<TrialOutcome>;
+  /** Brings its own model: needs neither the one under test nor what the search chooses. */
+  standalone?: boolean;
 }

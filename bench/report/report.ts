@@ -1,6 +1,7 @@
 import type { Results } from "../results";
 import { ablationsSection } from "./ablations";
 import type { Section } from "./blocks";
+import { digitsSection } from "./digits";
 import { findings } from "./findings";
 import { bytes, methodTitle, seconds } from "./format";
 import { toHtml } from "./html";
@@ -25,6 +26,7 @@ export function report(results: Results): { html: string; markdown: string } {
     robustnessSection(results),
     ablationsSection(results),
     trackingSection(results),
+    digitsSection(results),
     tuningSection(results),
     conditionsSection(results),
   ].filter((section) => section !== null);

@@ -35,7 +35,7 @@ export const SAMPLE_SETTINGS: Settings = {
   clip: "pocket",
   styles: STYLES,
   methods: METHODS,
-  experiments: ["objects", "styles", "robustness", "ablations", "tracking", "tune"],
+  experiments: ["objects", "styles", "robustness", "ablations", "tracking", "digits", "tune"],
   imagesPerClass: 20,
   steps: 20,
   guidanceScale: 3,
@@ -49,7 +49,10 @@ export function sampleResults(): Results {
     settings: SAMPLE_SETTINGS,
     machine: { cpu: "invented processor", cores: 2, memoryBytes: 2 ** 34, node: "20.0.0", library: "0.0.0" },
     chosen: Object.fromEntries(METHODS.map((method) => [method, `tune-${method}-2`])),
-    trials: [...objects(), ...tune(), ...ablations(), ...styles(), ...robustness(), ...tracking()],
+    trials: [
+      ...[...objects(), ...tune(), ...ablations(), ...styles()],
+      ...[...robustness(), ...tracking(), ...digits()],
+    ],
     failures: [],
     startedAt: "2000-01-01T00:00:00.000Z",
     finishedAt: "2000-01-01T01:00:00.000Z",
@@ -278,6 +281,48 @@ function tracking(): TrialRecord[] {
       },
     ),
   );
+}
+
+function digits(): TrialRecord[] {
+  const counts = { images: 128, strongest: { images: 16, hits: 16 } };
+  const around = [1, 8].flatMap((radius) => [
+    { ...counts, model: "fine-tuning" as const, input: "adversarial" as const, radius, distance: radius / 2, cosine: 0.9, hits: 8 * radius },
+    { ...counts, model: "task-vector" as const, input: "adversarial" as const, radius, distance: radius, cosine: 0.8, hits: 8 },
+    { ...counts, model: "original" as const, input: "random" as const, radius, distance: radius, cosine: 0.7, hits: 96 },
+  ]); // prettier-ignore
+  return [
+    sampleRecord(
+      { name: "digits-3", experiment: "digits", method: ORIGINAL, erased: ["3"] },
+      {
+        digits: {
+          digit: 3,
+          classifier: { images: 359, hits: 352 },
+          alpha: 1.5,
+          models: [
+            {
+              name: "original",
+              plain: { images: 128, hits: 127 },
+              kept: { images: 288, hits: 280 },
+              mistaken: { images: 288, hits: 1 },
+            },
+            {
+              name: "fine-tuning",
+              plain: { images: 128, hits: 0 },
+              kept: { images: 288, hits: 270 },
+              mistaken: { images: 288, hits: 2 },
+            },
+            {
+              name: "task-vector",
+              plain: { images: 128, hits: 0 },
+              kept: { images: 288, hits: 200 },
+              mistaken: { images: 288, hits: 9 },
+            },
+          ],
+          distances: around,
+        },
+      },
+    ),
+  ];
 }
 
 function pictures(erased: readonly string[], withKey: boolean, shade: number): Picture[] {

@@ -87,6 +87,13 @@ describe("the plan", () => {
       expect(options["iterations"] ?? 0).toBeLessThanOrEqual(pocket.quick.iterations);
   });
 
+  it("searches for no options where only the digits are asked for, which bring their own model", () => {
+    const alone: Settings = { ...settings, experiments: ["digits"] };
+    expect(searchTrials(pocket, alone)).toEqual([]);
+    expect(mainTrials(pocket, alone, []).map(({ name }) => name)).toEqual(["digits-3"]);
+    expect(searchTrials(pocket, { ...alone, experiments: ["digits", "objects"] })).toHaveLength(16);
+  });
+
   it("leaves out what was not asked for", () => {
     const trials = mainTrials(pocket, { ...settings, experiments: ["objects"], methods: ["uce"] }, []);
     expect(new Set(trials.map(({ experiment }) => experiment))).toEqual(new Set(["objects"]));

@@ -21,6 +21,7 @@ describe("the report", () => {
       "robustness",
       "ablations",
       "tracking",
+      "digits",
       "search",
       "conditions",
     ])
