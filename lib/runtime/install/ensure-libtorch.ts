@@ -15,7 +15,8 @@ export async function ensureLibtorch(
   const request = { headers: true, version: process.env.KPOP_LIBTORCH ? null : TORCH_VERSION };
   const before = searchLibtorch(request).found;
   if (before !== null) return before;
-  await installRuntime({ flavour: "cpu", ...(onProgress && { onProgress }) });
+  // Forced, because what is there has just been refused.
+  await installRuntime({ flavour: "cpu", force: true, ...(onProgress && { onProgress }) });
   const after = searchLibtorch(request);
   if (after.found === null)
     throw new Error(`The libtorch just installed is refused: ${after.refused.join("; ")}`);
