@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { transformSync } from "@swc/core";
 
 const ROOT = join(__dirname, "../..");
@@ -25,25 +25,28 @@ export function packageCopy(folder: string): string {
   return folder;
 }
 
-/** Puts the native files of the checkout's build into a package copy, which may then change them. */
-export function addNativeFiles(folder: string, change: (name: string, bytes: Buffer) => Buffer): void {
+/** Puts copies of the checkout's native files into a package copy. */
+export function addNativeFiles(folder: string): void {
   const release = join(folder, "build/Release");
   mkdirSync(release, { recursive: true });
   for (const name of ["kpop_loader.node", "kpop_native.node"]) {
-    writeFileSync(
-      join(release, name),
-      change(name, readFileSync(join(ROOT, relative(folder, join(release, name))))),
-    );
+    copyFileSync(join(ROOT, "build/Release", name), join(release, name));
   }
 }
 
+const cache = new Map<string, string>();
+
 function compiled(path: string): string {
-  return transformSync(readFileSync(path, "utf8"), {
+  const known = cache.get(path);
+  if (known !== undefined) return known;
+  const { code } = transformSync(readFileSync(path, "utf8"), {
     filename: path,
     swcrc: false,
     jsc: { parser: { syntax: "typescript" }, target: "es2022" },
     module: { type: "commonjs" },
-  }).code;
+  });
+  cache.set(path, code);
+  return code;
 }
 
 export interface ScriptResult {

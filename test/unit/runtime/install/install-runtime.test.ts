@@ -145,6 +145,18 @@ describe("installing from an archive", () => {
     expect(await installRuntime({ from, sha256: sha256.toUpperCase() })).toMatchObject({ installed: true });
   });
 
+  it("refuses musl before it asks pip for a wheel that there is none of", async () => {
+    const report = jest.spyOn(process.report, "getReport").mockReturnValue({ header: {} } as never);
+    try {
+      await expect(installRuntime()).rejects.toMatchObject({
+        code: "ADDON_MISSING",
+        message: expect.stringMatching(/musl.*use a glibc image/),
+      });
+    } finally {
+      report.mockRestore();
+    }
+  });
+
   it("says which folder it cannot write, and the way round", async () => {
     writeFileSync(join(cache, "kpop-native"), "a file in the folder's place");
     await expect(installRuntime({ from: wheel() })).rejects.toMatchObject({
