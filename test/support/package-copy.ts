@@ -70,7 +70,7 @@ export function runScript(
   { env = {}, under = [] }: { env?: NodeJS.ProcessEnv; under?: readonly string[] } = {},
 ): Script {
   const [command, ...args] = [...under, process.execPath, "-e", code];
-  const child = spawn(command!, args, {
+  const child = spawn(command ?? process.execPath, args, {
     cwd: folder,
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
@@ -80,7 +80,7 @@ export function runScript(
     child[name].setEncoding("utf8").on("data", (text: string) => (output[name] += text));
   }
   const ended = new Promise<ScriptResult>((resolve, reject) => {
-    child.on("error", reject).on("close", (code, signal) => resolve({ code, signal, ...output }));
+    child.on("error", reject).on("close", (status, signal) => resolve({ code: status, signal, ...output }));
   });
   const said = async (text: string): Promise<void> =>
     await new Promise((resolve, reject) => {

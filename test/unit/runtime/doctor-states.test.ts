@@ -14,7 +14,6 @@ import { addNativeFiles, packageCopy, runScript } from "../../support/package-co
 import { temporaryFolders } from "../../support/temporary";
 
 const folder = temporaryFolders();
-const NAMES = ["libc10.so", "libtorch_cpu.so", "libtorch.so"];
 let root: string;
 
 beforeAll(() => {

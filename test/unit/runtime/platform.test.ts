@@ -7,7 +7,7 @@ describe("checkPlatform", () => {
   });
 
   it("knows musl by a report without a version of glibc", () => {
-    const report = jest.spyOn(process.report, "getReport").mockReturnValue({ header: {} } as never);
+    const report = jest.spyOn(process.report, "getReport").mockReturnValue({ header: {} });
     try {
       expect(glibcVersion()).toBeNull();
       expect(() => checkPlatform("linux", "x64")).toThrow(/this Node runs on musl/);

@@ -146,7 +146,7 @@ describe("installing from an archive", () => {
   });
 
   it("refuses musl before it asks pip for a wheel that there is none of", async () => {
-    const report = jest.spyOn(process.report, "getReport").mockReturnValue({ header: {} } as never);
+    const report = jest.spyOn(process.report, "getReport").mockReturnValue({ header: {} });
     try {
       await expect(installRuntime()).rejects.toMatchObject({
         code: "ADDON_MISSING",

@@ -102,9 +102,9 @@ describe("removeRuntimes", () => {
     const target = join(cache, "torch-2.13.0-cpu");
     let removing: Promise<unknown> | undefined;
     const waited = await withLock(lockOf(target), async () => {
-      const holder = await new Promise<string>(
-        (onWait) => (removing = removeRuntimes({ flavour: "cpu", onWait })),
-      );
+      const holder = await new Promise<string>((resolve) => {
+        removing = removeRuntimes({ flavour: "cpu", onWait: resolve });
+      });
       expect(existsSync(target)).toBe(true);
       return holder;
     });

@@ -108,7 +108,9 @@ describe("stateOf", () => {
       stdio: ["ignore", "pipe", "ignore"],
     });
     try {
-      const pid = await new Promise<number>((resolve) => shell.stdout.once("data", (text) => resolve(+text)));
+      const pid = await new Promise<number>((resolve) =>
+        shell.stdout.once("data", (text) => resolve(Number(text))),
+      );
       await new Promise((resolve) => setTimeout(resolve, 300));
       const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(" ");
       expect(fields[2]).toBe("Z");
