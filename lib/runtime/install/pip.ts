@@ -25,9 +25,13 @@ export async function downloadWheels(folder: string, request: WheelRequest): Pro
   const pip = await pipVersion(request.signal);
   const requirement = `torch==${request.version}`;
   const index = request.indexUrl ?? process.env.KPOP_TORCH_INDEX_URL;
-  const indexArguments = index ? ["--index-url", index] : [];
+  const common = [
+    ...(index ? ["--index-url", index] : []),
+    // Since pip 25.1 a broken connection need not be the end; before, the next try starts anew.
+    ...(pip >= 25.1 ? ["--resume-retries", "5"] : []),
+  ];
   const run = async (...args: string[]) =>
-    await runChild("python3", ["-m", "pip", ...args, ...indexArguments], {
+    await runChild("python3", ["-m", "pip", ...args, ...common], {
       signal: request.signal,
       env: {
         ...process.env,
@@ -56,7 +60,6 @@ export async function downloadWheels(folder: string, request: WheelRequest): Pro
   await run(
     ..."download --only-binary=:all: --progress-bar".split(" "),
     bar,
-    ...(pip >= 25.1 ? ["--resume-retries", "5"] : []),
     "--dest",
     folder,
     ...(request.flavour === "cpu" ? ["--no-deps"] : []),
