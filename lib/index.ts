@@ -129,3 +129,9 @@ export {
   type InstallRuntimeOptions,
   type InstalledRuntime,
 } from "./runtime/install/install-runtime";
+export {
+  listRuntimes,
+  removeRuntimes,
+  type CachedRuntime,
+  type RemoveRuntimesOptions,
+} from "./runtime/install/installed-runtimes";

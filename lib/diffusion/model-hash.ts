@@ -3,11 +3,14 @@ import { setImmediate } from "node:timers/promises";
 import { basename, sep } from "node:path";
 import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
-import { sha256File } from "../io/sha256-file";
+import { FileHashes } from "../io/file-hashes";
 import { changedTensors } from "./save-model";
 import type { StableDiffusion } from "./stable-diffusion";
 
 const BYTES_AT_ONCE = 2 ** 21;
+
+/** Every run and every set of pictures asks for the same few files, each of gigabytes. */
+const fileHashes = new FileHashes();
 
 /**
  * SHA-256 of every weight file that a model was read from: a checkpoint's by its place there, a delta's as delta/NAME.
@@ -24,8 +27,7 @@ export async function hashInputs(
     for (const { file } of source[component].tensors.values())
       if (!names.has(file)) names.set(file, `delta/${basename(file)}`);
   const hashes: Record<string, string> = {};
-  for (const [path, name] of names)
-    hashes[name] = await sha256File(path, signal === undefined ? {} : { signal });
+  for (const [path, name] of names) hashes[name] = await fileHashes.sha256(path, signal);
   return hashes;
 }
 

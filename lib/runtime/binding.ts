@@ -3,10 +3,13 @@ import { KpopError } from "../errors";
 import type { KpopErrorCode } from "../errors";
 import { findAddonFiles } from "./addon-files";
 import type { AddonFiles } from "./addon-files";
+import { elfFault } from "./elf";
 import { findLibtorch } from "./libtorch";
 import type { FoundLibtorch } from "./libtorch";
 import { diagnoseLinker } from "./linker-words";
+import type { Refused } from "./linker-words";
 import { checkPlatform } from "./platform";
+import { replaceLibtorch } from "./remedies";
 
 export type {
   NativeDtype,
@@ -54,28 +57,35 @@ export function openLoader(files: AddonFiles): NativeLoader {
 
 function openLibtorch(loader: NativeLoader, libtorch: FoundLibtorch): void {
   const opened = loader.open(libtorch.libraries);
-  if (!opened.ok) throw refusal(opened.path, opened.message);
+  if (!opened.ok) throw refusal(opened.path, opened.message, libtorch);
   const version = opened.version ?? libtorch.version;
   if (version !== loader.builtForTorch) {
     throw new KpopError(
       "LIBTORCH_INCOMPATIBLE",
-      `The libtorch at ${libtorch.directory} is ${version ?? "of an unknown version"} but kpop-native was built for ${loader.builtForTorch}; run \`npx kpop-native install-runtime\`, or set KPOP_LIBTORCH to one of that version`,
+      `The libtorch at ${libtorch.directory} is ${version ?? "of an unknown version"} but kpop-native was built for ${loader.builtForTorch}; ${replaceLibtorch(libtorch)}`,
     );
   }
 }
 
 /** `process.dlopen` and not `require`: it keeps the linker's words and works the same from every module format. */
 function openNative(path: string): unknown {
+  checkNativeFile(path);
   const module: { exports: unknown } = { exports: {} };
   try {
     process.dlopen(module, path);
   } catch (error) {
-    throw refusal(path, (error as Error).message);
+    throw refusal(path, (error as Error).message, "addon");
   }
   return module.exports;
 }
 
-function refusal(path: string, words: string): KpopError {
-  const { meaning, remedy } = diagnoseLinker(words);
+/** Opening a truncated library would end the process. @throws LIBTORCH_INCOMPATIBLE */
+export function checkNativeFile(path: string): void {
+  const fault = elfFault(path);
+  if (fault !== null) throw refusal(path, fault, "addon");
+}
+
+function refusal(path: string, words: string, refused: Refused): KpopError {
+  const { meaning, remedy } = diagnoseLinker(words, refused);
   return new KpopError("LIBTORCH_INCOMPATIBLE", `${path} cannot be loaded: ${meaning} (${words}); ${remedy}`);
 }

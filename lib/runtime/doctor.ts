@@ -3,12 +3,15 @@ import { knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { findAddonFiles } from "./addon-files";
 import type { AddonFiles } from "./addon-files";
-import { openLoader } from "./binding";
+import { checkNativeFile, openLoader } from "./binding";
+import { gpuCheck } from "./gpu-check";
 import { findLibtorch } from "./libtorch";
 import type { FoundLibtorch, LibtorchSource } from "./libtorch";
 import { diagnoseLinker } from "./linker-words";
-import { OLDEST_GLIBC, checkPlatform, glibcVersion, hasNvidiaDriver } from "./platform";
+import { nvidiaState } from "./nvidia";
+import { OLDEST_GLIBC, checkPlatform, glibcVersion } from "./platform";
 import { probeNative } from "./probe";
+import { replaceLibtorch } from "./remedies";
 import { changedFiles, readRuntimeRecord } from "./install/record";
 
 /** One thing that `doctor` looked at. */
@@ -91,6 +94,7 @@ async function examine(report: DoctorReport, options: DoctorOptions): Promise<vo
 
   const files = attempt("addon", () => findAddonFiles());
   report.addon = { kind: files.kind, path: files.addon };
+  attempt("addon", () => checkNativeFile(files.addon));
   const { builtForTorch } = attempt("addon", () => openLoader(files));
   pass("addon", `${files.kind} build for libtorch ${builtForTorch} at ${files.addon}`);
 
@@ -100,8 +104,8 @@ async function examine(report: DoctorReport, options: DoctorOptions): Promise<vo
   pass("libtorch", `${version ?? "unknown version"} (${flavour}) at ${directory}, from ${WHENCE[source]}`);
 
   await checkFiles(libtorch, pass);
-  await load(report, files, libtorch, options, pass);
-  checkGpu(report, libtorch, pass);
+  await load(report, { files, libtorch, builtForTorch }, options, pass);
+  report.checks.push(gpuCheck(report.devices.slice(1), flavour, nvidiaState()));
 }
 
 const WHENCE: Record<LibtorchSource, string> = {
@@ -109,13 +113,6 @@ const WHENCE: Record<LibtorchSource, string> = {
   runtime: "install-runtime",
   python: "the active Python",
   system: "the system's libraries",
-};
-
-const REPLACE: Record<LibtorchSource, string> = {
-  KPOP_LIBTORCH: "Point KPOP_LIBTORCH at another libtorch, or unset it",
-  runtime: "Run `npx kpop-native install-runtime --force`",
-  python: "Reinstall torch in that Python, or run `npx kpop-native install-runtime`, which goes before it",
-  system: "Run `npx kpop-native install-runtime`, which goes before it",
 };
 
 async function checkFiles(
@@ -127,43 +124,34 @@ async function checkFiles(
   if (record === null) return;
   const changed = await changedFiles(runtime, record);
   if (changed.length > 0) {
-    throw new Finding({
-      name: "files",
-      ok: false,
-      found: `not as installed: ${changed.join(", ")}`,
-      remedy: REPLACE.runtime,
-    });
+    throw fault("files", `not as installed: ${changed.join(", ")}`, replaceLibtorch(libtorch));
   }
   pass("files", `${Object.keys(record.files).length} libraries as installed (SHA-256)`);
 }
 
 async function load(
   report: DoctorReport,
-  files: AddonFiles,
-  libtorch: FoundLibtorch,
+  { files, libtorch, builtForTorch }: { files: AddonFiles; libtorch: FoundLibtorch; builtForTorch: string },
   options: DoctorOptions,
   pass: (name: string, found: string) => void,
 ): Promise<void> {
   const started = performance.now();
   const result = await probeNative(files, libtorch, options.timeoutMs);
-  if (!result.ok) {
-    const { meaning, remedy } = diagnoseLinker(result.words);
-    const isRefusal = !result.words.startsWith("the process");
-    throw new Finding({
-      name: "load",
-      ok: false,
-      found: isRefusal ? `${result.path}: ${meaning} (${result.words})` : `${result.path}: ${result.words}`,
-      remedy: isRefusal && !remedy.includes("--force") ? capital(remedy) : REPLACE[libtorch.source],
-    });
-  }
   const version = result.version ?? libtorch.version;
-  if (version !== result.builtForTorch) {
-    throw new Finding({
-      name: "load",
-      ok: false,
-      found: `libtorch ${version ?? "of an unknown version"}, but the add-on was built for ${result.builtForTorch}`,
-      remedy: REPLACE[libtorch.source],
-    });
+  // Before the linker's words, which of another version only say that symbols are missing.
+  if (version !== builtForTorch && (result.ok || version !== null)) {
+    const found = `libtorch ${version ?? "of an unknown version"}, but the add-on was built for ${builtForTorch}`;
+    throw fault("load", found, replaceLibtorch(libtorch));
+  }
+  if (!result.ok && result.how === "ended") {
+    throw fault("load", `${result.path}: ${result.words}`, replaceLibtorch(libtorch));
+  }
+  if (!result.ok) {
+    const { meaning, remedy } = diagnoseLinker(
+      result.words,
+      result.path === files.addon ? "addon" : libtorch,
+    );
+    throw fault("load", `${result.path}: ${meaning} (${result.words})`, remedy);
   }
   report.cpuCapability = result.cpuCapability;
   report.threads = result.threads;
@@ -172,26 +160,8 @@ async function load(
   pass("load", `in ${seconds} s; CPU capability ${result.cpuCapability}, ${result.threads} threads`);
 }
 
-/** A GPU that is not used is worth a word, but no fault. */
-function checkGpu(
-  report: DoctorReport,
-  libtorch: FoundLibtorch,
-  pass: (name: string, found: string) => void,
-): void {
-  const gpus = report.devices.length - 1;
-  if (gpus > 0) pass("gpu", report.devices.slice(1).join(", "));
-  else if (!hasNvidiaDriver()) pass("gpu", "none; the CPU is used");
-  else {
-    report.checks.push({
-      name: "gpu",
-      ok: true,
-      found: "an NVIDIA driver is there, but libtorch sees no GPU",
-      remedy:
-        libtorch.flavour === "cpu"
-          ? "Run `npx kpop-native install-runtime --cuda` to use the GPU"
-          : "Check `nvidia-smi` and CUDA_VISIBLE_DEVICES: the driver may be too old for this libtorch",
-    });
-  }
+function fault(name: string, found: string, remedy?: string): Finding {
+  return new Finding({ name, ok: false, found, ...(remedy !== undefined && { remedy: capital(remedy) }) });
 }
 
 function attempt<T>(name: string, step: () => T): T {
@@ -199,8 +169,7 @@ function attempt<T>(name: string, step: () => T): T {
     return step();
   } catch (error) {
     if (!(error instanceof KpopError)) throw error;
-    const [found = error.message, remedy] = split(error.message);
-    throw new Finding({ name, ok: false, found, ...(remedy !== undefined && { remedy: capital(remedy) }) });
+    throw fault(name, ...split(error.message));
   }
 }
 

@@ -12,9 +12,8 @@ export function elfFault(path: string): string | null {
   try {
     file = openSync(path, "r");
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ENOENT"
-      ? "it does not exist"
-      : `it cannot be read (${(error as Error).message})`;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "it does not exist";
+    return isDenied(error) ? "permission denied" : `it cannot be read (${(error as Error).message})`;
   }
   try {
     const size = fstatSync(file).size;
@@ -47,4 +46,10 @@ function segmentsEnd(file: number, header: Buffer): number {
 function read(file: number, position: number, length: number): Buffer | null {
   const bytes = Buffer.alloc(length);
   return readSync(file, bytes, 0, length, position) === length ? bytes : null;
+}
+
+/** Whether the file system refused for want of permission. */
+export function isDenied(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "EACCES" || code === "EPERM";
 }

@@ -1,7 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { KpopError } from "../errors";
-import { elfFault } from "./elf";
+import { elfFault, isDenied } from "./elf";
 import { releaseOf } from "./torch-version";
 
 /** A libtorch on disk whose files look whole. */
@@ -30,7 +30,7 @@ const NAMES = ["libc10.so", "libtorch_cpu.so", "libtorch.so"];
 export function inspectLibtorch(path: string): Libtorch {
   const libraryFolder = [join(path, "lib"), join(path, "torch", "lib"), path]
     .map((folder) => resolve(folder))
-    .find((folder) => existsSync(join(folder, "libtorch.so")));
+    .find((folder) => isThere(join(folder, "libtorch.so"), path));
   if (libraryFolder === undefined) {
     throw new KpopError("LIBTORCH_MISSING", `${path} holds no libtorch (there is no lib/libtorch.so in it)`);
   }
@@ -40,6 +40,7 @@ export function inspectLibtorch(path: string): Libtorch {
   const isCuda = existsSync(cuda);
   for (const library of isCuda ? [...libraries, cuda] : libraries) {
     const fault = elfFault(library);
+    if (fault === "permission denied") throw forbidden(library, directory);
     if (fault !== null) {
       throw new KpopError("LIBTORCH_INCOMPATIBLE", `${library} cannot be used: ${fault}`);
     }
@@ -47,7 +48,7 @@ export function inspectLibtorch(path: string): Libtorch {
   if (readFileSync(join(libraryFolder, "libc10.so")).includes("ErrorC1ENS_14SourceLocationESs")) {
     throw new KpopError(
       "LIBTORCH_INCOMPATIBLE",
-      `The libtorch at ${directory} was built with the old C++ ABI; take one built with the C++11 ABI ("cxx11-abi")`,
+      `The libtorch at ${directory} was built with the old C++ ABI, and the C++11 ABI ("cxx11-abi") is needed`,
     );
   }
   return {
@@ -59,6 +60,23 @@ export function inspectLibtorch(path: string): Libtorch {
   };
 }
 
+/** Not `existsSync`, for which a folder that may not be looked into is an empty one. */
+function isThere(library: string, named: string): boolean {
+  try {
+    return statSync(library, { throwIfNoEntry: false }) !== undefined;
+  } catch (error) {
+    if (isDenied(error)) throw forbidden(named, named);
+    return false;
+  }
+}
+
+function forbidden(path: string, folder: string): KpopError {
+  return new KpopError(
+    "LIBTORCH_INCOMPATIBLE",
+    `${path} cannot be used: permission denied; run \`chmod -R a+rX ${folder}\` as its owner`,
+  );
+}
+
 function readVersion(directory: string): string | null {
   const readings: [file: string, pattern: RegExp][] = [
     ["version.py", /^__version__ = ['"]([^'"]+)/m],
@@ -67,9 +85,16 @@ function readVersion(directory: string): string | null {
     ["include/torch/csrc/api/include/torch/version.h", /define TORCH_VERSION\s+\\?\s*"([^"]+)"/],
   ];
   for (const [file, pattern] of readings) {
-    const path = join(directory, file);
-    const version = existsSync(path) ? pattern.exec(readFileSync(path, "utf8"))?.[1] : undefined;
+    const version = pattern.exec(contentOf(join(directory, file)))?.[1];
     if (version !== undefined) return releaseOf(version);
   }
   return null;
+}
+
+function contentOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
 }

@@ -1,5 +1,4 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { KpopError } from "../errors";
 import { runtimeDirectory } from "./cache-directory";
@@ -64,18 +63,32 @@ export function findLibtorch(request: LibtorchRequest = {}): FoundLibtorch {
   if (found !== null) return found;
   const release = request.version === null ? "" : ` ${request.version ?? TORCH_VERSION}`;
   const passed = refused.length === 0 ? "" : ` (passed over: ${refused.join("; ")})`;
-  throw new KpopError(
-    "LIBTORCH_MISSING",
-    `No libtorch${release} was found${passed}; run \`npx kpop-native install-runtime\`, or set KPOP_LIBTORCH to the folder of one`,
-  );
+  // Only the pinned release can be installed; an add-on built for another needs that one.
+  const remedy =
+    (request.version ?? TORCH_VERSION) === TORCH_VERSION
+      ? "run `npx kpop-native install-runtime`, or set KPOP_LIBTORCH to the folder of one"
+      : "set KPOP_LIBTORCH to the folder of one, or rebuild the add-on with `npm run build`";
+  throw new KpopError("LIBTORCH_MISSING", `No libtorch${release} was found${passed}; ${remedy}`);
+}
+
+/** The active Python's torch when it is of the pinned release and looks whole; null otherwise. Nothing is loaded. */
+export function pythonLibtorch(env: NodeJS.ProcessEnv = process.env): FoundLibtorch | null {
+  const folder = pythonTorch(env);
+  if (folder === null) return null;
+  try {
+    const libtorch = accepted(folder, {});
+    return libtorch.version === TORCH_VERSION ? { ...libtorch, source: "python" } : null;
+  } catch (error) {
+    if (error instanceof KpopError) return null;
+    throw error;
+  }
 }
 
 /** Places in order; the costly one (starting Python) is reached only when those before it gave nothing. */
 function* places(version: string, env: NodeJS.ProcessEnv): Generator<[LibtorchSource, string]> {
   const flavours = hasNvidiaDriver() ? (["cuda", "cpu"] as const) : (["cpu", "cuda"] as const);
   for (const flavour of flavours) {
-    const folder = join(runtimeDirectory(version, flavour, env), "torch");
-    if (existsSync(folder)) yield ["runtime", folder];
+    yield ["runtime", join(runtimeDirectory(version, flavour, env), "torch")];
   }
   const python = pythonTorch(env);
   if (python !== null) yield ["python", python];
@@ -97,9 +110,10 @@ function named(folder: string, request: LibtorchRequest): FoundLibtorch {
     return { ...accepted(folder, request), source: "KPOP_LIBTORCH" };
   } catch (error) {
     if (!(error instanceof KpopError)) throw error;
+    const joint = error.message.includes("; ") ? ", or" : ";";
     throw new KpopError(
       error.code,
-      `KPOP_LIBTORCH cannot be used: ${error.message}; point it at another libtorch, or unset it`,
+      `KPOP_LIBTORCH cannot be used: ${error.message}${joint} point it at another libtorch, or unset it`,
       { cause: error },
     );
   }

@@ -12,23 +12,34 @@ export type ProbeResult =
       devices: number;
       threads: number;
     }
-  | { ok: false; path: string; words: string };
+  | {
+      ok: false;
+      /** "refused": the linker would not load `path`; "ended": the process came to its end over it. */
+      how: "refused" | "ended";
+      path: string;
+      words: string;
+      /** Of the libtorch, where it could be opened and tells. */
+      version?: string | null;
+    };
 
 // Plain JavaScript in a string, so that it runs the same from lib/ and from dist/.
 const SCRIPT = `
 const [loaderPath, addonPath, ...libraries] = process.argv.slice(1);
+let version = null;
 const say = (result) => require("node:fs").writeSync(1, JSON.stringify(result) + "\\n");
+const refuse = (path, words) => { say({ ok: false, how: "refused", path, words, version }); process.exit(0); };
 const open = (path) => {
   const module = { exports: {} };
   try { process.dlopen(module, path); }
-  catch (error) { say({ ok: false, path, words: error.message }); process.exit(0); }
+  catch (error) { refuse(path, error.message); }
   return module.exports;
 };
 const opened = open(loaderPath).open(libraries);
-if (!opened.ok) { say({ ok: false, path: opened.path, words: opened.message }); process.exit(0); }
+if (!opened.ok) refuse(opened.path, opened.message);
+version = opened.version;
 const addon = open(addonPath);
 addon.initialize((failure) => new Error(failure.message));
-say({ ok: true, version: opened.version, builtForTorch: addon.builtForTorch, cpuCapability: addon.cpuCapability(),
+say({ ok: true, version, builtForTorch: addon.builtForTorch, cpuCapability: addon.cpuCapability(),
       devices: addon.deviceCount(), threads: addon.threads() });
 process.exit(0);
 `;
@@ -59,6 +70,7 @@ export async function probeNative(
   const last = output.stderr.trim().split("\n").at(-1) ?? "";
   return {
     ok: false,
+    how: "ended",
     path: libtorch.directory,
     words: `the process that loaded it ${end}${last === "" ? "" : `: ${last}`}`,
   };

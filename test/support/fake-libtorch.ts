@@ -37,18 +37,47 @@ export function fakeLibtorch(folder: string, options: FakeOptions = {}): string 
   return folder;
 }
 
-/** Compiles C into the shared library `folder/lib/<name>`, under that SONAME. */
+/** Compiles C into the shared library `folder/lib/<name>`, under that SONAME, linked with further arguments. */
 export function compileLibrary(
   folder: string,
   name: string,
   source: string,
-  options: readonly string[] = [],
-): void {
+  linked: readonly string[] = [],
+): string {
   mkdirSync(join(folder, "lib"), { recursive: true });
-  const output = join(folder, "lib", name);
-  const args = ["-shared", "-fPIC", `-Wl,-soname,${name}`, ...options, "-x", "c", "-", "-o", output];
+  const path = join(folder, "lib", name);
+  const args = [
+    "-shared",
+    "-fPIC",
+    `-Wl,-soname,${name}`,
+    "-x",
+    "c",
+    "-",
+    "-o",
+    path,
+    "-x",
+    "none",
+    ...linked,
+  ];
   const { status, stderr } = spawnSync("cc", args, { input: source, encoding: "utf8" });
   if (status !== 0) throw new Error(`cc failed: ${stderr}`);
+  return path;
+}
+
+/** Arguments that make a library need another one, of this name, which is not there when it is opened. */
+export function needing(folder: string, name: string): string[] {
+  return ["-Wl,--no-as-needed", compileLibrary(folder, name, "int nothing;")];
+}
+
+/** C that needs a function of a C library of the future, and the arguments to link it with. */
+export function ofFutureGlibc(folder: string): [source: string, linked: string[]] {
+  const map = join(folder, "version.map");
+  writeFileSync(map, "GLIBC_2.99 { global: future; };\n");
+  const stub = compileLibrary(folder, "libc.so.6", "int future(void) { return 1; }", [
+    `-Wl,--version-script=${map}`,
+    "-nostdlib",
+  ]);
+  return ["int future(void); int present(void) { return future(); }", [stub]];
 }
 
 /** A `python3` that runs a shell script; gives the folder to put on PATH. */

@@ -15,7 +15,9 @@ export async function ensureLibtorch(
   const request = { headers: true, version: process.env.KPOP_LIBTORCH ? null : TORCH_VERSION };
   const before = searchLibtorch(request).found;
   if (before !== null) return before;
-  await installRuntime({ flavour: "cpu", ...(onProgress && { onProgress }) });
+  const options = { flavour: "cpu" as const, ...(onProgress && { onProgress }) };
+  // The active Python's torch fits at run time, but has just been refused: it has no headers.
+  if ((await installRuntime(options)).source === "python") await installRuntime({ ...options, force: true });
   const after = searchLibtorch(request);
   if (after.found === null)
     throw new Error(`The libtorch just installed is refused: ${after.refused.join("; ")}`);

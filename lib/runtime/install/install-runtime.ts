@@ -1,25 +1,32 @@
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm, statfs } from "node:fs/promises";
+import { mkdir, rename, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { knownKeys, nonEmptyString, oneOf } from "../../check";
+import { invalid, knownKeys, nonEmptyString, oneOf } from "../../check";
 import { KpopError, throwIfAborted } from "../../errors";
 import { runtimeCache, runtimeDirectory } from "../cache-directory";
+import { checkArchive } from "./archive";
+import { lockOf, onCache, removeFolder, removeLeftovers, workFolderOf } from "./cache-access";
+import { runtimeFault } from "./installed-runtimes";
 import { withLock } from "./lock";
+import { pythonLibtorch } from "../libtorch";
 import { inspectLibtorch } from "../libtorch-directory";
+import { checkPlatform } from "../platform";
 import { cudaOffered, downloadWheels } from "./pip";
-import { hashFile, readRuntimeRecord, resizedFiles, writeRuntimeRecord } from "./record";
+import { hashFile, readRuntimeRecord, writeRuntimeRecord } from "./record";
 import { TORCH_VERSION } from "../torch-version";
 import { unpackLibtorch } from "./unpack";
 
 /** Options of `installRuntime`. */
 export interface InstallRuntimeOptions {
-  /** Default "cpu". "cuda" brings several GB of CUDA libraries. */
+  /** "cuda" brings several GB of CUDA libraries. Default "cpu"; without it, either of the active Python's will do. */
   flavour?: "cpu" | "cuda";
   /** A torch wheel or libtorch archive on disk, in the place of a download. */
   from?: string;
+  /** The SHA-256 that the torch wheel or archive must have, as 64 hexadecimal digits; default: any. */
+  sha256?: string;
   /** A package index in the place of pip's own; default: KPOP_TORCH_INDEX_URL, else pip's configuration. */
   indexUrl?: string;
-  /** Install again even if it is there; default false. */
+  /** Install even if it is there, or the active Python has it; default false. */
   force?: boolean;
   signal?: AbortSignal;
   onProgress?: (progress: InstallProgress) => void;
@@ -35,15 +42,17 @@ export interface InstallProgress {
   total?: number;
 }
 
-/** The libtorch that `installRuntime` installed or found installed. */
+/** The libtorch that `installRuntime` installed or found. */
 export interface InstalledRuntime {
   /** The libtorch: a folder with lib/ and include/. */
   directory: string;
   version: string;
   flavour: "cpu" | "cuda";
+  /** "python" when the active Python's torch fits and is used as it is. */
+  source: "runtime" | "python";
   /** False when it was there already. */
   installed: boolean;
-  /** What it was unpacked from, with SHA-256. */
+  /** What it was unpacked from, with SHA-256; none for the active Python's. */
   archives: { name: string; sha256: string }[];
 }
 
@@ -51,42 +60,61 @@ const SPACE_BYTES = { cpu: 1.5 * 2 ** 30, cuda: 14 * 2 ** 30 };
 
 /**
  * Puts the pinned libtorch into the user's cache folder (XDG_CACHE_HOME/kpop-native/runtime), where it is found from
- * then on. It appears there whole or not at all; processes that install the same one wait for each other.
- * @throws INVALID_ARGUMENT; LIBTORCH_MISSING when pip cannot give it; LIBTORCH_INCOMPATIBLE when the archive holds
- *   another version or flavour; NO_SPACE; IO_ERROR; ABORTED
+ * then on. It appears there whole or not at all: an interrupted installation starts anew the next time, and processes
+ * that install the same one wait for each other. Where the active Python has a torch of that version and flavour,
+ * nothing is installed unless `force`, `from`, `sha256` or `indexUrl` asks for it.
+ * @throws INVALID_ARGUMENT; ADDON_MISSING on a platform without one; NOT_FOUND; LIBTORCH_MISSING when pip cannot give
+ *   it; LIBTORCH_INCOMPATIBLE when the archive holds another version or flavour; IO_ERROR when it is damaged or the
+ *   cache folder cannot be written; UNSUPPORTED_FORMAT; NO_SPACE; ABORTED
  */
 export async function installRuntime(options: InstallRuntimeOptions = {}): Promise<InstalledRuntime> {
-  knownKeys("installRuntime options", options, [
-    "flavour",
-    "from",
-    "indexUrl",
-    "force",
-    "signal",
-    "onProgress",
-  ]);
+  const keys = ["flavour", "from", "sha256", "indexUrl", "force", "signal", "onProgress"];
+  knownKeys("installRuntime options", options, keys);
   const flavour = oneOf("flavour", options.flavour ?? "cpu", ["cpu", "cuda"]);
-  if (options.from !== undefined && !existsSync(nonEmptyString("from", options.from))) {
-    throw new KpopError("NOT_FOUND", `The archive ${options.from} does not exist`);
+  if (options.sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(options.sha256)) {
+    throw invalid("sha256", "64 hexadecimal digits", options.sha256);
   }
+  if (options.from !== undefined) await checkArchive(nonEmptyString("from", options.from));
+  checkPlatform();
   const target = runtimeDirectory(TORCH_VERSION, flavour);
-  const standing = options.force ? null : installedAt(target);
+  const standing = options.force ? null : (installedAt(target) ?? fittingPython(options));
   if (standing !== null) return standing;
-  return await withLock(
-    join(runtimeCache(), `.${basename(target)}.lock`),
-    async () => (options.force ? null : installedAt(target)) ?? (await install(target, flavour, options)),
-    {
-      signal: options.signal,
-      onWait: (holder) =>
-        options.onProgress?.({ phase: "wait", message: `waiting for ${holder}, which installs it` }),
-    },
+  return await onCache(
+    "install into",
+    async () =>
+      await withLock(
+        lockOf(target),
+        async () => (options.force ? null : installedAt(target)) ?? (await install(target, flavour, options)),
+        {
+          signal: options.signal,
+          onWait: (holder) =>
+            options.onProgress?.({ phase: "wait", message: `waiting for ${holder}, which installs it` }),
+        },
+      ),
   );
 }
 
 function installedAt(target: string): InstalledRuntime | null {
   const record = readRuntimeRecord(target);
-  if (record === null || resizedFiles(target, record).length > 0) return null;
+  if (record === null || runtimeFault(target) !== null) return null;
   const { version, flavour, archives } = record;
-  return { directory: join(target, "torch"), version, flavour, installed: false, archives };
+  const directory = join(target, "torch");
+  return { directory, version, flavour, source: "runtime", installed: false, archives };
+}
+
+function fittingPython({ flavour, from, sha256, indexUrl }: InstallRuntimeOptions): InstalledRuntime | null {
+  if (from !== undefined || sha256 !== undefined || indexUrl !== undefined) return null;
+  const found = pythonLibtorch();
+  if (found === null || (flavour !== undefined && found.flavour !== flavour)) return null;
+  const { directory } = found;
+  return {
+    directory,
+    version: TORCH_VERSION,
+    flavour: found.flavour,
+    source: "python",
+    installed: false,
+    archives: [],
+  };
 }
 
 async function install(
@@ -95,7 +123,9 @@ async function install(
   options: InstallRuntimeOptions,
 ): Promise<InstalledRuntime> {
   const { signal, onProgress } = options;
-  const work = await freshFolder(target);
+  await removeLeftovers(target);
+  const work = workFolderOf(target);
+  await mkdir(work);
   try {
     await checkSpace(work, flavour);
     const sources =
@@ -105,6 +135,7 @@ async function install(
             version: TORCH_VERSION,
             flavour,
             indexUrl: options.indexUrl,
+            temporary: join(work, "temporary"),
             signal,
             onProgress: (message, done, total) =>
               onProgress?.({ phase: "download", message, ...(total && { done: done ?? 0, total }) }),
@@ -114,7 +145,9 @@ async function install(
     for (const source of sources) {
       const name = basename(source);
       onProgress?.({ phase: "check", message: `checksum of ${name}` });
-      archives.push({ name, sha256: await hashFile(source) });
+      const sha256 = await hashFile(source);
+      if (options.from !== undefined || name.startsWith("torch-")) checkSum(source, sha256, options.sha256);
+      archives.push({ name, sha256 });
       await unpackLibtorch(source, unpacked, {
         signal,
         onProgress: (done, total) =>
@@ -126,22 +159,19 @@ async function install(
     await writeRuntimeRecord(unpacked, { version: TORCH_VERSION, flavour, archives });
     throwIfAborted(signal);
     await exchange(unpacked, target, join(work, "old"));
-    return { directory: join(target, "torch"), version: TORCH_VERSION, flavour, installed: true, archives };
+    const directory = join(target, "torch");
+    return { directory, version: TORCH_VERSION, flavour, source: "runtime", installed: true, archives };
   } finally {
-    await rm(work, { recursive: true, force: true });
+    await removeFolder(work);
   }
 }
 
-/** A working folder beside the target; what killed installations of the same runtime left is removed. */
-async function freshFolder(target: string): Promise<string> {
-  const cache = runtimeCache();
-  const prefix = `.${basename(target)}.installing-`;
-  for (const name of await readdir(cache)) {
-    if (name.startsWith(prefix)) await rm(join(cache, name), { recursive: true, force: true });
-  }
-  const work = join(cache, `${prefix}${process.pid}`);
-  await mkdir(work);
-  return work;
+function checkSum(archive: string, found: string, expected: string | undefined): void {
+  if (expected === undefined || found === expected.toLowerCase()) return;
+  throw new KpopError(
+    "IO_ERROR",
+    `${archive} is refused: its SHA-256 is ${found} but ${expected.toLowerCase()} was expected; it is damaged or not the one that is meant, get it again`,
+  );
 }
 
 async function checkSpace(folder: string, flavour: "cpu" | "cuda"): Promise<void> {
@@ -177,6 +207,12 @@ function checkUnpacked(directory: string, flavour: "cpu" | "cuda", from: string 
 }
 
 async function exchange(complete: string, target: string, aside: string): Promise<void> {
-  if (existsSync(target)) await rename(target, aside);
-  await rename(complete, target);
+  const stood = existsSync(target);
+  if (stood) await rename(target, aside);
+  try {
+    await rename(complete, target);
+  } catch (error) {
+    if (stood) await rename(aside, target);
+    throw error;
+  }
 }

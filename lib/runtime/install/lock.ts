@@ -1,8 +1,9 @@
-import { mkdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
+import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../../errors";
+import { describeHolder, stateOf, thisHolder } from "./lock-holder";
+import type { LockHolder } from "./lock-holder";
 
 const HEARTBEAT_MS = 5_000;
 /** A lock that has not been touched for this long belongs to a process that is gone. */
@@ -16,8 +17,9 @@ export interface LockOptions {
 }
 
 /**
- * Runs `work` while no other process runs one under the same lock file. The holder keeps touching the file, so that a
- * lock left by a killed process, even one of another container, is taken over.
+ * Runs `work` while no other process runs one under the same lock file. What a killed process left is taken over: at
+ * once where its process can be seen to be gone, else (another machine, another container) when the heartbeat that a
+ * holder gives its file has stopped for half a minute.
  */
 export async function withLock<T>(
   path: string,
@@ -25,14 +27,15 @@ export async function withLock<T>(
   options: LockOptions = {},
 ): Promise<T> {
   await mkdir(dirname(path), { recursive: true });
+  const own = thisHolder();
   let waited = false;
-  while (!(await acquire(path))) {
+  while (!(await create(path, own))) {
     throwIfAborted(options.signal);
     if (await isStale(path)) {
-      await discard(path);
+      await discard(path, own);
       continue;
     }
-    if (!waited) options.onWait?.(await holderOf(path));
+    if (!waited) options.onWait?.(describeHolder(await read(path)));
     waited = true;
     await sleep(POLL_MS);
   }
@@ -44,13 +47,31 @@ export async function withLock<T>(
     return await work();
   } finally {
     clearInterval(heartbeat);
-    await rm(path, { force: true });
+    // One that was suspended past its heartbeat may have lost the lock to another.
+    if ((await read(path))?.token === own.token) await rm(path, { force: true });
   }
 }
 
-async function acquire(path: string): Promise<boolean> {
+/** Removes what the death of an earlier holder left; it may be called again at any time. */
+async function discard(path: string, own: LockHolder): Promise<void> {
+  // Of several processes that find a lock stale, the second to remove it would remove the first one's new lock. So
+  // they take turns under a second file, and look again.
+  const turn = `${path}.turn`;
+  if (!(await create(turn, own))) {
+    if (await isStale(turn)) await rm(turn, { force: true });
+    else await sleep(POLL_MS);
+    return;
+  }
   try {
-    await writeFile(path, JSON.stringify({ pid: process.pid, host: hostname() }), { flag: "wx" });
+    if (await isStale(path)) await rm(path, { force: true });
+  } finally {
+    await rm(turn, { force: true });
+  }
+}
+
+async function create(path: string, holder: LockHolder): Promise<boolean> {
+  try {
+    await writeFile(path, JSON.stringify(holder), { flag: "wx" });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
@@ -59,41 +80,18 @@ async function acquire(path: string): Promise<boolean> {
 }
 
 async function isStale(path: string): Promise<boolean> {
-  const touched = await stat(path).then(
-    (found) => found.mtimeMs,
-    () => null,
-  );
-  if (touched === null) return false;
-  if (Date.now() - touched > STALE_MS) return true;
-  const { pid, host } = await read(path);
-  return host === hostname() && pid !== undefined && !isAlive(pid);
+  const holder = await read(path);
+  const state = holder === null ? "unseen" : stateOf(holder);
+  if (state !== "unseen") return state === "gone";
+  const touched = await stat(path).catch(() => null);
+  return touched !== null && Date.now() - touched.mtimeMs > STALE_MS;
 }
 
-/** Renamed before it is removed, so that of two processes that find it stale only one does so. */
-async function discard(path: string): Promise<void> {
-  const aside = `${path}.${process.pid}.stale`;
-  await rename(path, aside).catch(() => undefined);
-  await rm(aside, { force: true });
-}
-
-async function holderOf(path: string): Promise<string> {
-  const { pid, host } = await read(path);
-  return pid === undefined ? "another process" : `process ${pid} on ${host}`;
-}
-
-async function read(path: string): Promise<{ pid?: number; host?: string }> {
+/** Null when there is no lock, or its holder has not written its name yet. */
+async function read(path: string): Promise<LockHolder | null> {
   try {
-    return JSON.parse(await readFile(path, "utf8")) as { pid?: number; host?: string };
+    return JSON.parse(await readFile(path, "utf8")) as LockHolder;
   } catch {
-    return {};
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
+    return null;
   }
 }

@@ -8,6 +8,8 @@ export interface WheelRequest {
   flavour: "cpu" | "cuda";
   /** A package index in the place of pip's own; default: KPOP_TORCH_INDEX_URL, else pip's configuration. */
   indexUrl?: string | undefined;
+  /** Where pip keeps what is on its way; its own choice, /tmp, may be smaller than a wheel. */
+  temporary: string;
   signal?: AbortSignal | undefined;
   onProgress?: (message: string, done?: number, total?: number) => void;
 }
@@ -16,19 +18,34 @@ export interface WheelRequest {
  * Downloads the wheel of torch into `folder` through the active Python's pip; for CUDA, the wheels of the CUDA
  * libraries too. Wheels are taken apart by `unpackLibtorch`, so nothing is installed into the Python.
  * @returns paths of the wheels that hold libraries
- * @throws LIBTORCH_MISSING when pip fails, or offers a CUDA build where the CPU one was asked for
+ * @throws LIBTORCH_MISSING when pip fails, or offers a CUDA build where the CPU one was asked for; IO_ERROR when what
+ *   came is not what the index gives the SHA-256 of
  */
 export async function downloadWheels(folder: string, request: WheelRequest): Promise<string[]> {
   const pip = await pipVersion(request.signal);
   const requirement = `torch==${request.version}`;
   const index = request.indexUrl ?? process.env.KPOP_TORCH_INDEX_URL;
-  const indexArguments = index ? ["--index-url", index] : [];
+  const common = [
+    ...(index ? ["--index-url", index] : []),
+    // Since pip 25.1 a broken connection need not be the end; before, the next try starts anew.
+    ...(pip >= 25.1 ? ["--resume-retries", "5"] : []),
+  ];
   const run = async (...args: string[]) =>
-    await runChild("python3", ["-m", "pip", ...args, ...indexArguments], {
+    await runChild("python3", ["-m", "pip", ...args, ...common], {
       signal: request.signal,
-      env: { ...process.env, PIP_DISABLE_PIP_VERSION_CHECK: "1", PIP_NO_INPUT: "1" },
+      env: {
+        ...process.env,
+        PIP_DISABLE_PIP_VERSION_CHECK: "1",
+        PIP_NO_INPUT: "1",
+        // Nothing goes into the Python, so that it need not be a virtual one.
+        PIP_REQUIRE_VIRTUALENV: "0",
+        TMPDIR: request.temporary,
+      },
       onLine: (line) => report(line, request.onProgress),
+    }).catch((error: unknown) => {
+      throw isDamage(error) ? damaged(requirement, error) : error;
     });
+  await mkdir(request.temporary, { recursive: true });
   if (request.flavour === "cpu" && pip >= 22.2) {
     request.onProgress?.(`asking pip for ${requirement}`);
     const plan = await run(
@@ -73,6 +90,19 @@ async function pipVersion(signal: AbortSignal | undefined): Promise<number> {
       { cause: error },
     );
   }
+}
+
+/** Pip compares each file with the SHA-256 that the index gives for it. */
+function isDamage(error: unknown): boolean {
+  return error instanceof KpopError && /DO NOT MATCH THE HASHES/.test(error.message);
+}
+
+function damaged(requirement: string, cause: unknown): KpopError {
+  return new KpopError(
+    "IO_ERROR",
+    `The download of ${requirement} is refused: its SHA-256 is not the one that the package index gives, so it was damaged or changed on the way; try again, or name another index with --index-url`,
+    { cause },
+  );
 }
 
 /** Reads pip's installation report (its documented JSON format, version 1). */

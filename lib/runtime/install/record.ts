@@ -37,7 +37,8 @@ export function readRuntimeRecord(directory: string): RuntimeRecord | null {
   const path = join(directory, NAME);
   if (!existsSync(path)) return null;
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as RuntimeRecord;
+    const record = JSON.parse(readFileSync(path, "utf8")) as RuntimeRecord | null;
+    return typeof record?.files === "object" && Array.isArray(record.archives) ? record : null;
   } catch {
     return null;
   }
@@ -46,7 +47,7 @@ export function readRuntimeRecord(directory: string): RuntimeRecord | null {
 /** Libraries whose length is not the recorded one. Cheap: no file is read. */
 export function resizedFiles(directory: string, record: RuntimeRecord): string[] {
   return Object.entries(record.files)
-    .filter(([name, { bytes }]) => statSync(join(directory, name), { throwIfNoEntry: false })?.size !== bytes)
+    .filter(([name, { bytes }]) => lengthOf(join(directory, name)) !== bytes)
     .map(([name]) => name);
 }
 
@@ -54,9 +55,20 @@ export function resizedFiles(directory: string, record: RuntimeRecord): string[]
 export async function changedFiles(directory: string, record: RuntimeRecord): Promise<string[]> {
   const changed = resizedFiles(directory, record);
   for (const [name, { sha256 }] of Object.entries(record.files)) {
-    if (!changed.includes(name) && (await hashFile(join(directory, name))) !== sha256) changed.push(name);
+    if (changed.includes(name)) continue;
+    // What cannot be read cannot be loaded either.
+    const found = await hashFile(join(directory, name)).catch(() => null);
+    if (found !== sha256) changed.push(name);
   }
   return changed;
+}
+
+function lengthOf(path: string): number | null {
+  try {
+    return statSync(path).size;
+  } catch {
+    return null;
+  }
 }
 
 /** SHA-256 of a file as hexadecimal digits. */

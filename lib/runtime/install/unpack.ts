@@ -1,6 +1,7 @@
 import { lstat, mkdir, open, readdir, realpath, rename } from "node:fs/promises";
 import { basename, join, sep } from "node:path";
 import { KpopError, throwIfAborted } from "../../errors";
+import { archiveKind } from "./archive";
 import { runChild } from "./child";
 import { extractZipEntry, zipEntries } from "./zip";
 
@@ -16,7 +17,7 @@ const NOT_NEEDED =
 /**
  * Unpacks the parts of a torch wheel, a CUDA library's wheel or a libtorch archive (.whl, .zip, .tar and its compressed
  * forms) that programs in C++ need: torch/lib, torch/include, the version, nvidia/ and the licences.
- * @throws IO_ERROR when the archive is damaged, of an unknown kind, or holds a path that leaves `target`
+ * @throws IO_ERROR when the archive is damaged or holds a path that leaves `target`; UNSUPPORTED_FORMAT; ABORTED
  */
 export async function unpackLibtorch(
   archive: string,
@@ -24,14 +25,8 @@ export async function unpackLibtorch(
   options: UnpackOptions = {},
 ): Promise<void> {
   await mkdir(target, { recursive: true });
-  if (/\.(?:whl|zip)$/.test(archive)) await unpackZip(archive, target, options);
-  else if (/\.(?:tar|tgz|tar\.\w+)$/.test(archive)) await unpackTar(archive, target, options);
-  else {
-    throw new KpopError(
-      "UNSUPPORTED_FORMAT",
-      `Expected a torch wheel (.whl) or a libtorch archive (.zip, .tar, .tar.gz) but received ${archive}`,
-    );
-  }
+  if (archiveKind(archive) === "zip") await unpackZip(archive, target, options);
+  else await unpackTar(archive, target, options);
 }
 
 async function unpackZip(archive: string, target: string, options: UnpackOptions): Promise<void> {
@@ -58,9 +53,14 @@ async function unpackZip(archive: string, target: string, options: UnpackOptions
 }
 
 async function unpackTar(archive: string, target: string, options: UnpackOptions): Promise<void> {
-  const names = await runChild("tar", ["-tf", archive], { signal: options.signal });
+  const run = async (...args: string[]) =>
+    await runChild("tar", args, { signal: options.signal }).catch((cause: unknown) => {
+      if (!(cause instanceof KpopError) || cause.code === "ABORTED") throw cause;
+      throw new KpopError("IO_ERROR", `${archive} is not a usable tar archive: ${cause.message}`, { cause });
+    });
+  const names = await run("-tf", archive);
   for (const name of names.split("\n")) if (name !== "") placeOf(name, archive);
-  await runChild("tar", ["-xf", archive, "--no-same-owner", "-C", target], { signal: options.signal });
+  await run("-xf", archive, "--no-same-owner", "-C", target);
   await checkLinks(archive, target);
   const libtorch = join(target, "libtorch");
   if (await exists(libtorch)) await rename(libtorch, join(target, "torch"));

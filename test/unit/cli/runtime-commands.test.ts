@@ -1,6 +1,9 @@
 import { Command } from "commander";
 import { registerDoctor } from "../../../lib/cli/commands/doctor";
 import { registerInstallRuntime } from "../../../lib/cli/commands/install-runtime";
+import { jsonLines } from "../../support/cli";
+import { fakeLibtorch, fakePython } from "../../support/fake-libtorch";
+import { fakeWheel } from "../../support/fake-wheel";
 import { temporaryFolders } from "../../support/temporary";
 
 const folder = temporaryFolders();
@@ -59,5 +62,46 @@ describe("kpop-native install-runtime", () => {
     const { error, stdout } = await run("install-runtime", "--from", "/nowhere/torch.whl");
     expect(error).toMatchObject({ code: "NOT_FOUND" });
     expect(stdout).toBe("");
+  });
+
+  it.each([
+    ["--list", "--from", "torch.whl"],
+    ["--list", "--remove"],
+    ["--remove", "--force"],
+    ["--remove", "--sha256", "0"],
+  ])("takes no %s %s", async (...flags) => {
+    const { error, stderr } = await run("install-runtime", ...flags);
+    expect(error).toMatchObject({ name: "CommanderError" });
+    expect(stderr).toMatch(/cannot be used with|exclude each other/);
+  });
+
+  it("installs, lists and removes, in words and as JSON lines", async () => {
+    process.env.XDG_CACHE_HOME = folder();
+    const from = fakeWheel(folder());
+    const installed = await run("install-runtime", "--from", from);
+    expect(installed.stdout).toMatch(/^libtorch 2\.13\.0 \(cpu\) installed: \//);
+    expect(installed.stderr).toMatch(/^sha256 [0-9a-f]{64} {2}torch-.*\.whl$/m);
+
+    const listed = await run("install-runtime", "--list", "--json");
+    expect(jsonLines(listed.stdout)).toEqual([
+      expect.objectContaining({ event: "runtime", version: "2.13.0", flavour: "cpu", fault: null }),
+    ]);
+    expect((await run("install-runtime", "--list")).stdout).toMatch(/^libtorch 2\.13\.0 \(cpu\) .*-cpu\n$/);
+
+    const other = await run("install-runtime", "--remove", "--cuda");
+    expect(other.error).toMatchObject({ code: "NOT_FOUND" });
+    const removed = await run("install-runtime", "--remove", "2.13.0", "--json");
+    expect(jsonLines(removed.stdout)).toEqual([expect.objectContaining({ event: "removed" })]);
+    const nothing = await run("install-runtime", "--list");
+    expect(nothing).toMatchObject({ stdout: "", stderr: "No runtime is installed\n" });
+  });
+
+  it("says that the active Python's torch is used", async () => {
+    process.env.XDG_CACHE_HOME = folder();
+    const torch = fakeLibtorch(folder());
+    process.env.PATH = `${fakePython(folder(), `echo ${torch}`)}:${environment.PATH}`;
+    const { stdout, stderr } = await run("install-runtime");
+    expect(stdout).toBe(`libtorch 2.13.0 (cpu) is there already: ${torch}\n`);
+    expect(stderr).toMatch(/active Python's torch .* used as it is; --force/);
   });
 });

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hashChanges, hashInputs } from "../../../lib/diffusion/model-hash";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
@@ -27,6 +27,19 @@ describe("hashInputs", () => {
     using single = await load(path);
     expect(await hashInputs(single)).toEqual({ "model.safetensors": sha256(path) });
     await expect(hashInputs(folder, AbortSignal.abort())).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  it("hashes a file anew that has changed since", async () => {
+    const path = join(temporaryDirectory(), "model.safetensors");
+    using folder = await load();
+    await folder.save(path, { format: "single-file" });
+    using single = await load(path);
+    const before = await hashInputs(single);
+    const bytes = readFileSync(path);
+    bytes[bytes.length - 1]! ^= 1;
+    writeFileSync(path, bytes);
+    expect(await hashInputs(single)).toEqual({ "model.safetensors": sha256(path) });
+    expect(await hashInputs(single)).not.toEqual(before);
   });
 
   it("tells a model with a delta from its base", async () => {

@@ -6,6 +6,16 @@ describe("checkPlatform", () => {
     expect(() => checkPlatform()).not.toThrow();
   });
 
+  it("knows musl by a report without a version of glibc", () => {
+    const report = jest.spyOn(process.report, "getReport").mockReturnValue({ header: {} });
+    try {
+      expect(glibcVersion()).toBeNull();
+      expect(() => checkPlatform("linux", "x64")).toThrow(/this Node runs on musl/);
+    } finally {
+      report.mockRestore();
+    }
+  });
+
   it("refuses musl with the way out", () => {
     expect(() => checkPlatform("linux", "x64", () => null)).toThrow(
       expect.objectContaining({

@@ -1,12 +1,22 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { installRuntime } from "../../../../lib/runtime/install/install-runtime";
 import type { InstallProgress } from "../../../../lib/runtime/install/install-runtime";
 import { hashFile, readRuntimeRecord } from "../../../../lib/runtime/install/record";
 import { findLibtorch } from "../../../../lib/runtime/libtorch";
-import { elfHeader, fakePython } from "../../../support/fake-libtorch";
+import { fakeLibtorch, fakePython } from "../../../support/fake-libtorch";
+import { fakeWheel } from "../../../support/fake-wheel";
+import type { WheelOptions } from "../../../support/fake-wheel";
 import { temporaryFolders } from "../../../support/temporary";
-import { zip } from "../../../support/zip-writer";
 
 const folder = temporaryFolders();
 const environment = { ...process.env };
@@ -23,18 +33,31 @@ afterEach(() => {
 const runtimes = () => join(cache, "kpop-native/runtime");
 const target = () => join(runtimes(), "torch-2.13.0-cpu");
 
-function wheel(options: { version?: string; cuda?: boolean; filling?: string } = {}): string {
-  const { version = "2.13.0+cpu", cuda = false, filling = "" } = options;
-  const library = Buffer.concat([elfHeader(), Buffer.from(filling)]);
-  const names = ["libc10.so", "libtorch_cpu.so", "libtorch.so", ...(cuda ? ["libtorch_cuda.so"] : [])];
-  const path = join(folder(), `torch-${version}-cp311-cp311-linux_x86_64.whl`);
-  writeFileSync(
-    path,
-    zip([
-      ...names.map((name) => ({ name: `torch/lib/${name}`, content: library })),
-      { name: "torch/version.py", content: `__version__ = '${version}'\n` },
-    ]),
-  );
+const wheel = (options?: WheelOptions): string => fakeWheel(folder(), options);
+
+function tar(): string {
+  const root = folder();
+  fakeLibtorch(join(root, "libtorch"));
+  spawnSync("tar", ["-czf", "libtorch.tar.gz", "libtorch"], { cwd: root });
+  return join(root, "libtorch.tar.gz");
+}
+
+function cut(path: string): string {
+  truncateSync(path, Math.floor(statSync(path).size / 2));
+  return path;
+}
+
+/** Changes a byte of the first library, which lies uncompressed at the front. */
+function changed(path: string): string {
+  const bytes = readFileSync(path);
+  bytes[bytes.indexOf("\x7fELF", 0, "latin1") + 20]! ^= 1;
+  writeFileSync(path, bytes);
+  return path;
+}
+
+function namedFolder(): string {
+  const path = join(folder(), "torch.whl");
+  mkdirSync(path);
   return path;
 }
 
@@ -65,6 +88,7 @@ describe("installing from an archive", () => {
       directory: join(target(), "torch"),
       version: "2.13.0",
       flavour: "cpu",
+      source: "runtime",
       installed: true,
       archives: [{ name: expect.stringMatching(/\.whl$/), sha256: await hashFile(from) }],
     });
@@ -90,17 +114,55 @@ describe("installing from an archive", () => {
     await installRuntime({ from: wheel() });
     writeFileSync(join(target(), "torch/lib/libtorch_cpu.so"), "cut");
     expect(await installRuntime({ from: wheel() })).toMatchObject({ installed: true });
+    writeFileSync(join(target(), "kpop-runtime.json"), "{}");
+    expect(await installRuntime({ from: wheel() })).toMatchObject({ installed: true });
   });
 
-  it("clears away what a killed installation left, and takes over its lock", async () => {
-    const left = join(runtimes(), ".torch-2.13.0-cpu.installing-99999999");
-    mkdirSync(left, { recursive: true });
-    const lock = join(runtimes(), ".torch-2.13.0-cpu.lock");
-    writeFileSync(lock, JSON.stringify({ pid: 99999999, host: "another" }));
-    const longAgo = new Date(Date.now() - 60_000);
-    utimesSync(lock, longAgo, longAgo);
+  it("replaces one that the search would pass over, though its lengths are right", async () => {
+    await installRuntime({ from: wheel() });
+    const library = join(target(), "torch/lib/libtorch_cpu.so");
+    writeFileSync(library, readFileSync(library).fill(0));
     expect(await installRuntime({ from: wheel() })).toMatchObject({ installed: true });
-    expect(readdirSync(runtimes())).toEqual(["torch-2.13.0-cpu"]);
+    expect(findLibtorch().source).toBe("runtime");
+  });
+
+  it("needs neither Python nor a network", async () => {
+    process.env.PATH = "/nowhere";
+    expect(await installRuntime({ from: wheel() })).toMatchObject({ installed: true });
+  });
+
+  it("takes an archive with the SHA-256 that is asked for, and refuses any other", async () => {
+    const from = wheel();
+    const sha256 = await hashFile(from);
+    await expect(installRuntime({ from, sha256: sha256.replace(/^./, "x") })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+    await expect(installRuntime({ from: wheel({ filling: "x" }), sha256 })).rejects.toMatchObject({
+      code: "IO_ERROR",
+      message: expect.stringMatching(new RegExp(`SHA-256 is \\w{64} but ${sha256} was expected`)),
+    });
+    expect(readdirSync(runtimes())).toEqual([]);
+    expect(await installRuntime({ from, sha256: sha256.toUpperCase() })).toMatchObject({ installed: true });
+  });
+
+  it("refuses musl before it asks pip for a wheel that there is none of", async () => {
+    const report = jest.spyOn(process.report, "getReport").mockReturnValue({ header: {} });
+    try {
+      await expect(installRuntime()).rejects.toMatchObject({
+        code: "ADDON_MISSING",
+        message: expect.stringMatching(/musl.*use a glibc image/),
+      });
+    } finally {
+      report.mockRestore();
+    }
+  });
+
+  it("says which folder it cannot write, and the way round", async () => {
+    writeFileSync(join(cache, "kpop-native"), "a file in the folder's place");
+    await expect(installRuntime({ from: wheel() })).rejects.toMatchObject({
+      code: "IO_ERROR",
+      message: expect.stringMatching(/Cannot install into .*kpop-native.*XDG_CACHE_HOME/),
+    });
   });
 
   it("lets installations at the same time wait for the first", async () => {
@@ -120,6 +182,16 @@ describe("installing from an archive", () => {
       () => ({ from: wheel(), flavour: "cuda" }),
       "LIBTORCH_INCOMPATIBLE",
       /CPU build/,
+    ],
+    ["a file of another kind", () => ({ from: "/etc/passwd" }), "UNSUPPORTED_FORMAT", /\.whl.*\/etc\/passwd/],
+    ["a folder", () => ({ from: namedFolder() }), "UNSUPPORTED_FORMAT", /\.whl/],
+    ["a wheel cut off", () => ({ from: cut(wheel()) }), "IO_ERROR", /not a usable zip/],
+    ["a tar cut off", () => ({ from: cut(tar()) }), "IO_ERROR", /not a usable tar/],
+    [
+      "a wheel with a changed byte",
+      () => ({ from: changed(wheel()) }),
+      "IO_ERROR",
+      /checksum of .* does not fit/,
     ],
     ["no such file", () => ({ from: "/nowhere/torch.whl" }), "NOT_FOUND", /does not exist/],
     ["an unknown flavour", () => ({ flavour: "rocm" }) as never, "INVALID_ARGUMENT", /flavour/],
@@ -197,5 +269,58 @@ describe("installing through pip", () => {
       code: "LIBTORCH_MISSING",
       message: expect.stringMatching(/pip.*--from FILE.*KPOP_LIBTORCH/),
     });
+  });
+});
+
+describe("where the active Python has a torch", () => {
+  /** Its python3 says where its torch is, and fails as pip. */
+  function python(options: Parameters<typeof fakeLibtorch>[1] = {}): string {
+    const root = folder();
+    const torch = fakeLibtorch(join(root, "site-packages/torch"), options);
+    const script = `[ "$1" = -c ] && echo ${torch}`;
+    process.env.PATH = `${fakePython(join(root, "bin"), script)}:${environment.PATH}`;
+    return torch;
+  }
+
+  it("uses it as it is when version and flavour fit", async () => {
+    const torch = python();
+    for (const options of [{}, { flavour: "cpu" as const }]) {
+      expect(await installRuntime(options)).toEqual({
+        directory: torch,
+        version: "2.13.0",
+        flavour: "cpu",
+        source: "python",
+        installed: false,
+        archives: [],
+      });
+    }
+    expect(existsSync(runtimes())).toBe(false);
+    expect(findLibtorch()).toMatchObject({ source: "python", directory: torch });
+  });
+
+  it("takes its CUDA build unless the CPU one is asked for", async () => {
+    python({ cuda: true });
+    expect(await installRuntime()).toMatchObject({ source: "python", flavour: "cuda" });
+    expect(await installRuntime({ flavour: "cuda" })).toMatchObject({ source: "python" });
+    await expect(installRuntime({ flavour: "cpu" })).rejects.toMatchObject({ code: "LIBTORCH_MISSING" });
+  });
+
+  it("installs where an archive is named, or it is forced", async () => {
+    python();
+    expect(await installRuntime({ from: wheel() })).toMatchObject({ source: "runtime", installed: true });
+    await expect(installRuntime({ force: true })).rejects.toMatchObject({ code: "LIBTORCH_MISSING" });
+  });
+
+  it.each([
+    ["is of another version", { version: "2.12.0" }],
+    ["does not say its version", { version: null }],
+  ])("installs when that torch %s", async (_name, options) => {
+    python(options);
+    await expect(installRuntime()).rejects.toMatchObject({ message: expect.stringContaining("pip") });
+  });
+
+  it("installs when that torch is damaged", async () => {
+    truncateSync(join(python(), "lib/libtorch.so"), 20);
+    await expect(installRuntime()).rejects.toMatchObject({ message: expect.stringContaining("pip") });
   });
 });
