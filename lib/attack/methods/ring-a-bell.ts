@@ -13,8 +13,8 @@ import { textIds } from "../text-ids";
 /** Options of Ring-A-Bell. */
 export interface RingABellOptions {
   method: "ring-a-bell";
-  /** Texts with the concept and without it, "{}" standing for its name. Default: thirty of ours. */
-  pairs?: readonly ConceptPair[];
+  /** Texts with the concept and without it, "{}" standing for its name. Default null: thirty of ours. */
+  pairs?: readonly ConceptPair[] | null;
   /** What the concept is added to, one text being found for each. Default: "a photo". */
   prompts?: readonly string[];
   /** How much of the concept is added, η. >= 0, default 3. */
@@ -31,10 +31,11 @@ export interface RingABellOptions {
   mutation?: number;
 }
 
-type Parsed = Readonly<Required<Omit<RingABellOptions, "method">>>;
+type Complete = Readonly<Required<Omit<RingABellOptions, "method">>>;
+type Parsed = Complete & { readonly pairs: readonly ConceptPair[] };
 
-const defaults: Parsed = Object.freeze({
-  pairs: CONCEPT_PAIRS,
+const defaults: Complete = Object.freeze({
+  pairs: null,
   prompts: Object.freeze(["a photo"]),
   strength: 3,
   tokens: 16,
@@ -57,7 +58,7 @@ const TOGETHER = 50;
  * `population` + `generations` · 1.5 · `population` passes of the text encoder for each prompt, and with the defaults
  * about 0.6 · `population` for a generation.
  */
-export const ringABell: AttackMethod<Parsed> = {
+export const ringABell: AttackMethod<Complete> = {
   name: "ring-a-bell",
   reference: "arXiv 2310.10012",
   summary: "looks for text whose embedding holds the concept, without the UNet",
@@ -74,18 +75,18 @@ export const ringABell: AttackMethod<Parsed> = {
     mutation: "probability that one token of a text changes",
   },
   parse,
-  run: (context, options) => scope(() => search(context, options)),
+  run: (context, options) => scope(() => search(context, options as Parsed)),
 };
 
 function parse(given: Readonly<Record<string, unknown>>, { tokenizer }: StableDiffusion): Parsed {
-  const o = { ...defaults, ...given } as Parsed;
+  const o = { ...defaults, ...given } as Complete;
   finite("strength", o.strength, 0);
   integer("tokens", o.tokens, 1, tokenizer.maxLength - 2);
   integer("population", o.population, 2);
   integer("generations", o.generations, 1);
   finite("crossover", o.crossover, 0, 1);
   finite("mutation", o.mutation, 0, 1);
-  return { ...o, pairs: checkPairs(o.pairs), prompts: checkPrompts(o.prompts) };
+  return { ...o, pairs: checkPairs(o.pairs ?? CONCEPT_PAIRS), prompts: checkPrompts(o.prompts) };
 }
 
 function checkPairs(pairs: unknown): ConceptPair[] {
@@ -143,11 +144,10 @@ async function search(context: AttackContext, options: Parsed): Promise<AttackIn
   };
   await searchLoop(context, options, { iterations: generations, state, step });
   const found: AttackInput[] = [];
-  for (const [index, last] of survivors.entries())
-    found.push({
-      name: `text ${index + 1}`,
-      prompt: await nearest(targets.slice(0, index, index + 1), last),
-    });
+  for (const [index, last] of survivors.entries()) {
+    const text = await nearest(targets.slice(0, index, index + 1), last);
+    found.push({ name: `text ${index + 1}`, prompt: text, text });
+  }
   return found;
 
   function padded(ids: readonly number[]): number[] {

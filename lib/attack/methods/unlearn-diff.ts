@@ -105,8 +105,8 @@ async function search(context: AttackContext, options: Parsed): Promise<AttackIn
   const images = context.images.slice(0, options.targets);
   const timesteps = timestepsOf(options, schedule.length);
   const nameOf = (target: number): string => `<adversarial-${target}>`;
-  const promptOf = (target: number): string =>
-    position === "prefix" ? `${nameOf(target)} ${context.prompt}` : `${context.prompt} ${nameOf(target)}`;
+  const promptWith = (words: string): string =>
+    position === "prefix" ? `${words} ${context.prompt}` : `${context.prompt} ${words}`;
   checkRoom();
   const { latents: clean } = await encodePictures(model, images, { signal: job.signal });
   const distribution = await TokenDistribution.create(length, await textIds(tokenizer), {
@@ -123,7 +123,11 @@ async function search(context: AttackContext, options: Parsed): Promise<AttackIn
       const noise = draws.at("noise").normal(z.shape).to({ device });
       const { loss, gradient } = await tokenGradient(
         model,
-        { prompt: promptOf(target), token: nameOf(target), ids: distribution.sample(draws.at("tokens")) },
+        {
+          prompt: promptWith(nameOf(target)),
+          token: nameOf(target),
+          ids: distribution.sample(draws.at("tokens")),
+        },
         { latents: addNoise(schedule, z, noise, [timestep]), noise, timestep },
       );
       evaluations.add(1);
@@ -189,12 +193,13 @@ async function search(context: AttackContext, options: Parsed): Promise<AttackIn
     const rows = Tensor.from(ids, [ids.length], { dtype: "int64", device });
     const embeddings = kept(embeddingsOf(model, rows).to({ device: "cpu" }));
     const token = { token: name, embeddings, dispose: () => embeddings.dispose() };
-    return { name, prompt: promptOf(target), text: tokenizer.decode(ids), seed, tokens: [token] };
+    const [prompt, text] = [promptWith(name), promptWith(tokenizer.decode(ids))];
+    return { name, prompt, text, seed, tokens: [token] };
   }
 
   /** @throws INVALID_ARGUMENT where the prompt leaves no room for the tokens */
   function checkRoom(): void {
     const shape: LearnedToken = { token: nameOf(0), embeddings: Tensor.zeros([length, 1]) };
-    splicePrompt(tokenizer, promptOf(0), [shape]);
+    splicePrompt(tokenizer, promptWith(nameOf(0)), [shape]);
   }
 }

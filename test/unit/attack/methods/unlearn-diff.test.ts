@@ -52,7 +52,7 @@ describe("unlearn-diff", () => {
     ]);
     for (const { name, prompt, text, tokens } of inputs) {
       expect(prompt).toBe(`${name} a photo of a church`);
-      expect(text).not.toBe("");
+      expect(text).toMatch(/^\S.* a photo of a church$/);
       const table = golden.model.textEncoder.parameter("text_model.embeddings.token_embedding.weight");
       const { embeddings } = tokens![0]!;
       expect(embeddings.shape).toEqual([2, 32]);
@@ -104,8 +104,8 @@ describe("unlearn-diff", () => {
     expect(inputs).toHaveLength(1);
     // Without a learning rate it stays uniform, and the first token of all is as likely as any.
     const still = await run({ ...one, learningRate: 0 });
-    expect(still.inputs[0]!.text).toBe("!!");
-    expect(inputs[0]!.text).not.toBe("!!");
+    expect(still.inputs[0]!.text).toBe("!! a photo of a church");
+    expect(inputs[0]!.text).not.toBe("!! a photo of a church");
   });
 
   it("gives the same bits for the same seed, and others for another", async () => {
