@@ -122,6 +122,8 @@ export type { AttackInput, AttackMethod } from "./attack/method";
 export type { ConceptInversionOptions } from "./attack/methods/concept-inversion";
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
 export type { KeySearchOptions } from "./attack/methods/key-search";
+export type { RingABellOptions } from "./attack/methods/ring-a-bell";
+export type { UnlearnDiffOptions } from "./attack/methods/unlearn-diff";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
 export {
   installRuntime,

@@ -20,12 +20,20 @@ import type { AttackContext, AttackInput } from "./method";
 import type { ConceptInversionOptions } from "./methods/concept-inversion";
 import type { DiverseInversionOptions } from "./methods/diverse-inversion";
 import type { KeySearchOptions } from "./methods/key-search";
+import type { RingABellOptions } from "./methods/ring-a-bell";
+import type { UnlearnDiffOptions } from "./methods/unlearn-diff";
 import { attackNamed } from "./registry";
 import { Target } from "./target";
 
 /** Options of `attack`: an attack's own beside those that every attack takes. */
 export type AttackOptions = CommonAttackOptions &
-  (ConceptInversionOptions | DiverseInversionOptions | KeySearchOptions);
+  (
+    | ConceptInversionOptions
+    | DiverseInversionOptions
+    | KeySearchOptions
+    | RingABellOptions
+    | UnlearnDiffOptions
+  );
 
 /** An input that was found, and how often it brings the concept back. */
 export interface AttackedInput extends AttackInput {

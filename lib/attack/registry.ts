@@ -3,11 +3,13 @@ import type { AttackMethod } from "./method";
 import { conceptInversion } from "./methods/concept-inversion";
 import { diverseInversion } from "./methods/diverse-inversion";
 import { keySearch } from "./methods/key-search";
+import { ringABell } from "./methods/ring-a-bell";
+import { unlearnDiff } from "./methods/unlearn-diff";
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- each attack has options of its own
 type AnyAttack = AttackMethod<any>;
 
-const ATTACKS: readonly AnyAttack[] = [conceptInversion, diverseInversion, keySearch];
+const ATTACKS: readonly AnyAttack[] = [conceptInversion, diverseInversion, keySearch, ringABell, unlearnDiff];
 
 /** Names of all attacks, the default first. */
 export const ATTACK_NAMES: readonly string[] = ATTACKS.map(({ name }) => name);
