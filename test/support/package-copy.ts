@@ -20,7 +20,7 @@ export function packageCopy(folder: string): string {
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(target, compiled(join(ROOT, name)));
   }
-  writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "kpop-native" }));
+  copyFileSync(join(ROOT, "package.json"), join(folder, "package.json"));
   symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   return folder;
 }
