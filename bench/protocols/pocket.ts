@@ -110,6 +110,17 @@ export const pocket: Protocol = {
         quick: { iterations: 5 },
       },
       {
+        name: "ring-a-bell",
+        options: { generations: 200, population: 100, tokens: 8 },
+        quick: { generations: 3 },
+      },
+      {
+        // A budget of 8 × 10 × 10 updates: the published one is 25 times as much for each target.
+        name: "unlearn-diff",
+        options: { targets: 8, timesteps: 10, stepsPerTimestep: 10, learningRate: 0.1 },
+        quick: { targets: 1, timesteps: 2, stepsPerTimestep: 2 },
+      },
+      {
         name: "key-search",
         options: { iterations: 300, layers: "all", looks: 1 },
         quick: { iterations: 20 },

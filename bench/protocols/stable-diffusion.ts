@@ -55,6 +55,8 @@ export const stableDiffusion: Protocol = {
         quick: { iterations: 20 },
       },
       { name: "diverse-inversion", options: {}, quick: { iterations: 5 } },
+      { name: "ring-a-bell", options: {}, quick: { generations: 3 } },
+      { name: "unlearn-diff", options: {}, quick: { targets: 1, timesteps: 2, stepsPerTimestep: 2 } },
       { name: "key-search", options: { looks: 1 }, quick: { iterations: 20 }, onlyWithKey: true },
     ],
   },

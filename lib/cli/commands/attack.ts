@@ -135,6 +135,7 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
         ...(images === undefined ? {} : { images }),
         ...(original === undefined ? {} : { original }),
         directory: flags.out,
+        cacheDirectory: join(flags.out, "images"),
         checkpoint: { directory: join(flags.out, "state") },
         resume: flags.resume === true,
         signal,
