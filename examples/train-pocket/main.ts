@@ -36,24 +36,63 @@ const ROOT = join(__dirname, "..");
 const PACKAGES = join(ROOT, "examples", "train-pocket");
 const DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors";
 const STAGES = ["autoencoder", "diffusion", "classifier", "clip"] as const;
+type StageName = (typeof STAGES)[number];
 
-const { values: flags } = parseArgs({
-  options: {
-    out: { type: "string", default: join(ROOT, "build", "train-pocket", "pocket") },
-    state: { type: "string", default: join(ROOT, "build", "train-pocket") },
-    device: { type: "string", default: "cpu" },
-    seed: { type: "string", default: "0" },
-    stages: { type: "string", default: STAGES.join() },
-    "autoencoder-steps": { type: "string", default: "1500" },
-    "diffusion-steps": { type: "string", default: "6000" },
-    "classifier-steps": { type: "string", default: "1000" },
-    "clip-steps": { type: "string", default: "2000" },
-  },
-});
-const { out, state, device } = flags;
-const seed = Number(flags.seed);
-const steps = (stage: (typeof STAGES)[number]): number => Number(flags[`${stage}-steps`]);
-const wanted = (stage: (typeof STAGES)[number]): boolean => flags.stages.split(",").includes(stage);
+interface Settings {
+  out: string;
+  state: string;
+  device: string;
+  seed: number;
+  stages: readonly StageName[];
+  steps: Readonly<Record<StageName, number>>;
+}
+
+/** @throws Error that says what was expected, and what came */
+function parseFlags(args: readonly string[]): Settings {
+  const text = (otherwise: string) => ({ type: "string", default: otherwise }) as const;
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      out: text(join(ROOT, "build", "train-pocket", "pocket")),
+      state: text(join(ROOT, "build", "train-pocket")),
+      device: text("cpu"),
+      seed: text("0"),
+      stages: text(STAGES.join()),
+      "autoencoder-steps": text("2500"),
+      "diffusion-steps": text("4500"),
+      "classifier-steps": text("700"),
+      "clip-steps": text("1200"),
+    },
+  });
+  const count = (name: keyof typeof values, least: number): number => {
+    const value = values[name];
+    if (/^\d+$/.test(value) && Number(value) >= least) return Number(value);
+    throw new Error(`Expected --${name} to be an integer >= ${least} but received "${value}"`);
+  };
+  const stages = values.stages.split(",").map((given) => {
+    const known = STAGES.find((name) => name === given.trim());
+    if (known !== undefined) return known;
+    throw new Error(`Expected --stages to be among ${STAGES.join(", ")} but received "${given}"`);
+  });
+  return {
+    out: values.out,
+    state: values.state,
+    device: values.device,
+    seed: count("seed", 0),
+    stages,
+    steps: {
+      autoencoder: count("autoencoder-steps", 1),
+      diffusion: count("diffusion-steps", 1),
+      classifier: count("classifier-steps", 1),
+      clip: count("clip-steps", 1),
+    },
+  };
+}
+
+const settings = parseOrExit();
+const { out, state, device, seed } = settings;
+const steps = (stage: StageName): number => settings.steps[stage];
+const wanted = (stage: StageName): boolean => settings.stages.includes(stage);
 const samples = (stage: string) => (step: number) => join(state, "samples", `${stage}-${step}.png`);
 const run = (stage: Stage): Promise<void> => train(stage, state);
 
@@ -147,4 +186,16 @@ async function trainClip(pictures: Pictures): Promise<void> {
   await writeJson(join(folder, "preprocessor_config.json"), CLIP_PREPROCESSING);
 }
 
-void main();
+function parseOrExit(): Settings {
+  try {
+    return parseFlags(process.argv.slice(2));
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}`);
+    process.exit(2);
+  }
+}
+
+main().catch((error: unknown) => {
+  console.error(`error: ${(error as Error).message}`);
+  process.exitCode = 1;
+});
