@@ -2,7 +2,14 @@ import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 export default defineConfig(
-  { ignores: ["node_modules/", "dist/", "build/", "prebuilds/", "coverage/", "demo/", "bench/results/"] },
+  {
+    ignores: [
+      ...["node_modules/", "dist/", "build/", "prebuilds/", "coverage/", "demo/", "bench/results/"],
+      // A project of its own, which has the package from outside; its test compiles it.
+      "examples/esm-typescript/",
+      ...["examples/*/dist/", "examples/*/out/"],
+    ],
+  },
   {
     files: ["**/*.ts"],
     extends: [tseslint.configs.recommendedTypeChecked],

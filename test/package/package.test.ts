@@ -5,6 +5,8 @@ import { version } from "../../package.json";
 import { InstalledPackage, pack } from "../support/installed-package";
 import type { Tarball } from "../support/installed-package";
 import { temporaryFolders } from "../support/temporary";
+import { describeExamples } from "./examples";
+import { describeHttpService } from "./http-service";
 
 // It waits for a registry and for programs that share the processors with other tests.
 jest.setTimeout(180_000);
@@ -119,3 +121,7 @@ describe("the package in an empty project, without compiler, CMake and Python", 
     expect(erased.equals(original)).toBe(false);
   });
 });
+
+// Here, and not in test files of their own, for the sake of one tarball and one installation.
+describeExamples(() => user);
+describeHttpService(() => ({ user, tarball: tarball.path }));

@@ -1,5 +1,6 @@
-import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { findLibtorch } from "../../lib/runtime/libtorch";
@@ -52,16 +53,21 @@ export class InstalledPackage {
     writeFileSync(join(this.project, "package.json"), '{ "name": "project", "private": true }\n');
   }
 
-  async install(tarball: string): Promise<void> {
-    await this.run(
-      "npm",
-      "install",
-      "--ignore-scripts",
-      "--no-audit",
-      "--no-fund",
-      "--prefer-offline",
-      tarball,
-    );
+  /** Installs a tarball, or what a registry has, beside the dependencies of the project or of a folder in it. */
+  async install(what: string, folder = "."): Promise<void> {
+    const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
+    await this.runIn(folder, {}, "npm", "install", ...quiet, what);
+  }
+
+  /** Copies an example of the checkout, without what running it made. @returns its folder, in the project */
+  addExample(name: string): string {
+    const folder = join("examples", name);
+    const made = /\/(?:node_modules|dist|out)$/;
+    cpSync(join(ROOT, folder), join(this.project, folder), {
+      recursive: true,
+      filter: (path) => !made.test(path.slice(ROOT.length)),
+    });
+    return folder;
   }
 
   /** Writes a file of the project. */
@@ -72,7 +78,21 @@ export class InstalledPackage {
 
   /** Runs a program in the project. @returns its stdout @throws its stderr, when it fails */
   async run(command: string, ...args: string[]): Promise<string> {
-    const { stdout } = await promisify(execFile)(command, args, { cwd: this.project, env: this.env });
+    return await this.runIn(".", {}, command, ...args);
+  }
+
+  /** The same in a folder of the project, with more environment. */
+  async runIn(folder: string, env: NodeJS.ProcessEnv, command: string, ...args: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)(command, args, this.place(folder, env));
     return stdout;
+  }
+
+  /** Starts a program that runs until it is told to end; its stdout is a pipe, its stderr that of the tests. */
+  start(folder: string, env: NodeJS.ProcessEnv, command: string, ...args: string[]): ChildProcess {
+    return spawn(command, args, { ...this.place(folder, env), stdio: ["ignore", "pipe", "inherit"] });
+  }
+
+  private place(folder: string, env: NodeJS.ProcessEnv): { cwd: string; env: NodeJS.ProcessEnv } {
+    return { cwd: join(this.project, folder), env: { ...this.env, ...env } };
   }
 }
