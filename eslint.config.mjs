@@ -4,7 +4,16 @@ import tseslint from "typescript-eslint";
 export default defineConfig(
   {
     ignores: [
-      ...["node_modules/", "dist/", "build/", "prebuilds/", "coverage/", "demo/", "bench/results/"],
+      ...[
+        "node_modules/",
+        "dist/",
+        "build/",
+        "build-*/",
+        "prebuilds/",
+        "coverage/",
+        "demo/",
+        "bench/results/",
+      ],
       // A project of its own, which has the package from outside; its test compiles it.
       "examples/esm-typescript/",
       ...["examples/*/dist/", "examples/*/out/"],

@@ -44,7 +44,7 @@ Napi::Value set_threads(const Napi::CallbackInfo& info) {
 /** A running task may hold the last share of this environment's handles: wait for it, skip what is queued. */
 void stop(Channel& channel) {
   channel.close();
-  Worker::drain_all();
+  drain_workers();
 }
 
 /** process.exit() runs no cleanup hooks of the main thread's environment, but the destructors of libtorch's

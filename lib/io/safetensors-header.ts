@@ -1,4 +1,5 @@
 import { KpopError } from "../errors";
+import { excerpt } from "./excerpt";
 import { elementBytes, isFileDtype, writeOrder } from "./safetensors-dtypes";
 import type { FileDtype } from "./safetensors-dtypes";
 import { jsonFlaw } from "./strict-json";
@@ -128,25 +129,27 @@ function parseObject(json: Uint8Array, path: string): object {
 function readMetadata(value: unknown, path: string): ReadonlyMap<string, string> {
   if (!isObject(value)) throw flaw(path, "__metadata__ is not an object");
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw flaw(path, `__metadata__ key ${JSON.stringify(key)} is not a string`);
+    if (typeof text !== "string") throw flaw(path, `__metadata__ key ${quoted(key)} is not a string`);
   }
   return new Map(Object.entries(value as Record<string, string>));
 }
 
 function readEntry(name: string, value: unknown, dataStart: number, path: string): TensorEntry {
-  const bad = (what: string) => flaw(path, `tensor ${JSON.stringify(name)}: ${what}`);
+  const bad = (what: string) => flaw(path, `tensor ${quoted(name)}: ${what}`);
   if (!isObject(value)) throw bad("its entry is not an object");
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !isFileDtype(dtype)) throw bad(`unknown dtype ${JSON.stringify(dtype)}`);
+  if (typeof dtype !== "string" || !isFileDtype(dtype)) throw bad(`unknown dtype ${quoted(dtype)}`);
   if (!isSizes(shape)) throw bad("its shape is not a list of non-negative integers");
   if (!isSizes(offsets) || offsets.length !== 2)
     throw bad("its data_offsets are not two non-negative integers");
   const [start, end] = offsets as [number, number];
   if (end < start) throw bad(`its data ends (${end}) before it starts (${start})`);
   const needed = tensorBytes(dtype, shape);
-  if (needed === null) throw bad(`shape [${shape.join(", ")}] overflows`);
+  if (needed === null) throw bad(`shape [${excerpt(shape.join(", "))}] overflows`);
   if (end - start !== needed) {
-    throw bad(`${dtype} of shape [${shape.join(", ")}] takes ${needed} bytes, but it has ${end - start}`);
+    throw bad(
+      `${dtype} of shape [${excerpt(shape.join(", "))}] takes ${needed} bytes, but it has ${end - start}`,
+    );
   }
   return { dtype, shape, offset: dataStart + start, bytes: needed };
 }
@@ -161,17 +164,21 @@ function checkPlaces(
   for (const [name, { offset, bytes }] of tensors) {
     if (offset !== next) {
       const what = offset < next ? "overlaps the tensor before it" : `leaves a gap of ${offset - next} bytes`;
-      throw flaw(path, `tensor ${JSON.stringify(name)} ${what}`);
+      throw flaw(path, `tensor ${quoted(name)} ${what}`);
     }
     next += bytes;
     if (next > fileSize) {
       throw flaw(
         path,
-        `tensor ${JSON.stringify(name)} ends at byte ${next}, but the file ends at ${fileSize} (truncated?)`,
+        `tensor ${quoted(name)} ends at byte ${next}, but the file ends at ${fileSize} (truncated?)`,
       );
     }
   }
   if (next !== fileSize) throw flaw(path, `${fileSize - next} bytes after the last tensor belong to none`);
+}
+
+function quoted(value: unknown): string {
+  return excerpt(String(JSON.stringify(value)));
 }
 
 function isSizes(value: unknown): value is number[] {

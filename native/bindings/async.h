@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "bindings/addon_data.h"
-#include "bindings/worker.h"
+#include "bindings/device_workers.h"
 
 namespace kpop {
 
@@ -21,7 +21,7 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
   auto deferred = Napi::Promise::Deferred::New(env);
   auto channel = AddonData::of(env).channel;
   channel->expect_one(env);
-  Worker::of(device).post([channel, deferred, operation = std::move(operation), work = std::move(work),
+  worker_of(device).post([channel, deferred, operation = std::move(operation), work = std::move(work),
                            convert = std::move(convert)]() mutable {
     if (channel->closed()) return;
     std::shared_ptr<Result> result;

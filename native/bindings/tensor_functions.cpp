@@ -17,7 +17,7 @@ namespace {
 /** Queues the making of a tensor; a failure stays in the slot and reaches whoever reads it. */
 template <typename Make>
 void produce(SlotPtr slot, Make make) {
-  Worker::of(slot->device).post([slot, make = std::move(make)]() mutable {
+  worker_of(slot->device).post([slot, make = std::move(make)]() mutable {
     try {
       slot->set(make());
     } catch (...) {
@@ -254,7 +254,7 @@ Napi::Value grad(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), "grad", [&]() -> Napi::Value {
     auto slot = TensorHandle::unwrap(info[0], "tensor");
     if (!slot->ready()) return info.Env().Null();
-    auto gradient = Worker::of(slot->device).between_tasks([&] { return slot->get().grad(); });
+    auto gradient = worker_of(slot->device).between_tasks([&] { return slot->get().grad(); });
     if (!gradient.defined()) return info.Env().Null();
     return TensorHandle::wrap(info.Env(), std::make_shared<TensorSlot>(gradient), false);
   });

@@ -1,46 +1,14 @@
 #include "bindings/worker.h"
 
 #include <future>
-#include <map>
 #include <memory>
 #include <utility>
-#include <vector>
 
 namespace kpop {
-namespace {
 
-struct Pool {
-  std::mutex mutex;
-  std::map<std::pair<int, int>, std::unique_ptr<Worker>> workers;
-};
-
-Pool& pool() {
-  // Leaked on purpose: a thread that waits for work must not meet the destructors of a process that ends.
-  static auto* instance = new Pool;
-  return *instance;
-}
-
-}  // namespace
-
-Worker& Worker::of(c10::Device device) {
-  std::lock_guard<std::mutex> lock(pool().mutex);
-  const int index = device.has_index() && !device.is_cpu() ? device.index() : 0;
-  auto& worker = pool().workers[{static_cast<int>(device.type()), index}];
-  if (!worker) worker.reset(new Worker);
-  return *worker;
-}
-
-void Worker::drain_all() {
-  std::vector<Worker*> all;
-  {
-    std::lock_guard<std::mutex> lock(pool().mutex);
-    for (const auto& entry : pool().workers) all.push_back(entry.second.get());
-  }
-  for (auto* worker : all) worker->drain();
-}
-
-Worker::Worker() : thread_([this] { run(); }) {
-  thread_.detach();
+Worker::Worker() {
+  // Last, and not as a member: the thread reads what the members before it are.
+  std::thread([this] { run(); }).detach();
 }
 
 void Worker::post(std::function<void()> task) {

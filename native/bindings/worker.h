@@ -1,7 +1,5 @@
 #pragma once
 
-#include <c10/core/Device.h>
-
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -10,10 +8,13 @@
 
 namespace kpop {
 
-/** One thread per device that runs what it is given, in order. Workers live as long as the process. */
+/** A thread that runs what it is given, in order, for as long as the process lives. Knows nothing of torch or
+ *  Node, so that native/tests can run it under ThreadSanitizer. */
 class Worker {
  public:
-  static Worker& of(c10::Device device);
+  Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
   /** Queues a task; tasks must not throw. */
   void post(std::function<void()> task);
@@ -28,17 +29,14 @@ class Worker {
 
   /** Waits until everything queued so far has run. */
   void drain();
-  static void drain_all();
 
  private:
-  Worker();
   void run();
 
   std::mutex queue_mutex_;
   std::condition_variable queued_;
   std::deque<std::function<void()>> queue_;
   std::mutex running_;
-  std::thread thread_;
 };
 
 }  // namespace kpop

@@ -148,6 +148,16 @@ describe("a safetensors header", () => {
       /"shape" stands twice/,
     ],
     [
+      "a name with half a surrogate pair",
+      safetensorsBytes('{"\\ud800":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
+      /"\\ud800" has half a surrogate pair/,
+    ],
+    [
+      "a dtype of lists deep enough to overflow the stack",
+      safetensorsBytes(`{"a":{"dtype":${"[".repeat(50_000)}${"]".repeat(50_000)}}}`, 0),
+      /stand more than 127 deep/,
+    ],
+    [
       "metadata that is not text",
       safetensorsBytes({ __metadata__: { a: 1 } }, 0),
       /__metadata__ key "a" is not a string/,
@@ -162,6 +172,13 @@ describe("a safetensors header", () => {
     expect(error.code).toBe("INVALID_SAFETENSORS");
     expect(error.message).toMatch(/^Invalid safetensors file x\.safetensors: /);
     expect(error.message).toMatch(message);
+  });
+
+  it("is refused in few words, however long the name and the shape are", () => {
+    const header = { ["n".repeat(1e5)]: f32(Array(1e5).fill(1), 0, 8) };
+    const { message } = failure(() => parse(safetensorsBytes(header, 8)));
+    expect(message).toMatch(/tensor "n{99}… \(100002 characters\): F32 of shape \[1, 1, .*takes 4 bytes/);
+    expect(message.length).toBeLessThan(500);
   });
 
   it("is written so that it is read back, whatever the names", () => {
