@@ -19,7 +19,7 @@ const PARTS = {
     "diffusion_pytorch_model",
     {
       _class_name: "UNet2DConditionModel",
-      ...{ sample_size: 8, in_channels: 4, out_channels: 4, layers_per_block: 1, norm_num_groups: 4 },
+      ...{ sample_size: 16, in_channels: 4, out_channels: 4, layers_per_block: 1, norm_num_groups: 4 },
       ...{ block_out_channels: [16, 32], cross_attention_dim: 8, attention_head_dim: 2 },
       ...{
         down_block_types: [attention("Down"), "DownBlock2D"],
@@ -33,7 +33,7 @@ const PARTS = {
     {
       _class_name: "AutoencoderKL",
       ...{
-        sample_size: 16,
+        sample_size: 32,
         latent_channels: 4,
         block_out_channels: [4, 4],
         norm_num_groups: 2,
