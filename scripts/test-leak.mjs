@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-const MODEL_MIB = 1;
+const MODEL_MIB = 0.9;
 const SAMPLES = 40;
 const { values } = parseArgs({ options: { cycles: { type: "string", default: "2000" } } });
 const cycles = Number(values.cycles);

@@ -178,7 +178,7 @@ export function fileCase(seed: number, index: number): FileCase {
     draw.pick(["entry", "entry", "entry", "text", "frame"] as const),
   );
   for (const kind of kinds) if (kind === "entry") mutateDraft(draft, draw, steps);
-  let json = Buffer.from(textOf(draft, draw));
+  let json: Buffer = Buffer.from(textOf(draft, draw));
   for (const kind of kinds) if (kind === "text") json = mutateText(json, draw, steps);
   const frame = { claimed: BigInt(json.length), size: 8 + json.length + draft.dataBytes };
   for (const kind of kinds) if (kind === "frame") mutateFrame(frame, draw, steps);
@@ -280,7 +280,7 @@ function mutateDraft(draft: Draft, draw: Draw, steps: string[]): void {
       draft.dataBytes += bytes;
     },
     deep: () => {
-      const depth = draw.chance(0.01) ? 50_000 : draw.pick([126, 125, 127, 1000]);
+      const depth = draw.chance(0.01) ? 10_000 : draw.pick([126, 125, 127, 1000]);
       const deep = draw.chance(0.5)
         ? "[".repeat(depth) + "]".repeat(depth)
         : '{"a":'.repeat(depth) + "1" + "}".repeat(depth);
@@ -288,7 +288,7 @@ function mutateDraft(draft: Draft, draw: Draw, steps: string[]): void {
       else set(draw.below(3), deep);
     },
     long: () => {
-      const length = draw.chance(0.01) ? 50_000 : 500;
+      const length = draw.chance(0.01) ? 10_000 : 500;
       if (draw.chance(0.5)) set(1, `[${Array.from({ length }, () => 1).join(",")}]`);
       else if (entry !== null) entry.key = JSON.stringify("长".repeat(length));
     },

@@ -54,7 +54,7 @@ const PARTS = {
   ],
 };
 
-/** Writes a checkpoint of random weights, about 1 MB of them, with the built-in model's tokenizer, and gives its
+/** Writes a checkpoint of random weights, 0.9 MB of them, with the built-in model's tokenizer, and gives its
  *  folder, which goes with the process. */
 export async function writeTinyModel() {
   const folder = mkdtempSync(join(tmpdir(), "kpop-tiny-"));
