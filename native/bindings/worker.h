@@ -9,7 +9,7 @@
 namespace kpop {
 
 /** A thread that runs what it is given, in order, for as long as the process lives. Knows nothing of torch or
- *  Node, so that native/tests can run it under ThreadSanitizer. */
+ *  Node, so that test/native can run it under ThreadSanitizer. */
 class Worker {
  public:
   Worker();
