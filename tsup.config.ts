@@ -23,7 +23,11 @@ const publicApi: NonNullable<Options["esbuildPlugins"]>[number] = {
   },
 };
 
-const programs: Record<string, string> = { cli: "lib/cli/main.ts", bench: "bench/run.ts" };
+const programs: Record<string, string> = {
+  cli: "lib/cli/main.ts",
+  bench: "bench/run.ts",
+  gpu: "bench/gpu/run.ts",
+};
 if (existsSync("examples/demo.ts")) programs.demo = "examples/demo.ts";
 if (existsSync("examples/train-pocket")) programs["train-pocket"] = "examples/train-pocket/main.ts";
 
