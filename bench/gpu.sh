@@ -76,8 +76,9 @@ command -v node >/dev/null || fail "No node on PATH; give one with --node (npm p
 generator=()
 if command -v ninja >/dev/null; then generator=(-G Ninja); fi
 {
-  cmake -S . -B "$build/build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DKPOP_LIBTORCH="$torch" &&
-    cmake --build "$build/build" --parallel "${KPOP_BUILD_JOBS:-$(nproc)}"
+  cmake -S . -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DKPOP_LIBTORCH="$torch" \
+    -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$PWD/$build/build/Release" &&
+    cmake --build "$build" --parallel "${KPOP_BUILD_JOBS:-$(nproc)}"
 } >"$build/build.log" 2>&1 || {
   tail -n 40 "$build/build.log" >&2
   fail "The add-on was not built; the whole log is $build/build.log"

@@ -34,7 +34,7 @@ export async function timeMethod({
   try {
     if (method === "generate") return await timeGeneration(model, iterations);
     if (method === "uce") return await timeUce(model);
-    return await timeIterations(model, optionsOf(method, folder), iterations);
+    return await timeIterations(model, (run) => optionsOf(method, join(folder, run)), iterations);
   } finally {
     model.dispose();
     await rm(folder, { recursive: true, force: true });
@@ -65,15 +65,15 @@ function optionsOf(method: Exclude<Method, "uce" | "generate">, folder: string):
 /** A step ends when its losses have been read, so the clock sees finished work. */
 async function timeIterations(
   model: StableDiffusion,
-  options: TrainedOptions,
+  options: (run: string) => TrainedOptions,
   iterations: number,
 ): Promise<Timing> {
-  const before = await evaluationsOf(erase(model, { ...options, iterations: WARMUP }));
+  const before = await evaluationsOf(erase(model, { ...options("warm-up"), iterations: WARMUP }));
   const seconds: number[] = [];
   let last: number | undefined;
   const after = await evaluationsOf(
     erase(model, {
-      ...options,
+      ...options("timed"),
       iterations: WARMUP + iterations,
       onStep({ iteration }) {
         const now = performance.now();
@@ -82,7 +82,7 @@ async function timeIterations(
       },
     }),
   );
-  // Both runs fill the same pool and make the same pictures, so that cost drops out.
+  // Both runs fill the same pool, or make the same pictures, so that cost drops out.
   const evaluations = (after - before) / iterations;
   return { seconds: median(seconds), repeats: seconds.length, evaluations, hostBytes: peakBytes() };
 }

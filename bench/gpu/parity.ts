@@ -9,21 +9,24 @@ interface Limits {
   output: number;
   /** Gradients, the same. */
   gradient: number;
-  /** KPOP's losses, |a / b - 1|. */
+  /** KPOP's L1, |a / b - 1|. */
   loss: number;
-  /** KPOP's updates, in relative Frobenius norm. */
-  update: number;
+  /** KPOP's transfer loss and L2, the same: squares of small differences, in which little is left of a half dtype. */
+  smallLoss: number;
+  /** The prompt's update, in relative Frobenius norm; 1 is no update at all. */
+  prompt: number;
+  /** The weights', the same: Adam's first steps follow signs of gradients, which rounding turns where they are small. */
+  weights: number;
 }
 
 /**
- * float32's are those of test/fixtures/golden/README.md. The others are wide, since the reference is float32: they tell a
- * wrong result from a coarse one. Adam's first steps follow the signs of gradients, which rounding turns where gradients
- * are small, and the transfer loss is the square of a small difference; so KPOP's limits are the widest.
+ * float32's are those of test/fixtures/golden/README.md. The others are some three times what a CPU gave, since the
+ * reference is float32: they tell a wrong result from a coarse one.
  */
 export const LIMITS: Readonly<Record<ComputeDtype, Limits>> = {
-  float32: { output: 2e-5, gradient: 1e-4, loss: 1e-3, update: 1e-3 },
-  float16: { output: 1e-2, gradient: 5e-2, loss: 0.1, update: 0.5 },
-  bfloat16: { output: 8e-2, gradient: 0.2, loss: 0.5, update: 1 },
+  float32: { output: 2e-5, gradient: 1e-4, loss: 1e-3, smallLoss: 1e-3, prompt: 1e-3, weights: 1e-3 },
+  float16: { output: 5e-3, gradient: 3e-2, loss: 1e-2, smallLoss: 0.25, prompt: 0.05, weights: 0.3 },
+  bfloat16: { output: 3e-2, gradient: 0.1, loss: 0.03, smallLoss: 4, prompt: 0.25, weights: 0.9 },
 };
 
 /** Every figure with its limit. @throws Error where a shape differs */
@@ -129,11 +132,12 @@ async function kpop(golden: Golden, limits: Limits, note: Note): Promise<void> {
     };
     for (const [name, reference] of Object.entries(references)) {
       const errors = erasure.history.map(({ losses }, i) => Math.abs(losses[name]! / reference(i) - 1));
-      note(`KPOP, ${name} of 4 iterations`, Math.max(...errors), limits.loss);
+      const limit = name === "erase" ? limits.loss : limits.smallLoss;
+      note(`KPOP, ${name} of 4 iterations`, Math.max(...errors), limit);
     }
     const start = expected("kpop.prompt.init");
     const moved = await relativeUpdateError(erasure.key!.prompt, expected("kpop.prompt.final"), start);
-    note("KPOP, update of the prompt", moved, limits.update);
+    note("KPOP, update of the prompt", moved, limits.prompt);
     let worst = 0;
     for (const key of keys("kpop.unet.")) {
       const name = key.slice("kpop.unet.".length);
@@ -143,7 +147,7 @@ async function kpop(golden: Golden, limits: Limits, note: Note): Promise<void> {
         await relativeUpdateError(erasure.model.unet.parameter(name), expected(key), before),
       );
     }
-    note("KPOP, update of the weights", worst, limits.update);
+    note("KPOP, update of the weights", worst, limits.weights);
   } finally {
     erasure.dispose();
   }
