@@ -12,20 +12,21 @@ export interface OpenClassifier {
 
 /**
  * The classifier that was given, loaded where it is a path; without one the built-in one, for the built-in model.
- * @param alternatives what the caller takes in its place, for the message
+ * @param options.alternative what the caller takes in its place, for the message
  * @throws INVALID_ARGUMENT when there is none; what `ImageClassifier.load` throws
  */
 export async function classifierFor(
   model: StableDiffusion,
   given: Classifier | string | undefined,
-  { signal, alternatives = "" }: { signal: AbortSignal | undefined; alternatives?: string },
+  { signal, alternative }: { signal: AbortSignal | undefined; alternative?: string },
 ): Promise<OpenClassifier> {
   if (typeof given === "object") return { classifier: given, owned: false };
   const path = given ?? (model.source.path === modelPath("pocket") ? "pocket" : undefined);
   if (path === undefined) {
+    const [wanted, received] = alternative === undefined ? ["", "none"] : [` or ${alternative}`, "neither"];
     throw new KpopError(
       "INVALID_ARGUMENT",
-      `Expected a classifier${alternatives} to look at the pictures with but received none; "pocket" as the classifier is the one for models made from pocket`,
+      `Expected a classifier${wanted} to look at the pictures with but received ${received}; "pocket" as the classifier is the one for models made from pocket`,
     );
   }
   const options = { device: model.device, ...(signal === undefined ? {} : { signal }) };

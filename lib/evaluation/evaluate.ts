@@ -133,7 +133,7 @@ async function classifierOf(
     );
   const { classifier, owned } = await classifierFor(base, o.classifier, {
     signal: o.signal,
-    alternatives: " or a clip",
+    alternative: "a clip",
   });
   return owned ? own(classifier) : classifier;
 }
