@@ -1,6 +1,3 @@
-// Test files run side by side, one for each core; more threads in each would wait for one another.
-process.env.OMP_NUM_THREADS ??= "1";
-
 /** @type {import("jest").Config} */
 module.exports = {
   testEnvironment: "node",
