@@ -37,12 +37,15 @@ while (($#)); do
   esac
 done
 
+[[ -z $size || $size == full || $size == pocket ]] || fail "Expected --size full or pocket but got $size"
+[[ -z $device || $device == cuda || $device == cpu ]] || fail "Expected --device cuda or cpu but got $device"
+
 build=build-gpu
 mkdir -p "$build"
 
 # 1. Python's torch: what the add-on is built against and then runs on.
 export KPOP_PYTHON=${KPOP_PYTHON:-python3}
-torch=$("$KPOP_PYTHON" -c 'import os, torch; print(os.path.dirname(torch.__file__))') ||
+torch=$("$KPOP_PYTHON" -c 'import os, torch; print(os.path.dirname(torch.__file__))' 2>/dev/null) ||
   fail "Expected $KPOP_PYTHON to have a torch; set KPOP_PYTHON to one that has"
 seen=$("$KPOP_PYTHON" -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 device=${device:-$seen}

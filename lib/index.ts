@@ -40,6 +40,7 @@ export { ResNet, type ResNetConfig, type ResNetForwardOptions } from "./models/r
 export type { ParameterSelector } from "./models/parameter-selector";
 export type { LearnedToken } from "./diffusion/learned-tokens";
 export { NoiseSchedule, type NoiseScheduleConfig } from "./diffusion/noise-schedule";
+export { addNoise } from "./diffusion/noisy-latents";
 export {
   StableDiffusion,
   type ComputeDtype,
@@ -115,7 +116,8 @@ export {
   type Mean,
   type Rate,
 } from "./evaluation/rates";
-export { attack, type AttackedInput, type AttackOptions, type AttackResult } from "./attack/attack";
+export { attack, type AttackOptions, type AttackResult } from "./attack/attack";
+export type { AttackedInput } from "./attack/measure";
 export { ATTACK_DEFAULTS, type AttackProgress, type CommonAttackOptions } from "./attack/attack-options";
 export { ATTACK_NAMES, attackNamed } from "./attack/registry";
 export type { AttackInput, AttackMethod } from "./attack/method";

@@ -1,7 +1,7 @@
 import { type Random, Tensor } from "../../lib/index";
 import { directions, project } from "./ball";
 import { draw, type Digits } from "./dataset";
-import { addNoise } from "./diffusion";
+import { noised } from "./diffusion";
 import { WIDTH, type DigitModel } from "./model";
 import { train } from "./train";
 
@@ -51,7 +51,7 @@ export async function attack(
     learningRate: LEARNING_RATE,
     async loss(step) {
       const source = random.at("step", step);
-      const { pictures, noise, timesteps } = addNoise(
+      const { pictures, noise, timesteps } = noised(
         digits.pictures(draw(places, owners.length, source)),
         source,
       );

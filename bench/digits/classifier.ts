@@ -1,6 +1,6 @@
+import { initialise } from "../../examples/train-pocket/initial-weights";
 import { type Random, ResNet, scope, Tensor } from "../../lib/index";
 import { CLASSES, draw, type Digits } from "./dataset";
-import { initialise } from "./initial-weights";
 import { train } from "./train";
 
 const BATCH = 64;
@@ -13,7 +13,7 @@ export class DigitClassifier {
   /** Trained by cross-entropy on pictures with a little noise. */
   static async train(digits: Digits, steps: number, random: Random): Promise<DigitClassifier> {
     const network = new ResNet({ depth: 18, num_classes: CLASSES, width: 8, stem: "small" }, "the digits' classifier"); // prettier-ignore
-    await initialise(network, random.at("first"));
+    await initialise(network, random.at("first"), "cpu");
     const places = digits.labels.map((_, place) => place);
     await train(
       network.weightNames().map((name) => network.parameter(name)),

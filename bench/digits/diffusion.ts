@@ -1,4 +1,4 @@
-import { NoiseSchedule, type Random, scope, Tensor } from "../../lib/index";
+import { addNoise, NoiseSchedule, type Random, scope, type Tensor } from "../../lib/index";
 import { SIDE } from "./dataset";
 import type { DigitModel } from "./model";
 
@@ -24,16 +24,13 @@ export interface Noisy {
 }
 
 /** Noise at a level drawn for each picture. @param clean (B, 1, 8, 8) */
-export function addNoise(clean: Tensor, random: Random): Noisy {
+export function noised(clean: Tensor, random: Random): Noisy {
   const count = clean.shape[0]!;
   const timesteps = Array.from({ length: count }, (_, item) =>
     random.at("timestep", item).below(SCHEDULE.length),
   );
-  const factors = timesteps.map((timestep) => SCHEDULE.noising(timestep));
-  const column = (values: number[]): Tensor => Tensor.from(values, [count, 1, 1, 1]);
   const noise = random.at("noise").normal(clean.shape);
-  const signal = clean.mul(column(factors.map((factor) => factor.signal)));
-  return { pictures: signal.add(noise.mul(column(factors.map((factor) => factor.noise)))), noise, timesteps };
+  return { pictures: addNoise(SCHEDULE, clean, noise, timesteps), noise, timesteps };
 }
 
 /** A picture for each embedding by DDIM (arXiv 2010.02502, eq. 12, σ = 0), the predicted picture kept within [-1, 1].

@@ -1,6 +1,6 @@
 import { type Random, scope, Tensor } from "../../lib/index";
 import { draw, type Digits } from "./dataset";
-import { addNoise } from "./diffusion";
+import { noised } from "./diffusion";
 import { NO_CLASS, type DigitModel } from "./model";
 import { train } from "./train";
 
@@ -37,7 +37,7 @@ export async function fineTune(
       const source = random.at("step", step);
       const keep = draw(others, half, source.at("others"));
       const chosen = [...draw(all, half, source), ...keep];
-      const { pictures, timesteps } = addNoise(digits.pictures(chosen), source);
+      const { pictures, timesteps } = noised(digits.pictures(chosen), source);
       const classes = teacher.embed([...erased, ...keep.map((place) => digits.labels[place]!)]);
       const usual = await teacher.predict(pictures, timesteps, classes);
       const plain = await teacher.predict(pictures.slice(0, 0, half), timesteps.slice(0, half), unnamed);
@@ -64,7 +64,7 @@ export async function learnMore(
     learningRate,
     async loss(step) {
       const source = random.at("step", step);
-      const { pictures, noise, timesteps } = addNoise(digits.pictures(draw(places, BATCH, source)), source);
+      const { pictures, noise, timesteps } = noised(digits.pictures(draw(places, BATCH, source)), source);
       return (await student.predict(pictures, timesteps, named, { grad: true })).mse(noise);
     },
   });

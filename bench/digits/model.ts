@@ -1,6 +1,6 @@
+import { initialise } from "../../examples/train-pocket/initial-weights";
 import { type Random, safetensors, Tensor, UNet2DConditionModel } from "../../lib/index";
 import { CLASSES, SIDE } from "./dataset";
-import { initialise } from "./initial-weights";
 
 /** Length of a class's embedding. */
 export const WIDTH = 32;
@@ -34,7 +34,7 @@ export class DigitModel {
   /** An untrained one. */
   static async create(random: Random): Promise<DigitModel> {
     const unet = new UNet2DConditionModel(CONFIG, "the digits' UNet");
-    await initialise(unet, random.at("unet"));
+    await initialise(unet, random.at("unet"), "cpu");
     await unet.useFastestLayout();
     return new DigitModel(unet, random.at(EMBEDDINGS).normal([CLASSES + 1, WIDTH]));
   }

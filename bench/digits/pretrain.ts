@@ -1,6 +1,6 @@
 import type { Random } from "../../lib/index";
 import { draw, type Digits } from "./dataset";
-import { addNoise } from "./diffusion";
+import { noised } from "./diffusion";
 import { DigitModel, NO_CLASS } from "./model";
 import { train } from "./train";
 
@@ -18,7 +18,7 @@ export async function pretrain(digits: Digits, steps: number, random: Random): P
     async loss(step) {
       const source = random.at("step", step);
       const chosen = draw(places, BATCH, source);
-      const { pictures, noise, timesteps } = addNoise(digits.pictures(chosen), source);
+      const { pictures, noise, timesteps } = noised(digits.pictures(chosen), source);
       const classes = chosen.map((place, item) =>
         source.at("class", item).uniform() < WITHOUT_CLASS ? NO_CLASS : digits.labels[place]!,
       );

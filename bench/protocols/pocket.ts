@@ -115,7 +115,7 @@ export const pocket: Protocol = {
         quick: { generations: 3 },
       },
       {
-        // A budget of 8 × 10 × 10 updates: the published one is 25 times as much for each target.
+        // A budget of 10 × 10 updates for each of 8 targets: the published one, 50 × 40, is 20 times as much.
         name: "unlearn-diff",
         options: { targets: 8, timesteps: 10, stepsPerTimestep: 10, learningRate: 0.1 },
         quick: { targets: 1, timesteps: 2, stepsPerTimestep: 2 },

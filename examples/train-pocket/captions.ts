@@ -5,9 +5,12 @@ import type { Picture } from "./pictures";
 /** Share of empty captions, for classifier-free guidance. */
 const EMPTY = 0.1;
 
-const FORMS: readonly ((name: string, style: string) => string)[] = [
-  (name) => `a photo of a ${name}`,
-  (name) => name,
+/** Share of captions that name the style: a name alone is learned sooner than a name in a style. */
+const STYLED = 2 / 3;
+
+type Form = (name: string, style: string) => string;
+const PLAIN_FORMS: readonly Form[] = [(name) => `a photo of a ${name}`, (name) => name];
+const STYLED_FORMS: readonly Form[] = [
   (name, style) => `a ${name} in ${style} style`,
   (name, style) => `${name}, ${style} style`,
 ];
@@ -19,12 +22,13 @@ export function caption(picture: Picture, random: Random): string {
 
 /** A caption of a picture, in one of the forms. */
 export function captionOf({ concept, style }: Picture, random: Random): string {
-  return FORMS[random.at("form").below(FORMS.length)]!(CONCEPTS[concept]!, STYLES[style]!.name);
+  const forms = random.at("styled").uniform() < STYLED ? STYLED_FORMS : PLAIN_FORMS;
+  return forms[random.at("form").below(forms.length)]!(CONCEPTS[concept]!, STYLES[style]!.name);
 }
 
 /** Every caption there is: what the tokenizer learns its merges from. */
 export function allCaptions(): string[] {
   return CONCEPTS.flatMap((name) =>
-    STYLES.flatMap((style) => FORMS.map((form) => form(name, style.name))),
+    STYLES.flatMap((style) => [...PLAIN_FORMS, ...STYLED_FORMS].map((form) => form(name, style.name))),
   ).concat("a photo", "an image", "a picture of the");
 }

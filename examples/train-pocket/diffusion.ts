@@ -1,5 +1,5 @@
 import type { AutoencoderKL, CLIPTextModel, CLIPTokenizer, UNet2DConditionModel } from "../../lib/index";
-import { NoiseSchedule, noGrad, Random, scope, Tensor } from "../../lib/index";
+import { addNoise, NoiseSchedule, noGrad, Random, scope, Tensor } from "../../lib/index";
 import { caption } from "./captions";
 import type { Pictures } from "./pictures";
 import type { Stage } from "./training";
@@ -99,7 +99,6 @@ export function diffusionStage(
           timestep: random.at("timestep").below(schedule.length),
         };
       });
-      const column = (values: number[]): Tensor => Tensor.from(values, [BATCH, 1, 1, 1], { device });
       const clean = latents.values.indexSelect(
         0,
         Tensor.from(
@@ -109,10 +108,8 @@ export function diffusionStage(
         ),
       );
       const noise = new Random(seed).at("diffusion", step, "noise").normal(clean.shape, { device });
-      const levels = items.map(({ timestep }) => schedule.noising(timestep));
-      const noisy = clean
-        .mul(column(levels.map(({ signal }) => signal)))
-        .add(noise.mul(column(levels.map((level) => level.noise))));
+      const timesteps = items.map(({ timestep }) => timestep);
+      const noisy = addNoise(schedule, clean, noise, timesteps);
       const ids = tokenizer.encode(items.map((item) => item.caption));
       const context = await text.forward(
         Tensor.from(ids.flat(), [BATCH, TOKENS], { dtype: "int64", device }),
@@ -120,14 +117,16 @@ export function diffusionStage(
           grad: true,
         },
       );
-      const predicted = await unet.forward(
-        noisy,
-        items.map(({ timestep }) => timestep),
-        context,
-        { grad: true },
-      );
-      const weights = levels.map((level) => Math.min(1, MOST_SNR / (level.signal / level.noise) ** 2));
-      return predicted.sub(noise).square().mul(column(weights)).mean();
+      const predicted = await unet.forward(noisy, timesteps, context, { grad: true });
+      const weights = timesteps.map((timestep) => {
+        const { signal, noise: share } = schedule.noising(timestep);
+        return Math.min(1, MOST_SNR / (signal / share) ** 2);
+      });
+      return predicted
+        .sub(noise)
+        .square()
+        .mul(Tensor.from(weights, [BATCH, 1, 1, 1], { device }))
+        .mean();
     },
     look: (step) => scope(() => noGrad(() => options.look(step))),
   };

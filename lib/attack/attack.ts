@@ -6,7 +6,7 @@ import { hashChanges, hashInputs } from "../diffusion/model-hash";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { throwIfAborted } from "../errors";
 import { classifierFor } from "../evaluation/classifier-for";
-import { rate, type Rate } from "../evaluation/rates";
+import type { Rate } from "../evaluation/rates";
 import { writeFileAtomically } from "../io/atomic";
 import { formatJson } from "../io/json-file";
 import { Image } from "../io/image";
@@ -15,7 +15,8 @@ import { Random } from "../runtime/random";
 import { EvaluationCounter } from "../training/evaluations";
 import type { StepReport } from "../training/step-report";
 import { parseAttackOptions, type CommonAttackOptions, type ParsedAttackOptions } from "./attack-options";
-import { saveInput, savePicture, openDirectory } from "./attack-files";
+import { openDirectory } from "./attack-files";
+import { measure, type AttackedInput } from "./measure";
 import type { AttackContext, AttackInput } from "./method";
 import type { ConceptInversionOptions } from "./methods/concept-inversion";
 import type { DiverseInversionOptions } from "./methods/diverse-inversion";
@@ -34,12 +35,6 @@ export type AttackOptions = CommonAttackOptions &
     | RingABellOptions
     | UnlearnDiffOptions
   );
-
-/** An input that was found, and how often it brings the concept back. */
-export interface AttackedInput extends AttackInput {
-  /** Share of its pictures that show the concept. */
-  rate: Rate;
-}
 
 /** What an attack has shown. */
 export interface AttackResult {
@@ -169,7 +164,7 @@ async function draw(original: StableDiffusion, o: ParsedAttackOptions): Promise<
       onPrepare: (report) => onProgress?.({ phase: "pictures", ...report }),
     },
     items,
-    { samplingSteps: drawing.steps, guidanceScale: drawing.guidanceScale, cacheDirectory },
+    { samplingSteps: drawing.steps, ...drawing, cacheDirectory },
   );
   return items.map((_, index) => set.path(index));
 }
@@ -189,74 +184,6 @@ async function identityOf(
     ...{ device: model.device, dtype: model.dtype, seed: o.job.seed },
     ...{ concept: o.concept, prompt: o.prompt, drawing: o.drawing },
   };
-}
-
-/** Draws and judges: the plain name on both models, then every input. */
-async function measure(
-  target: Target,
-  original: Target | null,
-  inputs: readonly AttackInput[],
-  o: ParsedAttackOptions,
-): Promise<Pick<AttackResult, "before" | "after" | "original" | "inputs" | "measuringEvaluations">> {
-  const { imagesPerInput, directory, prompt } = o;
-  const counter = new EvaluationCounter();
-  const plain: AttackInput = { name: "name", prompt };
-  const own = inputs.flatMap(({ seed }) => seed ?? []);
-  const common = { seed: o.job.seed + (o.images?.length ?? o.pictures), count: imagesPerInput };
-  const ranges = inputs.map(({ seed }) => (seed === undefined ? common : { seed, count: 1 }));
-  const plainRanges = own.length === inputs.length ? ranges : [common];
-  const size = (some: readonly { count: number }[]): number =>
-    some.reduce((sum, { count }) => sum + count, 0);
-  const clock = new Clock(size(ranges) + size(plainRanges) * (original === null ? 1 : 2), o.onProgress);
-
-  const tried = async (
-    by: Target,
-    input: AttackInput,
-    where: readonly { seed: number; count: number }[],
-    folder: string | undefined,
-  ): Promise<Rate> => {
-    let hits = 0;
-    for (const { seed, count } of where) {
-      const verdicts = await by.try(input, seed, count, counter);
-      hits += verdicts.filter(({ hit }) => hit).length;
-      clock.add(count);
-      if (folder !== undefined) for (const verdict of verdicts) await savePicture(folder, input, verdict);
-    }
-    return rate(hits, size(where));
-  };
-
-  const before = await tried(target, plain, plainRanges, directory);
-  const unharmed = original === null ? null : await tried(original, plain, plainRanges, undefined);
-  const measured: AttackedInput[] = [];
-  for (const [i, input] of inputs.entries()) {
-    if (directory !== undefined) await saveInput(directory, input);
-    measured.push({ ...input, rate: await tried(target, input, [ranges[i]!], directory) });
-  }
-  const hits = measured.reduce((sum, input) => sum + input.rate.hits, 0);
-  return {
-    before,
-    after: rate(hits, size(ranges)),
-    ...(unharmed === null ? {} : { original: unharmed }),
-    inputs: measured,
-    measuringEvaluations: counter.total,
-  };
-}
-
-class Clock {
-  private done = 0;
-  private readonly started = performance.now();
-
-  constructor(
-    private readonly total: number,
-    private readonly listener: ParsedAttackOptions["onProgress"],
-  ) {}
-
-  add(count: number): void {
-    this.done += count;
-    const { done, total } = this;
-    const etaSeconds = ((performance.now() - this.started) / 1000 / done) * (total - done);
-    this.listener?.({ phase: "measure", done, total, etaSeconds });
-  }
 }
 
 async function writeResult(directory: string, result: Omit<AttackResult, "dispose">): Promise<void> {

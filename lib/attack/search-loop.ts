@@ -13,7 +13,8 @@ export async function searchLoop(
   options: object,
   training: Training,
 ): Promise<void> {
-  const fingerprint = digest([await identity(), options]);
+  // What is not kept need not be told from others.
+  const fingerprint = job.checkpoint === undefined ? "" : digest([await identity(), options]);
   const runState = new RunState(job.checkpoint, job.resume, fingerprint);
   const context = { evaluations, signal: job.signal, runState };
   for await (const step of trainingLoop(context, training)) report(step);

@@ -31,6 +31,13 @@ export function duration(seconds: number): string {
     : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** Losses of an iteration, two digits each: "transfer 0.042  removal 0.0013". */
+export function losses(values: Readonly<Record<string, number>>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name} ${value.toPrecision(2)}`)
+    .join("  ");
+}
+
 /** Texts in quotes, with commas: `"church", "dog"`. */
 export function quoted(texts: readonly string[]): string {
   return texts.map((text) => `"${text}"`).join(", ");

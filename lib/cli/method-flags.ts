@@ -72,10 +72,23 @@ export function addMethodFlags(command: Command, methods: readonly FlaggedMethod
 }
 
 /**
- * The values given on the command line, as the method takes them.
- * @throws InvalidArgumentError on a value of the wrong form, and on a flag of another method
+ * The values given on the command line, as the method takes them. Ends with wrong usage on a value of the wrong form, and
+ * on a flag of another method.
  */
 export function methodOptions(
+  command: Command,
+  method: FlaggedMethod,
+  methods: readonly FlaggedMethod[],
+): Record<string, unknown> {
+  try {
+    return givenOptions(command, method, methods);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    return command.error(`error: ${error.message}`);
+  }
+}
+
+function givenOptions(
   command: Command,
   method: FlaggedMethod,
   methods: readonly FlaggedMethod[],

@@ -4,12 +4,15 @@ import type { EvaluationCounter } from "../training/evaluations";
 import type { PrepareReport } from "../training/step-report";
 import { evaluationsPerPicture } from "./evaluations-per-picture";
 import { generateImageSet, type ImageSet, type ImageSetItem } from "./image-set";
+import type { SamplerName } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /** How pictures to train on are made. */
 export interface PictureOptions {
   samplingSteps: number;
   guidanceScale: number;
+  /** Default: the checkpoint's own. */
+  sampler?: SamplerName;
   /** Where they are kept; "" is the user's cache directory. */
   cacheDirectory: string;
 }
@@ -33,13 +36,13 @@ const TOGETHER = 4;
 export async function makePictures(
   job: PictureJob,
   items: readonly ImageSetItem[],
-  { samplingSteps: steps, guidanceScale, cacheDirectory }: PictureOptions,
+  { samplingSteps: steps, guidanceScale, sampler, cacheDirectory }: PictureOptions,
 ): Promise<ImageSet> {
   const { base, evaluations, signal, onPrepare } = job;
+  const drawing = { steps, guidanceScale, ...(sampler === undefined ? {} : { sampler }) };
   const set = await generateImageSet(base, items, {
     directory: cacheDirectory === "" ? join(cacheFolder(), "images") : cacheDirectory,
-    steps,
-    guidanceScale,
+    ...drawing,
     batchSize: TOGETHER,
     ...(signal === undefined ? {} : { signal }),
     ...(onPrepare === undefined
@@ -50,6 +53,6 @@ export async function makePictures(
         }),
   });
   const drawn = Math.ceil(set.generated / TOGETHER) * TOGETHER;
-  evaluations.add(drawn * evaluationsPerPicture(base, { steps, guidanceScale }));
+  evaluations.add(drawn * evaluationsPerPicture(base, drawing));
   return set;
 }

@@ -26,7 +26,11 @@ export function noisyLatents(schedule: NoiseSchedule, clean: Tensor, random: Ran
   return { latents: addNoise(schedule, clean, noise, timesteps), noise, timesteps };
 }
 
-/** z_t of each item, (B, 4, h, w). */
+/**
+ * z_t = √ᾱ_t z_0 + √(1−ᾱ_t) n, each item at a t of its own.
+ * @param clean z_0, (B, C, h, w), float32   @param noise of the same shape   @param timesteps B of them
+ * @returns z_t, (B, C, h, w)
+ */
 export function addNoise(
   schedule: NoiseSchedule,
   clean: Tensor,

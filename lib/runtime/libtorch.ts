@@ -4,7 +4,7 @@ import { KpopError } from "../errors";
 import { runtimeDirectory } from "./cache-directory";
 import { inspectLibtorch } from "./libtorch-directory";
 import type { Libtorch } from "./libtorch-directory";
-import { hasNvidiaDriver } from "./platform";
+import { nvidiaState } from "./nvidia";
 import { TORCH_VERSION } from "./torch-version";
 
 /** Where a libtorch was found: named by the user, installed by `install-runtime`, of the active Python, or system-wide. */
@@ -86,7 +86,8 @@ export function pythonLibtorch(env: NodeJS.ProcessEnv = process.env): FoundLibto
 
 /** Places in order; the costly one (starting Python) is reached only when those before it gave nothing. */
 function* places(version: string, env: NodeJS.ProcessEnv): Generator<[LibtorchSource, string]> {
-  const flavours = hasNvidiaDriver() ? (["cuda", "cpu"] as const) : (["cpu", "cuda"] as const);
+  const { driver, deviceFiles } = nvidiaState();
+  const flavours = driver !== null || deviceFiles ? (["cuda", "cpu"] as const) : (["cpu", "cuda"] as const);
   for (const flavour of flavours) {
     yield ["runtime", join(runtimeDirectory(version, flavour, env), "torch")];
   }

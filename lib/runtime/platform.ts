@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { binary } from "../../package.json";
 import { KpopError } from "../errors";
 
@@ -12,11 +11,6 @@ export const OLDEST_GLIBC: string = binary.glibc;
 export function glibcVersion(): string | null {
   const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
   return header.glibcVersionRuntime ?? null;
-}
-
-/** Whether the NVIDIA kernel driver is loaded. */
-export function hasNvidiaDriver(): boolean {
-  return existsSync("/proc/driver/nvidia/version") || existsSync("/dev/nvidiactl");
 }
 
 /** @throws ADDON_MISSING where no addon exists for the platform */

@@ -22,7 +22,7 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
   auto channel = AddonData::of(env).channel;
   channel->expect_one(env);
   worker_of(device).post([channel, deferred, operation = std::move(operation), work = std::move(work),
-                           convert = std::move(convert)]() mutable {
+                          convert = std::move(convert)]() mutable {
     if (channel->closed()) return;
     std::shared_ptr<Result> result;
     std::optional<Failure> failure;

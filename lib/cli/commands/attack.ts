@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { InvalidArgumentError, Option } from "commander";
+import { Option } from "commander";
 import type { Command } from "commander";
 import {
   attack,
@@ -13,6 +13,7 @@ import {
 } from "../../index";
 import type { CommonAttackOptions, SamplerName } from "../../index";
 import { describeAttack } from "../describe-attack";
+import { losses } from "../format";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { addMethodFlags, methodOptions } from "../method-flags";
@@ -94,14 +95,7 @@ export function registerAttack(program: Command): void {
     const method = attackNamed(flags.method);
     if (method.needsPictures && flags.original === undefined && flags.image === undefined)
       command.error("error: required option '--original <model>' or '--image <path>' not specified");
-    let own: Record<string, unknown>;
-    try {
-      own = methodOptions(command, method, attacks);
-    } catch (error) {
-      if (!(error instanceof InvalidArgumentError)) throw error;
-      return command.error(`error: ${error.message}`);
-    }
-    await attackCommand(model, flags, own);
+    await attackCommand(model, flags, methodOptions(command, method, attacks));
   });
 }
 
@@ -145,15 +139,8 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
           if (json) emit({ event: phase, done, total, etaSeconds });
         },
         onStep(report) {
-          const losses = Object.entries(report.losses).map(
-            ([name, value]) => `${name} ${value.toPrecision(2)}`,
-          );
-          bar("search", "iteration").update(
-            report.iteration,
-            report.iterations,
-            losses.join("  "),
-            report.etaSeconds,
-          );
+          const { iteration, iterations, etaSeconds } = report;
+          bar("search", "iteration").update(iteration, iterations, losses(report.losses), etaSeconds);
           if (json) emit({ event: "step", ...report });
         },
       });

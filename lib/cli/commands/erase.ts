@@ -1,5 +1,5 @@
 import { basename, join, resolve } from "node:path";
-import { InvalidArgumentError, Option } from "commander";
+import { Option } from "commander";
 import type { Command } from "commander";
 import {
   erase,
@@ -13,7 +13,7 @@ import {
 } from "../../index";
 import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
 import { checkOutputs, saveOutputs } from "../erase-outputs";
-import { duration, plural, quoted } from "../format";
+import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
 import { addMethodFlags, methodOptions } from "../method-flags";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
@@ -109,12 +109,7 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
       `error: ${about} is for a method that gives a key (${givers.join(", ")}), not ${method.name}`,
     );
   }
-  try {
-    return methodOptions(command, method, methods);
-  } catch (error) {
-    if (!(error instanceof InvalidArgumentError)) throw error;
-    return command.error(`error: ${error.message}`);
-  }
+  return methodOptions(command, method, methods);
 }
 
 async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
@@ -149,7 +144,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
           last = report;
           if (report.iteration <= resumed) return;
           if (json) emit({ event: "step", ...report });
-          progress.update(report.iteration, report.iterations, losses(report), report.etaSeconds);
+          progress.update(report.iteration, report.iterations, losses(report.losses), report.etaSeconds);
         },
       } as EraseOptions);
       progress.stop();
@@ -200,12 +195,6 @@ function commonOptions(flags: Flags) {
         }),
     ...(resume === undefined ? {} : { resume }),
   };
-}
-
-function losses(step: StepReport): string {
-  return Object.entries(step.losses)
-    .map(([name, value]) => `${name} ${value.toPrecision(2)}`)
-    .join("  ");
 }
 
 function sayWhere(model: string, flags: Flags, erasure: Erasure, key: string | undefined): void {

@@ -1,6 +1,6 @@
 import { Random, Tensor } from "../../../../lib/index";
 import type { DigitClassifier } from "../../../../bench/digits/classifier";
-import { addNoise, generate } from "../../../../bench/digits/diffusion";
+import { noised, generate } from "../../../../bench/digits/diffusion";
 import { drawnPlainly, drawOthers, look } from "../../../../bench/digits/measure";
 import type { DigitModel } from "../../../../bench/digits/model";
 
@@ -24,7 +24,7 @@ const read = async (tensor: Tensor): Promise<number[]> => Array.from(await tenso
 describe("the digits' diffusion", () => {
   it("mixes picture and noise by the cosine schedule, at a level for each picture", async () => {
     const clean = Tensor.from([0.5, -1, 1, 0.25], [4, 1, 1, 1]);
-    const { pictures, noise, timesteps } = addNoise(clean, new Random(3));
+    const { pictures, noise, timesteps } = noised(clean, new Random(3));
     const [x, z, n] = await Promise.all([clean, pictures, noise].map(read));
     expect(new Set(timesteps).size).toBe(4);
     timesteps.forEach((timestep, item) => {

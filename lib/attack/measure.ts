@@ -1,0 +1,88 @@
+import { rate, type Rate } from "../evaluation/rates";
+import { EvaluationCounter } from "../training/evaluations";
+import { saveInput, savePicture } from "./attack-files";
+import type { ParsedAttackOptions } from "./attack-options";
+import type { AttackInput } from "./method";
+import type { Target } from "./target";
+
+/** An input that was found, and how often it brings the concept back. */
+export interface AttackedInput extends AttackInput {
+  /** Share of its pictures that show the concept. */
+  rate: Rate;
+}
+
+/** What the pictures say. */
+export interface Measured {
+  before: Rate;
+  after: Rate;
+  original?: Rate;
+  inputs: AttackedInput[];
+  measuringEvaluations: number;
+}
+
+/** Draws and judges: the plain name on both models, then every input. */
+export async function measure(
+  target: Target,
+  original: Target | null,
+  inputs: readonly AttackInput[],
+  o: ParsedAttackOptions,
+): Promise<Measured> {
+  const { imagesPerInput, directory, prompt } = o;
+  const counter = new EvaluationCounter();
+  const plain: AttackInput = { name: "name", prompt };
+  const common = { seed: o.job.seed + (o.images?.length ?? o.pictures), count: imagesPerInput };
+  const ranges = inputs.map(({ seed }) => (seed === undefined ? common : { seed, count: 1 }));
+  const plainRanges = inputs.every(({ seed }) => seed !== undefined) ? ranges : [common];
+  const size = (some: readonly { count: number }[]): number =>
+    some.reduce((sum, { count }) => sum + count, 0);
+  const clock = new Clock(size(ranges) + size(plainRanges) * (original === null ? 1 : 2), o.onProgress);
+
+  const tried = async (
+    by: Target,
+    input: AttackInput,
+    where: readonly { seed: number; count: number }[],
+    folder: string | undefined,
+  ): Promise<Rate> => {
+    let hits = 0;
+    for (const { seed, count } of where) {
+      const verdicts = await by.try(input, seed, count, counter);
+      hits += verdicts.filter(({ hit }) => hit).length;
+      clock.add(count);
+      if (folder !== undefined) for (const verdict of verdicts) await savePicture(folder, input, verdict);
+    }
+    return rate(hits, size(where));
+  };
+
+  const before = await tried(target, plain, plainRanges, directory);
+  const unharmed = original === null ? null : await tried(original, plain, plainRanges, undefined);
+  const measured: AttackedInput[] = [];
+  for (const [i, input] of inputs.entries()) {
+    if (directory !== undefined) await saveInput(directory, input);
+    measured.push({ ...input, rate: await tried(target, input, [ranges[i]!], directory) });
+  }
+  const hits = measured.reduce((sum, input) => sum + input.rate.hits, 0);
+  return {
+    before,
+    after: rate(hits, size(ranges)),
+    ...(unharmed === null ? {} : { original: unharmed }),
+    inputs: measured,
+    measuringEvaluations: counter.total,
+  };
+}
+
+class Clock {
+  private done = 0;
+  private readonly started = performance.now();
+
+  constructor(
+    private readonly total: number,
+    private readonly listener: ParsedAttackOptions["onProgress"],
+  ) {}
+
+  add(count: number): void {
+    this.done += count;
+    const { done, total } = this;
+    const etaSeconds = ((performance.now() - this.started) / 1000 / done) * (total - done);
+    this.listener?.({ phase: "measure", done, total, etaSeconds });
+  }
+}
