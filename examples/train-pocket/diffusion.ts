@@ -10,8 +10,10 @@ const WIDTH = 128;
 /** Side of the latents. */
 const LATENT_SIDE = 16;
 const BATCH = 24;
-/** Min-SNR-5: low-noise steps, which are easy and many, weigh less (arXiv 2303.09556, eq. 8 for ε-prediction). */
+/** Low-noise steps, which are easy and many, weigh less from here (Min-SNR-5, arXiv 2303.09556, eq. 8 for ε-prediction). */
 const MOST_SNR = 5;
+/** How much more noisy steps may weigh: what is drawn, and in which style, is decided there. */
+const MOST_WEIGHT = 10;
 
 export const UNET_CONFIG = {
   _class_name: "UNet2DConditionModel",
@@ -69,6 +71,14 @@ export async function encodeAll(vae: AutoencoderKL, pictures: Pictures, device: 
   return { values: means.mul(1 / deviation), scale: 1 / deviation };
 }
 
+/**
+ * Weight of the error of ε at a signal-to-noise ratio: below 1 that of the error of z_0, as in truncated SNR weighting
+ * (arXiv 2202.00512, §4), which is 1 / SNR for ε.
+ */
+export function lossWeight(snr: number): number {
+  return snr > 1 ? Math.min(1, MOST_SNR / snr) : Math.min(MOST_WEIGHT, 1 / snr);
+}
+
 /** ε-prediction on the latents with the captions' text (arXiv 2112.10752, eq. 3), text encoder and UNet together. */
 export function diffusionStage(
   networks: { unet: UNet2DConditionModel; text: CLIPTextModel; tokenizer: CLIPTokenizer },
@@ -120,7 +130,7 @@ export function diffusionStage(
       const predicted = await unet.forward(noisy, timesteps, context, { grad: true });
       const weights = timesteps.map((timestep) => {
         const { signal, noise: share } = schedule.noising(timestep);
-        return Math.min(1, MOST_SNR / (signal / share) ** 2);
+        return lossWeight((signal / share) ** 2);
       });
       return predicted
         .sub(noise)
