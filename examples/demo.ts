@@ -7,7 +7,7 @@ import { StatusLine } from "./status-line";
 
 const CONCEPT = "church";
 const NEUTRAL = "a photo";
-const STYLES = ["noto", "twemoji", "openmoji", "fluent", "flat"];
+const STYLES = ["noto", "twemoji", "emojione", "fluent", "flat"];
 
 /** The ways in which the built-in model's captions name a thing: all of them are to forget it. */
 const TEMPLATES = [

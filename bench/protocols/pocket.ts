@@ -27,7 +27,7 @@ export const pocket: Protocol = {
     preserved: ["cat", "rocket", "owl", "umbrella", "crab"],
   },
   styles: {
-    names: ["noto", "twemoji", "openmoji", "fluent", "flat"],
+    names: ["noto", "twemoji", "emojione", "fluent", "flat"],
     concept: "{} style",
     prompt: "a {} in {style} style",
     objects: ["church", "dog", "fish", "delivery truck", "parachute"],

@@ -1,5 +1,7 @@
-import { erase, StableDiffusion } from "../../../lib/index";
+import { erase, evaluate, StableDiffusion } from "../../../lib/index";
 import { peakBytes, type Measurement, type Trial } from "../trial";
+
+const PRESERVED = ["dog", "fish", "delivery truck", "parachute"];
 
 /** A whole KPOP run on the built-in model with the library's defaults, by where z_t comes from. */
 export function latentsTrial(latents: "pool" | "restart"): Trial {
@@ -14,6 +16,10 @@ async function measure(latents: "pool" | "restart"): Promise<Measurement> {
   const model = await StableDiffusion.load("pocket", { device: "cpu" });
   const erasure = await erase(model, { concepts: "church", iterations: 1000, latents });
   const last = erasure.history.slice(-200);
+  const { esr, psr } = await evaluate(erasure.model, {
+    ...{ erased: ["church"], preserved: PRESERVED, classifier: "pocket" },
+    ...{ imagesPerClass: 24, steps: 20, guidanceScale: 3, seed: 1 },
+  });
   const mean = (name: string): number =>
     last.reduce((sum, { losses }) => sum + losses[name]!, 0) / last.length;
   return {
@@ -23,6 +29,8 @@ async function measure(latents: "pool" | "restart"): Promise<Measurement> {
       "transfer, last 200": mean("transfer"),
       "erase, last 200": mean("erase"),
       "recover, last 200": mean("recover"),
+      "ESR-1 (%)": 100 * esr[1]!.value,
+      "PSR-1 (%)": 100 * psr[1]!.value,
     },
     peakBytes: peakBytes(),
   };

@@ -69,7 +69,7 @@ describe("CLIPTokenizer", () => {
       77, 49406, 49407, 49407, 49408,
     ]);
     expect([pocket.maxLength, pocket.bosTokenId, pocket.eosTokenId, pocket.padTokenId]).toEqual([
-      24, 41, 42, 42,
+      24, 723, 724, 724,
     ]);
   });
 
