@@ -10,6 +10,8 @@ export interface Outputs {
   /** File of the key, where the method gives one. */
   key: string | undefined;
   format: SaveFormat;
+  /** Of a LoRA. */
+  rank?: number;
   force?: boolean;
   /** Folder of the run's state. */
   checkpoint?: string;
@@ -76,17 +78,17 @@ async function missing(path: string): Promise<boolean> {
  *  as a pair. */
 export async function saveOutputs(
   erasure: Erasure,
-  { out, key, format, force = false }: Outputs,
+  { out, key, format, rank, force = false }: Outputs,
   passphrase: string | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  if (erasure.key === undefined || key === undefined)
-    return await erasure.save(out, { format, force, signal });
+  const options = { format, force, signal, ...(rank === undefined ? {} : { rank }) };
+  if (erasure.key === undefined || key === undefined) return await erasure.save(out, options);
   await mkdir(dirname(resolve(out)), { recursive: true });
   const pending = join(dirname(key), `.${basename(key)}.${process.pid}.tmp`);
   await erasure.key.save(pending, passphrase === undefined ? {} : { passphrase });
   try {
-    await erasure.save(out, { format, force, signal });
+    await erasure.save(out, options);
   } catch (error) {
     await rm(pending, { force: true });
     throw error;

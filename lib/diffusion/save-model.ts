@@ -1,22 +1,35 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
-import { saveDelta } from "../io/checkpoint-delta";
+import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { DELTA_FILE, saveDelta } from "../io/checkpoint-delta";
+import { LORA_FILE, LORA_RANK, saveLora } from "../io/checkpoint-lora";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile } from "../io/checkpoint-save-single-file";
 import { COMPONENTS, type ChangedTensors, type ComponentName, type TensorData } from "../io/checkpoint-types";
 import { onDisk } from "../io/system-error";
 import type { StableDiffusion } from "./stable-diffusion";
 
-/** diffusers: a folder. single-file: one .safetensors that WebUI and ComfyUI load. delta: what changed, alone. */
-export const SAVE_FORMATS = ["diffusers", "single-file", "delta"] as const;
+/**
+ * diffusers: a folder. single-file: one .safetensors that WebUI and ComfyUI load. delta: what changed, alone. lora: what
+ * changed, approximately, for tools that load LoRAs onto the base.
+ */
+export const SAVE_FORMATS = ["diffusers", "single-file", "delta", "lora"] as const;
 /** One of `SAVE_FORMATS`. */
 export type SaveFormat = (typeof SAVE_FORMATS)[number];
+
+/** What the file is called where a run's result goes into a folder. */
+export const SAVED_FILES: Readonly<Record<Exclude<SaveFormat, "diffusers">, string>> = {
+  "single-file": "model.safetensors",
+  delta: DELTA_FILE,
+  lora: LORA_FILE,
+};
 
 /** How a model is written. */
 export interface SaveOptions {
   /** Default "diffusers". */
   format?: SaveFormat;
+  /** Of a LoRA's layers. Default 32. */
+  rank?: number;
   /** Replace what stands at the path. Default false. */
   force?: boolean;
   signal?: AbortSignal;
@@ -36,6 +49,13 @@ export function changedTensors(model: StableDiffusion): ChangedTensors {
   return changed;
 }
 
+/** @throws INVALID_ARGUMENT */
+export function loraRank(format: SaveFormat, given: number | undefined): number {
+  if (given !== undefined && format !== "lora")
+    throw invalid("rank", 'nothing unless the format is "lora"', given);
+  return integer("rank", given ?? LORA_RANK, 1);
+}
+
 /** Writes a model to a folder ("diffusers") or a file. The public form is `StableDiffusion.save`. */
 export async function saveModel(
   model: StableDiffusion,
@@ -43,15 +63,17 @@ export async function saveModel(
   options: SaveOptions = {},
 ): Promise<void> {
   nonEmptyString("path", path);
-  knownKeys("the save options", options, ["format", "force", "signal"]);
+  knownKeys("the save options", options, ["format", "rank", "force", "signal"]);
   jobOptions(options);
   const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
   const { force = false, signal } = options;
+  const rank = loraRank(format, options.rank);
   flag("force", force);
   const shared = { force, ...(signal === undefined ? {} : { signal }) };
   const changed = changedTensors(model);
   if (format === "diffusers") return saveDiffusersFolder(model.source, changed, path, shared);
   await onDisk("write", path, () => mkdir(dirname(path), { recursive: true }));
   if (format === "single-file") return saveSingleFile(model.source, changed, path, shared);
+  if (format === "lora") return saveLora(model.source, changed, path, {}, { ...shared, rank });
   return saveDelta(model.source, changed, path, {}, shared);
 }

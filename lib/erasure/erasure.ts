@@ -2,10 +2,17 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import type { PromptKey } from "../diffusion/prompt-key";
-import { changedTensors, SAVE_FORMATS, type SaveFormat } from "../diffusion/save-model";
+import {
+  changedTensors,
+  loraRank,
+  SAVE_FORMATS,
+  SAVED_FILES,
+  type SaveFormat,
+} from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../io/atomic";
 import { saveDelta } from "../io/checkpoint-delta";
+import { saveLora } from "../io/checkpoint-lora";
 import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile } from "../io/checkpoint-save-single-file";
 import { MANIFEST_FILE } from "../io/file-kinds";
@@ -19,6 +26,8 @@ import type { TaskVector } from "./task-vector";
 export interface SaveErasureOptions {
   /** Default "diffusers". */
   format?: SaveFormat;
+  /** Of a LoRA's layers. Default 32. */
+  rank?: number;
   /** Replace a folder that holds a saved model. Default false. */
   force?: boolean;
   signal?: AbortSignal;
@@ -56,15 +65,16 @@ export class Erasure {
 
   /**
    * Writes the model and kpop-run.json into a folder: a diffusers folder, or `model.safetensors` (single-file), or
-   * `delta.safetensors` (only what changed). The key is never among them; save it with `key.save`.
-   * @throws OUTPUT_NOT_EMPTY (unless `force`), NO_SPACE, IO_ERROR, ABORTED
+   * `delta.safetensors` (only what changed), or `lora.safetensors` (the same within a rank; approximately). The key is never among them; save it with `key.save`.
+   * @throws OUTPUT_NOT_EMPTY (unless `force`), UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
    */
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
     nonEmptyString("directory", directory);
-    knownKeys("the save options", options, ["format", "force", "signal"]);
+    knownKeys("the save options", options, ["format", "rank", "force", "signal"]);
     jobOptions(options);
     const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
     const { force = false, signal } = options;
+    const rank = loraRank(format, options.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
     const { source } = this.model;
@@ -82,10 +92,11 @@ export class Erasure {
       directory,
       async (folder) => {
         await mkdir(folder, { recursive: true });
-        if (format === "single-file")
-          await saveSingleFile(source, changed, join(folder, "model.safetensors"), cancel);
-        else
-          await saveDelta(source, changed, join(folder, "delta.safetensors"), { ...this.manifest }, cancel);
+        const path = join(folder, SAVED_FILES[format]);
+        if (format === "single-file") await saveSingleFile(source, changed, path, cancel);
+        else if (format === "lora")
+          await saveLora(source, changed, path, { ...this.manifest }, { ...cancel, rank });
+        else await saveDelta(source, changed, path, { ...this.manifest }, cancel);
         await writeFile(join(folder, MANIFEST_FILE), await this.describe(folder));
       },
       { force, replaceable: isSavedModel },

@@ -1,4 +1,5 @@
 import { KpopError } from "../errors";
+import type { Dtype } from "../runtime/tensor";
 import { COMPONENTS } from "./checkpoint-types";
 import type {
   ChangedTensors,
@@ -13,6 +14,12 @@ import { withReader } from "./location-reader";
 import type { LocationReader } from "./location-reader";
 import { runtimeDtype } from "./safetensors-dtypes";
 import type { WriteEntry } from "./safetensors-writer";
+
+/** A tensor's bytes, and what they are. */
+export interface Stored {
+  readonly dtype: Dtype;
+  readonly bytes: Uint8Array;
+}
 
 /** A checkpoint with some tensors changed, as saving sees it. */
 export class ChangedSource {
@@ -34,6 +41,12 @@ export class ChangedSource {
         return [{ offset: home.offset, length: home.bytes, bytes }];
       }),
     );
+  }
+
+  /** One tensor as the source has it. @throws UNSUPPORTED_FORMAT where it is stored in a dtype that tensors do not have */
+  async original(component: ComponentName, key: string): Promise<Stored> {
+    const location = this.source[component].tensors.get(key)!;
+    return { dtype: storedDtype(key, location), bytes: await this.reader.bytes(location) };
   }
 
   /** One tensor for a file of another layout.
@@ -81,9 +94,7 @@ function checkChanged(source: CheckpointSource, changed: ChangedTensors): void {
 
 /** A changed tensor's bytes in the dtype that the source stores it in. */
 async function storedBytes(key: string, tensor: TensorData, place: TensorLocation): Promise<Uint8Array> {
-  const dtype = runtimeDtype(place.dtype);
-  if (dtype === null)
-    throw new KpopError("UNSUPPORTED_FORMAT", `${key} is stored as ${place.dtype}; it cannot be changed`);
+  const dtype = storedDtype(key, place);
   const converted = tensor.dtype === dtype ? tensor : tensor.to(dtype);
   try {
     const bytes = await converted.bytes();
@@ -95,4 +106,10 @@ async function storedBytes(key: string, tensor: TensorData, place: TensorLocatio
   } finally {
     if (converted !== tensor) converted.dispose();
   }
+}
+
+function storedDtype(key: string, { dtype }: TensorLocation): Dtype {
+  const found = runtimeDtype(dtype);
+  if (found !== null) return found;
+  throw new KpopError("UNSUPPORTED_FORMAT", `${key} is stored as ${dtype}; it cannot be changed`);
 }

@@ -217,6 +217,13 @@ export class Tensor {
   choleskySolve(factor: Tensor): Tensor {
     return run("cholesky_solve", [this, factor]);
   }
+  /**
+   * Eigenvectors of this, a symmetric (..., n, n) of float32 or float64, as columns by ascending eigenvalue; only its lower
+   * triangle is read.
+   */
+  eigenvectors(): Tensor {
+    return run("eigenvectors", [this]);
+  }
   sum(dims?: number | readonly number[], keepDim = false): Tensor {
     return dims === undefined ? run("sum_all", [this]) : run("sum", [this], reduction(dims, keepDim));
   }

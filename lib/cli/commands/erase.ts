@@ -9,7 +9,9 @@ import {
   METHOD_NAMES,
   methodNamed,
   RUN_STATE_FILE,
+  safetensors,
   SAVE_FORMATS,
+  SAVED_FILES,
 } from "../../index";
 import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
 import { checkOutputs, saveOutputs } from "../erase-outputs";
@@ -29,6 +31,7 @@ interface Flags extends LoadFlags {
   method: string;
   out: string;
   format: SaveFormat;
+  rank?: number;
   force?: boolean;
   key?: string;
   passphraseFile?: string;
@@ -61,6 +64,7 @@ export function registerErase(program: Command): void {
     .addOption(
       new Option("--format <name>", "layout of the result").choices(SAVE_FORMATS).default("diffusers"),
     )
+    .option("--rank <n>", "of the layers of --format lora (default: 32)", parseInteger)
     .option("--key <file>", "where the key goes (default: DIR.key.safetensors beside DIR)")
     .option(
       "--passphrase-file <file>",
@@ -95,6 +99,7 @@ Examples:
 
 function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
   const methods = METHOD_NAMES.map(methodNamed);
+  if (flags.rank !== undefined && flags.format !== "lora") command.error("error: --rank needs --format lora");
   if (flags.checkpoint === undefined) {
     const needy =
       flags.resume === true ? "--resume" : flags.checkpointEvery === undefined ? null : "--checkpoint-every";
@@ -150,7 +155,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       progress.stop();
       say(`Saving ${flags.out}`);
       await saveOutputs(erasure, { ...flags, key }, passphrase, signal);
-      sayWhere(model, flags, erasure, key);
+      await sayWhere(model, flags, erasure, key);
       erasure.dispose();
       base.dispose();
     });
@@ -197,11 +202,15 @@ function commonOptions(flags: Flags) {
   };
 }
 
-function sayWhere(model: string, flags: Flags, erasure: Erasure, key: string | undefined): void {
+async function sayWhere(
+  model: string,
+  flags: Flags,
+  erasure: Erasure,
+  key: string | undefined,
+): Promise<void> {
   const { out, format, concept, json } = flags;
   const manifest = join(out, MANIFEST_FILE);
-  const weights =
-    format === "diffusers" ? out : join(out, format === "delta" ? "delta.safetensors" : "model.safetensors");
+  const weights = format === "diffusers" ? out : join(out, SAVED_FILES[format]);
   const { seconds, iterations, unetEvaluations } = erasure.manifest;
   if (json === true) {
     const run = { method: erasure.method, concepts: concept, iterations, seconds, unetEvaluations };
@@ -214,9 +223,11 @@ function sayWhere(model: string, flags: Flags, erasure: Erasure, key: string | u
   print(`  model     ${weights}`);
   print(`  manifest  ${manifest}`);
   if (key !== undefined) print(`  key       ${key}  (keep it apart: it brings ${quoted(concept)} back)`);
-  if (format === "delta") {
-    print(`The delta holds only what changed; it applies onto ${model}`);
-    return;
+  if (format === "delta") return print(`The delta holds only what changed; it applies onto ${model}`);
+  if (format === "lora") {
+    await using file = await safetensors.open(weights);
+    const kept = (100 * Number(file.metadata["kpop.kept"])).toFixed(1);
+    return print(`The LoRA holds ${kept} % of the change (as squares); load it onto ${model} at strength 1`);
   }
   const prompt = ["--prompt", concept[0]!];
   print(key === undefined ? "See what is left:" : "See what is left, and what the key brings back:");

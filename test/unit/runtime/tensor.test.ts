@@ -7,6 +7,10 @@ const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await te
 const identity = (n: number): number[] =>
   Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
 
+/** Of ((5, -2), (-2, 25)): a rotation by half the angle whose tangent is 4 / 20. */
+const [COS, SIN] = [Math.cos(Math.atan(0.2) / 2), Math.sin(Math.atan(0.2) / 2)];
+const EIGENVECTORS = [COS, SIN, SIN, COS];
+
 describe("Tensor", () => {
   it("computes elementwise, reducing and shaping operations", async () => {
     const a = Tensor.from([1, 2, 3, 4, 5, 6], [2, 3]);
@@ -50,6 +54,7 @@ describe("Tensor", () => {
       (x) => x.matmul(x.transpose(0, 1)).cholesky(),
       [Math.sqrt(5), 0, -2 / Math.sqrt(5), 11 / Math.sqrt(5)],
     ],
+    ["eigenvectors", (x) => x.matmul(x.transpose(0, 1)).eigenvectors().abs(), EIGENVECTORS],
     ["sum", (x) => x.sum(), [6]],
     ["mean", (x) => x.mean(-1), [-0.5, 3.5]],
     ["amax", (x) => x.amax(0), [4, 3]],
