@@ -97,7 +97,7 @@ export const pocket: Protocol = {
       {
         name: "diverse-inversion",
         options: {
-          iterations: 150,
+          iterations: 100,
           bands: [
             [-0.8, -0.6],
             [-0.4, -0.2],
@@ -134,6 +134,6 @@ export const pocket: Protocol = {
     texts: ["church", "a photo of a church", "a photo of a castle", "a photo of a dog", "a photo"],
     every: 20,
   },
-  defaults: { imagesPerClass: 16, steps: 15, guidanceScale: 3 },
+  defaults: { imagesPerClass: 12, steps: 12, guidanceScale: 3 },
   quick: { imagesPerClass: 4, iterations: 40 },
 };
