@@ -3,7 +3,7 @@ import { ORIGINAL, type ClassCount, type Results, type TrialRecord } from "../re
 import { erasing, mean, pooled, preserving, type PooledRate } from "../statistics";
 import type { Block, Cell, Column, Row, Section } from "./blocks";
 import { bytes, methodTitle, NONE, number, percent, rateCell, seconds } from "./format";
-import { plot, type Curve } from "./plots";
+import { plot, type Curve, type Point } from "./plots";
 import { methodsIn, regrouped, trialsOf } from "./records";
 import { pictureGrid } from "./pictures";
 
@@ -139,23 +139,31 @@ function publishedRows(): Row[] {
   }));
 }
 
+/** Percent within which one point's name would cover another point. */
+const NEAR = 5;
+
 function tradeOff(scores: readonly ObjectScore[]): string {
-  const curves = scores.map(({ method, esr1, psr1 }): Curve => ({
-    name: methodTitle(method),
-    colour: method,
-    loose: true,
-    points: [
-      {
-        x: psr1.value,
-        y: esr1.value,
-        xRange: [psr1.low, psr1.high],
-        yRange: [esr1.low, esr1.high],
-        label: methodTitle(method),
-        // A name to the right of the axis' end would be cut off.
-        labelSide: psr1.value > 90 ? "left" : "right",
-      },
-    ],
-  }));
+  /** Whether another point stands where this one's name would, to the right. */
+  const crowded = ({ esr1, psr1 }: ObjectScore): boolean =>
+    scores.some(
+      (other) =>
+        other.psr1.value > psr1.value &&
+        other.psr1.value - psr1.value < NEAR &&
+        Math.abs(other.esr1.value - esr1.value) < NEAR,
+    );
+  const curves = scores.map((score): Curve => {
+    const { method, esr1, psr1 } = score;
+    const point: Point = {
+      x: psr1.value,
+      y: esr1.value,
+      xRange: [psr1.low, psr1.high],
+      yRange: [esr1.low, esr1.high],
+      label: methodTitle(method),
+      // A name to the right of the axis' end would be cut off.
+      labelSide: psr1.value > 90 || crowded(score) ? "left" : "right",
+    };
+    return { name: methodTitle(method), colour: method, loose: true, points: [point] };
+  });
   return plot(
     curves,
     { name: "preserved, PSR-1 %", percent: true },

@@ -63,7 +63,7 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
       itemHeight: 10,
       textStyle: { color: INK, fontSize: 12 },
     },
-    grid: { left: 32, right: 28, top: 14 + 24 * legendLines(curves), bottom: 34, containLabel: true },
+    grid: { left: 42, right: 28, top: 14 + 24 * legendLines(curves), bottom: 34, containLabel: true },
     xAxis: axis(x, all.flatMap((point) => [point.x, ...(point.xRange ?? [])]), 30),
     yAxis: axis(y, all.flatMap((point) => [point.y, ...(point.yRange ?? [])]), 46),
     series: curves.flatMap((curve) => [series(curve), intervals(curve)]),
