@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { DELTA_FILE, saveDelta } from "../io/checkpoint-delta";
-import { LORA_FILE, LORA_RANK, saveLora } from "../io/checkpoint-lora";
+import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile } from "../io/checkpoint-save-single-file";
 import { COMPONENTS, type ChangedTensors, type ComponentName, type TensorData } from "../io/checkpoint-types";

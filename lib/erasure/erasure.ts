@@ -12,7 +12,7 @@ import {
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../io/atomic";
 import { saveDelta } from "../io/checkpoint-delta";
-import { saveLora } from "../io/checkpoint-lora";
+import { saveLora } from "../diffusion/save-lora";
 import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile } from "../io/checkpoint-save-single-file";
 import { MANIFEST_FILE } from "../io/file-kinds";

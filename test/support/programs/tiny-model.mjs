@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,6 +11,9 @@ import {
 } from "../../../dist/index.js";
 
 const POCKET = fileURLToPath(new URL("../../../models/pocket/", import.meta.url));
+const { vocab_size, bos_token_id, eos_token_id, pad_token_id } = JSON.parse(
+  readFileSync(join(POCKET, "text_encoder", "config.json"), "utf8"),
+);
 const attention = (side) => `CrossAttn${side}Block2D`;
 
 const PARTS = {
@@ -47,9 +50,9 @@ const PARTS = {
     CLIPTextModel,
     "model",
     {
-      ...{ architectures: ["CLIPTextModel"], model_type: "clip_text_model", vocab_size: 640, hidden_size: 8 },
+      ...{ architectures: ["CLIPTextModel"], model_type: "clip_text_model", vocab_size, hidden_size: 8 },
       ...{ intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 24 },
-      ...{ bos_token_id: 41, eos_token_id: 42, pad_token_id: 42, hidden_act: "quick_gelu" },
+      ...{ bos_token_id, eos_token_id, pad_token_id, hidden_act: "quick_gelu" },
     },
   ],
 };

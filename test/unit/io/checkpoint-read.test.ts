@@ -282,7 +282,7 @@ describe("readCheckpoint on other paths", () => {
   it("reads the built-in model", async () => {
     const source = await readCheckpoint(pocket());
     expect(source.textEncoder.config["max_position_embeddings"]).toBe(24);
-    expect(Object.keys(JSON.parse((await readTokenizer(source)).vocab!) as object)).toHaveLength(640);
+    expect(Object.keys(JSON.parse((await readTokenizer(source)).vocab!) as object)).toHaveLength(725);
   });
 
   it("takes a tokenizer.json where vocab and merges are not there", async () => {

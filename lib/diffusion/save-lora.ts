@@ -3,11 +3,17 @@ import { KpopError, throwIfAborted } from "../errors";
 import { lowRank } from "../nn/low-rank";
 import { scope } from "../runtime/scope";
 import { Tensor, type Dtype } from "../runtime/tensor";
-import { withChanges, type Stored } from "./checkpoint-changes";
-import { checkFree, type SaveFileOptions } from "./checkpoint-save-single-file";
-import { COMPONENTS, FOLDERS } from "./checkpoint-types";
-import type { ChangedTensors, CheckpointSource, ComponentName, Config, TensorData } from "./checkpoint-types";
-import { writeSafetensors, type WriteEntry } from "./safetensors-writer";
+import { withChanges, type Stored } from "../io/checkpoint-changes";
+import { checkFree, type SaveFileOptions } from "../io/checkpoint-save-single-file";
+import { COMPONENTS, FOLDERS } from "../io/checkpoint-types";
+import type {
+  ChangedTensors,
+  CheckpointSource,
+  ComponentName,
+  Config,
+  TensorData,
+} from "../io/checkpoint-types";
+import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
 
 /** File that a folder's LoRA lies in. */
 export const LORA_FILE = "lora.safetensors";
