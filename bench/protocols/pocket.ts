@@ -38,8 +38,8 @@ export const pocket: Protocol = {
       base: { ...TRAINED, prompt: { layers: "all", perConcept: true }, promptLearningRate: 5e-2 },
       candidates: [
         { label: "to neutral, rate 5e-4", options: { target: "neutral", learningRate: 5e-4 } },
-        { label: "to neutral, rate 1e-3", options: { target: "neutral", learningRate: 1e-3 } },
         { label: "away from it, rate 2e-4", options: { target: "negative-guidance", learningRate: 2e-4 } },
+        { label: "away from it, rate 3e-4", options: { target: "negative-guidance", learningRate: 3e-4 } },
         { label: "away from it, rate 5e-4", options: { target: "negative-guidance", learningRate: 5e-4 } },
       ],
       styles: { templates: STYLE_TEMPLATES },
@@ -49,8 +49,8 @@ export const pocket: Protocol = {
       candidates: [
         { label: "rate 1e-4", options: { learningRate: 1e-4 } },
         { label: "rate 2e-4", options: { learningRate: 2e-4 } },
+        { label: "rate 3e-4", options: { learningRate: 3e-4 } },
         { label: "rate 5e-4", options: { learningRate: 5e-4 } },
-        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
       ],
       styles: { templates: STYLE_TEMPLATES },
     },

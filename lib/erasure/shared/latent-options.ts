@@ -10,16 +10,13 @@ export interface LatentOptions {
   templates?: string[];
   /** Guidance scale of the trajectories that z_t comes from. Default 3. */
   startGuidance?: number;
-  /** Steps of those trajectories. Default 50. */
+  /** Steps of those trajectories, which decide the timesteps; a pool takes a tenth of them at once. Default 50. */
   samplingSteps?: number;
   /** "aligned": z_t's noise level is t's. "compvis": ESD's published indexing, some levels cleaner. */
   sampling?: TrajectorySampling;
   /** Where z_t comes from. Default "pool". */
   latents?: "pool" | "restart" | AsyncIterable<CustomLatents>;
-  /**
-   * Trajectories in the pool, each of one text. Default 16, which is few for several concepts: five under two templates
-   * (pocket, 200 iterations) are erased to 67 % with 16 and to 90 % with 80.
-   */
+  /** Trajectories in the pool, each of one text at a time. Default 16. */
   poolSize?: number;
 }
 

@@ -1,3 +1,4 @@
+import type { Random } from "../../runtime/random";
 import { keep, scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { ErasureContext } from "../method";
@@ -12,19 +13,22 @@ interface Member {
   runs: number;
 }
 
-/** Steps that the first trajectories skip at a time on their way to where they start; they only fill the pool. */
-const FILL_STRIDE = 5;
+/** Stops at which a trajectory is trained on, from noise to picture: so few that many trajectories end in a short run. */
+const VISITS = 10;
 
 /**
  * Keeps N trajectories at spread-out timesteps. An iteration takes some at random, trains on them where they are, and
- * moves each one sampler step on; at its end a trajectory begins anew with other noise and another text. t has the
- * marginal distribution of the reference procedure, and z_t comes from weights at most a few updates old, for one guided
- * step an item in place of 25.
+ * moves each one on, a tenth of the schedule in one sampler step; at its end a trajectory begins anew with other noise
+ * and the next text, all texts having their turn in a random order. Where in its first tenth a trajectory begins is
+ * drawn, so t has the marginal distribution of the reference procedure; z_t comes from weights a few updates old, for
+ * one guided step an item in place of 25.
  */
 export class PoolSource implements LatentSource {
   private readonly latents: Tensor[] = [];
   private members: Member[] = [];
   private readonly stops: TrajectorySampler["trajectory"]["stops"];
+  /** Stops that a trajectory goes on by. */
+  private readonly stride: number;
   private chosen: number[] = [];
 
   private constructor(
@@ -36,6 +40,7 @@ export class PoolSource implements LatentSource {
     private readonly aligned: boolean,
   ) {
     this.stops = [...sampler.trajectory.stops].sort((a, b) => a.executed - b.executed);
+    this.stride = Math.max(1, Math.round(this.stops.length / VISITS));
   }
 
   /** A pool of `size` trajectories, the k-th somewhere in the k-th of as many equal parts of the schedule. */
@@ -47,18 +52,14 @@ export class PoolSource implements LatentSource {
     const pool = new PoolSource(context, sampler, options.batchSize, options.textCount, options.aligned);
     for (let index = 0; index < options.size; index++) {
       const spread = (index + context.random.at("pool", "spread", index).uniform()) / options.size;
-      await pool.begin(index, Math.floor(spread * pool.stops.length), FILL_STRIDE);
+      await pool.begin(index, Math.floor(spread * pool.stops.length));
     }
     return pool;
   }
 
   async next(iteration: number): Promise<LatentBatch> {
     const { random } = this.context;
-    const left = this.members.map((_, index) => index);
-    this.chosen = Array.from({ length: this.batchSize }, (_, item) => {
-      const at = random.at("pool", "choice", iteration, item).below(left.length);
-      return left.splice(at, 1)[0]!;
-    });
+    this.chosen = distinct(random.at("pool", "choice", iteration), this.batchSize, this.members.length);
     return {
       latents: Tensor.cat(this.chosen.map((index) => this.latents[index]!)),
       timesteps: this.chosen.map((index, item) => {
@@ -72,18 +73,27 @@ export class PoolSource implements LatentSource {
   async advance(_iteration: number, predictions: KnownPredictions): Promise<void> {
     for (const [item, index] of this.chosen.entries()) {
       const member = this.members[index]!;
-      if (member.position + 1 >= this.stops.length) {
-        await this.begin(index, 0);
+      const position = member.position + this.stride;
+      if (position >= this.stops.length) {
+        const phase = this.context.random.at("pool", "phase", index, member.runs).below(this.stride);
+        await this.begin(index, phase);
         continue;
       }
       await scope(async () => {
         const from = this.stops[member.position]!.executed;
-        const to = this.stops[member.position + 1]!.executed;
+        const to = this.stops[position]!.executed;
         const known = this.aligned ? ofItem(predictions, item) : undefined;
-        const moved = await this.sampler.move(this.latents[index]!, member.text, from, to, 1, known);
+        const moved = await this.sampler.move(
+          this.latents[index]!,
+          member.text,
+          from,
+          to,
+          this.stride,
+          known,
+        );
         await this.latents[index]!.copyFrom(moved);
       });
-      member.position += 1;
+      member.position = position;
     }
   }
 
@@ -99,18 +109,31 @@ export class PoolSource implements LatentSource {
     this.members = numbers as Member[];
   }
 
-  private async begin(index: number, position: number, stride = 1): Promise<void> {
+  private async begin(index: number, position: number): Promise<void> {
+    const begun = this.members.reduce((sum, { runs }) => sum + runs + 1, 0);
     const runs = (this.members[index]?.runs ?? -1) + 1;
-    const text = this.context.random.at("pool", "text", index, runs).below(this.textCount);
+    const text = this.textOf(begun);
     await scope(async () => {
       const noise = this.sampler.noise("pool", "noise", index, runs);
-      const moved = await this.sampler.move(noise, text, 0, this.stops[position]!.executed, stride);
+      const moved = await this.sampler.move(noise, text, 0, this.stops[position]!.executed, this.stride);
       const held = this.latents[index];
       if (held === undefined) this.latents[index] = keep(moved);
       else await held.copyFrom(moved);
     });
     this.members[index] = { position, text, runs };
   }
+
+  /** The text of the n-th trajectory: of each textCount in a row, every one has another. */
+  private textOf(n: number): number {
+    const round = this.context.random.at("pool", "texts", Math.floor(n / this.textCount));
+    return distinct(round, this.textCount, this.textCount)[n % this.textCount]!;
+  }
+}
+
+/** `count` different numbers below `end`, in a random order. */
+function distinct(random: Random, count: number, end: number): number[] {
+  const left = Array.from({ length: end }, (_, index) => index);
+  return Array.from({ length: count }, (_, item) => left.splice(random.at(item).below(left.length), 1)[0]!);
 }
 
 function ofItem({ conditional, unconditional }: KnownPredictions, item: number): KnownPredictions {
