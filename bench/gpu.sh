@@ -33,7 +33,10 @@ while (($#)); do
       printf -v "${1#--}" %s "$2"
       shift 2
       ;;
-    *) usage >&2 && exit 2 ;;
+    *)
+      usage >&2
+      fail "Expected one of these options but got $1"
+      ;;
   esac
 done
 

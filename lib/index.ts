@@ -57,6 +57,7 @@ export {
   type ImageSetProgress,
 } from "./diffusion/image-set";
 export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
+export { LORA_RANK } from "./diffusion/save-lora";
 export { SAVE_FORMATS, SAVED_FILES, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
 export { invert, type InvertOptions } from "./inversion/invert";

@@ -153,7 +153,8 @@ async function open(
 
 /** Paths of the original's pictures of the concept. */
 async function draw(original: StableDiffusion, o: ParsedAttackOptions): Promise<string[]> {
-  const { job, prompt, pictures, drawing, cacheDirectory, onProgress } = o;
+  const { job, prompt, pictures, cacheDirectory, onProgress } = o;
+  const { steps: samplingSteps, ...drawing } = o.drawing;
   const items = Array.from({ length: pictures }, (_, i) => ({ prompt, seed: job.seed + i }));
   const set = await makePictures(
     {
@@ -164,7 +165,7 @@ async function draw(original: StableDiffusion, o: ParsedAttackOptions): Promise<
       onPrepare: (report) => onProgress?.({ phase: "pictures", ...report }),
     },
     items,
-    { samplingSteps: drawing.steps, ...drawing, cacheDirectory },
+    { samplingSteps, ...drawing, cacheDirectory },
   );
   return items.map((_, index) => set.path(index));
 }

@@ -2,6 +2,7 @@ import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { checkOutputFile, checkOutputFolder, KpopError, RUN_STATE_FILE } from "../index";
 import type { Erasure, SaveFormat } from "../index";
+import { say } from "./output";
 
 /** Where an erasure leaves what it makes. */
 export interface Outputs {
@@ -74,24 +75,40 @@ async function missing(path: string): Promise<boolean> {
   );
 }
 
-/** Saves the model and its key. The key takes its name only when the model is whole, so that an old pair is replaced
- *  as a pair. */
+/**
+ * Saves the model and its key. The key takes its name only when the model is whole, so that an old pair is replaced as
+ * a pair. What no LoRA holds becomes a delta: the work of a run is not given up for its form.
+ * @returns the format that was written
+ */
 export async function saveOutputs(
   erasure: Erasure,
   { out, key, format, rank, force = false }: Outputs,
   passphrase: string | undefined,
   signal: AbortSignal,
-): Promise<void> {
-  const options = { format, force, signal, ...(rank === undefined ? {} : { rank }) };
-  if (erasure.key === undefined || key === undefined) return await erasure.save(out, options);
+): Promise<SaveFormat> {
+  const save = async (): Promise<SaveFormat> => {
+    const options = { force, signal };
+    try {
+      await erasure.save(out, { ...options, format, ...(rank === undefined ? {} : { rank }) });
+      return format;
+    } catch (error) {
+      if (!(error instanceof KpopError) || error.code !== "UNSUPPORTED_FORMAT" || format !== "lora")
+        throw error;
+      say(`${error.message}. Saving a delta instead`);
+      await erasure.save(out, { ...options, format: "delta" });
+      return "delta";
+    }
+  };
+  if (erasure.key === undefined || key === undefined) return await save();
   await mkdir(dirname(resolve(out)), { recursive: true });
   const pending = join(dirname(key), `.${basename(key)}.${process.pid}.tmp`);
   await erasure.key.save(pending, passphrase === undefined ? {} : { passphrase });
   try {
-    await erasure.save(out, options);
+    const written = await save();
+    await rename(pending, key);
+    return written;
   } catch (error) {
     await rm(pending, { force: true });
     throw error;
   }
-  await rename(pending, key);
 }

@@ -1,8 +1,5 @@
 import { resolve } from "node:path";
 import { KpopError, throwIfAborted } from "../errors";
-import { lowRank } from "../nn/low-rank";
-import { scope } from "../runtime/scope";
-import { Tensor, type Dtype } from "../runtime/tensor";
 import { withChanges, type Stored } from "../io/checkpoint-changes";
 import { checkFree, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS, FOLDERS } from "../io/checkpoint-types";
@@ -14,10 +11,13 @@ import type {
   TensorData,
 } from "../io/checkpoint-types";
 import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
+import { lowRank } from "../nn/low-rank";
+import { scope } from "../runtime/scope";
+import { Tensor, type Dtype } from "../runtime/tensor";
 
 /** File that a folder's LoRA lies in. */
 export const LORA_FILE = "lora.safetensors";
-/** Rank of a LoRA unless another is asked for. */
+/** Rank of a LoRA's layers unless another is asked for. */
 export const LORA_RANK = 32;
 
 const PREFIXES: Readonly<Partial<Record<ComponentName, string>>> = {
@@ -40,17 +40,17 @@ interface Factors {
 }
 
 export interface SaveLoraOptions extends SaveFileOptions {
-  /** Of every layer, or all that the layer has. Default 32. */
+  /** Of every layer, or all that the layer has. Default `LORA_RANK`. */
   rank?: number;
 }
 
 /**
- * Writes what changed as a LoRA (arXiv 2106.09685) under kohya's keys, which diffusers, WebUI and ComfyUI load on the
- * base: the nearest matrix of the rank to each layer's change, in float16. Biases and scales of norms, which a LoRA does
- * not have, are left out. The metadata say so (`kpop.left_out`), and which share of the squared change is in the file
- * (`kpop.kept`).
- * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA; OUTPUT_NOT_EMPTY,
- *   INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED
+ * Writes what changed as a LoRA (arXiv 2106.09685) under kohya's keys, to be loaded onto the base (diffusers
+ * reads these keys): the nearest matrix of the rank to each layer's change, in float16. Biases and scales
+ * of norms, which a LoRA does not have, are left out: the metadata name them (`kpop.left_out`), and say which share of
+ * the layers' squared change is in the file (`kpop.kept`).
+ * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA; NUMERIC_FAILURE when a
+ *   weight is not finite; OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED
  */
 export async function saveLora(
   source: CheckpointSource,
@@ -72,6 +72,11 @@ export async function saveLora(
         rank,
       );
       if (total === 0) continue;
+      if (!Number.isFinite(total))
+        throw new KpopError(
+          "NUMERIC_FAILURE",
+          `The change of ${FOLDERS[layer.component]}.${layer.key} is not finite, so no LoRA comes near it`,
+        );
       sums.entries.push(...entries);
       sums.kept += kept;
       sums.total += total;
@@ -99,7 +104,10 @@ function sorted(changed: ChangedTensors): { layers: Layer[]; leftOut: string[] }
   );
   const name = ({ component, key }: Layer): string => `${FOLDERS[component]}.${key}`;
   const isLayer = ({ component, key, tensor }: Layer): boolean =>
-    component in PREFIXES && key.endsWith(".weight") && tensor.shape.length > 1 && !key.includes("_embedding.weight"); // prettier-ignore
+    component in PREFIXES &&
+    key.endsWith(".weight") &&
+    tensor.shape.length > 1 &&
+    !key.includes("_embedding.weight");
   const isVector = ({ component, tensor }: Layer): boolean =>
     component in PREFIXES && tensor.shape.length === 1;
   const others = all.filter((layer) => !isLayer(layer) && !isVector(layer)).map(name);
@@ -109,12 +117,13 @@ function sorted(changed: ChangedTensors): { layers: Layer[]; leftOut: string[] }
 
 function notLowRank(names: readonly string[], why: string): KpopError {
   const first = names.slice(0, 5).join(", ");
-  const which = names.length === 0 ? "" : `${names.length} changed tensors (${first}${names.length > 5 ? ", …" : ""}): `;
+  const count = `${names.length} changed tensor${names.length === 1 ? "" : "s"}`;
+  const which = names.length === 0 ? "" : `${count} (${first}${names.length > 5 ? ", …" : ""}): `;
   return new KpopError(
     "UNSUPPORTED_FORMAT",
     `The change cannot be written as a LoRA: ${which}${why}; use the format "delta"`,
   );
-} // prettier-ignore
+}
 
 async function factors({ component, key, tensor }: Layer, original: Stored, rank: number): Promise<Factors> {
   const [rows, ...rest] = tensor.shape as [number, ...number[]];
@@ -125,17 +134,23 @@ async function factors({ component, key, tensor }: Layer, original: Stored, rank
     const change = after.sub(before).reshape([rows, rest.reduce((product, length) => product * length, 1)]);
     const { up, down, kept, total } = await lowRank(change, rank);
     const r = up.shape[1]!;
-    const half = async (matrix: Tensor): Promise<Uint8Array> => (await matrix.to("float16").contiguous().bytes()).slice();
+    const half = async (matrix: Tensor): Promise<Uint8Array> =>
+      (await matrix.to("float16").contiguous().bytes()).slice();
     const [upBytes, downBytes] = [await half(up), await half(down)];
     const alpha = new Uint8Array(new Float32Array([r]).buffer);
     const entries: WriteEntry[] = [
       { name: `${module}.alpha`, dtype: "F32", shape: [], bytes: async () => alpha },
       { name: `${module}.lora_down.weight`, dtype: "F16", shape: [r, ...rest], bytes: async () => downBytes },
-      { name: `${module}.lora_up.weight`, dtype: "F16", shape: [rows, r, ...rest.slice(1).map(() => 1)], bytes: async () => upBytes },
+      {
+        name: `${module}.lora_up.weight`,
+        dtype: "F16",
+        shape: [rows, r, ...rest.slice(1).map(() => 1)],
+        bytes: async () => upBytes,
+      },
     ];
     return { entries, kept, total };
   });
-} // prettier-ignore
+}
 
 function tensorOf(shape: readonly number[], dtype: Dtype, bytes: Uint8Array): Tensor {
   const tensor = Tensor.empty(shape, dtype);

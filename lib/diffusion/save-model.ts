@@ -2,11 +2,12 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { DELTA_FILE, saveDelta } from "../io/checkpoint-delta";
-import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
-import { saveSingleFile } from "../io/checkpoint-save-single-file";
-import { COMPONENTS, type ChangedTensors, type ComponentName, type TensorData } from "../io/checkpoint-types";
+import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
+import { COMPONENTS } from "../io/checkpoint-types";
+import type { ChangedTensors, ComponentName, Config, TensorData } from "../io/checkpoint-types";
 import { onDisk } from "../io/system-error";
+import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /**
@@ -17,8 +18,11 @@ export const SAVE_FORMATS = ["diffusers", "single-file", "delta", "lora"] as con
 /** One of `SAVE_FORMATS`. */
 export type SaveFormat = (typeof SAVE_FORMATS)[number];
 
+/** Those that are one file. */
+export type FileFormat = Exclude<SaveFormat, "diffusers">;
+
 /** What the file is called where a run's result goes into a folder. */
-export const SAVED_FILES: Readonly<Record<Exclude<SaveFormat, "diffusers">, string>> = {
+export const SAVED_FILES: Readonly<Record<FileFormat, string>> = {
   "single-file": "model.safetensors",
   delta: DELTA_FILE,
   lora: LORA_FILE,
@@ -56,6 +60,23 @@ export function loraRank(format: SaveFormat, given: number | undefined): number 
   return integer("rank", given ?? LORA_RANK, 1);
 }
 
+/** Writes a model, what changed in it, or a LoRA of that, with the manifest in the latter two's metadata. */
+export async function saveFile(
+  { source }: StableDiffusion,
+  changed: ChangedTensors,
+  path: string,
+  {
+    format,
+    rank,
+    manifest,
+    ...options
+  }: SaveFileOptions & { format: FileFormat; rank: number; manifest: Config },
+): Promise<void> {
+  if (format === "single-file") return saveSingleFile(source, changed, path, options);
+  if (format === "delta") return saveDelta(source, changed, path, manifest, options);
+  return saveLora(source, changed, path, manifest, { ...options, rank });
+}
+
 /** Writes a model to a folder ("diffusers") or a file. The public form is `StableDiffusion.save`. */
 export async function saveModel(
   model: StableDiffusion,
@@ -73,7 +94,5 @@ export async function saveModel(
   const changed = changedTensors(model);
   if (format === "diffusers") return saveDiffusersFolder(model.source, changed, path, shared);
   await onDisk("write", path, () => mkdir(dirname(path), { recursive: true }));
-  if (format === "single-file") return saveSingleFile(model.source, changed, path, shared);
-  if (format === "lora") return saveLora(model.source, changed, path, {}, { ...shared, rank });
-  return saveDelta(model.source, changed, path, {}, shared);
+  return saveFile(model, changed, path, { ...shared, format, rank, manifest: {} });
 }

@@ -7,14 +7,12 @@ import {
   loraRank,
   SAVE_FORMATS,
   SAVED_FILES,
+  saveFile,
   type SaveFormat,
 } from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../io/atomic";
-import { saveDelta } from "../io/checkpoint-delta";
-import { saveLora } from "../diffusion/save-lora";
 import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
-import { saveSingleFile } from "../io/checkpoint-save-single-file";
 import { MANIFEST_FILE } from "../io/file-kinds";
 import { sha256File } from "../io/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
@@ -65,7 +63,8 @@ export class Erasure {
 
   /**
    * Writes the model and kpop-run.json into a folder: a diffusers folder, or `model.safetensors` (single-file), or
-   * `delta.safetensors` (only what changed), or `lora.safetensors` (the same within a rank; approximately). The key is never among them; save it with `key.save`.
+   * `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank). The key is
+   * never among them; save it with `key.save`.
    * @throws OUTPUT_NOT_EMPTY (unless `force`), UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
    */
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
@@ -77,10 +76,9 @@ export class Erasure {
     const rank = loraRank(format, options.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
-    const { source } = this.model;
     const changed = changedTensors(this.model);
     if (format === "diffusers") {
-      await saveDiffusersFolder(source, changed, directory, {
+      await saveDiffusersFolder(this.model.source, changed, directory, {
         force,
         ...cancel,
         extraFiles: async (folder) => ({ [MANIFEST_FILE]: await this.describe(folder) }),
@@ -93,10 +91,12 @@ export class Erasure {
       async (folder) => {
         await mkdir(folder, { recursive: true });
         const path = join(folder, SAVED_FILES[format]);
-        if (format === "single-file") await saveSingleFile(source, changed, path, cancel);
-        else if (format === "lora")
-          await saveLora(source, changed, path, { ...this.manifest }, { ...cancel, rank });
-        else await saveDelta(source, changed, path, { ...this.manifest }, cancel);
+        await saveFile(this.model, changed, path, {
+          ...cancel,
+          format,
+          rank,
+          manifest: { ...this.manifest },
+        });
         await writeFile(join(folder, MANIFEST_FILE), await this.describe(folder));
       },
       { force, replaceable: isSavedModel },

@@ -29,11 +29,12 @@ export async function lowRank(matrix: Tensor, rank: number): Promise<LowRank> {
     const up = flat ? vectors : wide.matmul(vectors);
     const down = flat ? vectors.transpose(0, 1).matmul(wide) : vectors.transpose(0, 1);
     const total = await wide.square().sum().item();
-    const [upSquared, downSquared] = [await up.square().sum().item(), await down.square().sum().item()];
-    if (total === 0) return { up, down, kept: 0, total };
-    // One factor has unit columns, so that the other has the norm of the product.
-    const balance = (downSquared / upSquared) ** 0.25;
-    const kept = flat ? downSquared : upSquared;
-    return { up: up.mul(balance), down: down.mul(1 / balance), kept, total };
+    // The other factor has r orthonormal vectors, so that this one has the norm of the product.
+    const kept = await (flat ? down : up).square().sum().item();
+    if (kept === 0) return { up, down, kept, total };
+    const balance = (kept / vectors.shape[1]!) ** 0.25;
+    return flat
+      ? { up: up.mul(balance), down: down.mul(1 / balance), kept, total }
+      : { up: up.mul(1 / balance), down: down.mul(balance), kept, total };
   });
 }

@@ -5,6 +5,7 @@ import {
   erase,
   inspect,
   KpopError,
+  LORA_RANK,
   MANIFEST_FILE,
   METHOD_NAMES,
   methodNamed,
@@ -64,7 +65,7 @@ export function registerErase(program: Command): void {
     .addOption(
       new Option("--format <name>", "layout of the result").choices(SAVE_FORMATS).default("diffusers"),
     )
-    .option("--rank <n>", "of the layers of --format lora (default: 32)", parseInteger)
+    .option("--rank <n>", `of the layers of --format lora (default: ${LORA_RANK})`, parseInteger)
     .option("--key <file>", "where the key goes (default: DIR.key.safetensors beside DIR)")
     .option(
       "--passphrase-file <file>",
@@ -100,6 +101,8 @@ Examples:
 function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
   const methods = METHOD_NAMES.map(methodNamed);
   if (flags.rank !== undefined && flags.format !== "lora") command.error("error: --rank needs --format lora");
+  if (flags.rank !== undefined && flags.rank < 1)
+    command.error(`error: Expected --rank to be at least 1 but received ${flags.rank}`);
   if (flags.checkpoint === undefined) {
     const needy =
       flags.resume === true ? "--resume" : flags.checkpointEvery === undefined ? null : "--checkpoint-every";
@@ -154,8 +157,8 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       } as EraseOptions);
       progress.stop();
       say(`Saving ${flags.out}`);
-      await saveOutputs(erasure, { ...flags, key }, passphrase, signal);
-      await sayWhere(model, flags, erasure, key);
+      const format = await saveOutputs(erasure, { ...flags, key }, passphrase, signal);
+      await sayWhere(model, { ...flags, format }, erasure, key);
       erasure.dispose();
       base.dispose();
     });
@@ -227,7 +230,11 @@ async function sayWhere(
   if (format === "lora") {
     await using file = await safetensors.open(weights);
     const kept = (100 * Number(file.metadata["kpop.kept"])).toFixed(1);
-    return print(`The LoRA holds ${kept} % of the change (as squares); load it onto ${model} at strength 1`);
+    const leftOut = (JSON.parse(file.metadata["kpop.left_out"]!) as string[]).length;
+    print(`The LoRA holds ${kept} % of the layers' change (as squares); load it onto ${model} at strength 1`);
+    if (leftOut > 0)
+      print(`It has no place for biases and norms: ${plural(leftOut, "changed tensor")} left out`);
+    return;
   }
   const prompt = ["--prompt", concept[0]!];
   print(key === undefined ? "See what is left:" : "See what is left, and what the key brings back:");

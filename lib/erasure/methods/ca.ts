@@ -54,22 +54,22 @@ export interface CaOptions extends CommonOptions, Omit<TrainingOptions, "paramet
   /** Where they are kept, for this and later runs. Default "", kpop-native/images in the user's cache directory. */
   cacheDirectory?: string;
   /**
-   * What c is drawn to: the student's own prediction for c* ("model", default), or the "noise" in the latents. On pocket
-   * noise erased as well, but what the name then drew was no castle either.
+   * What c is drawn to: the student's own prediction for c* ("model", default), or the "noise" in the latents. On an
+   * earlier built-in model noise erased as well, but what the name then drew was not the anchor either.
    */
   objective?: "model" | "noise";
   /** Weight of the prior loss, which holds c* in place: for names that overlap. >= 0, default 0. */
   priorWeight?: number;
   /** Whether pictures are mirrored, and for objects scaled. Default true. */
   augment?: boolean;
-  /** Default 100, the paper's. On pocket 400 at the same rate cost most of what was to stay. */
+  /** Default 100, the paper's. On an earlier built-in model 400 at the same rate cost most of what was to stay. */
   iterations?: number;
   /** Pictures an iteration. Default 4, the paper's on each of two GPUs. */
   batchSize?: number;
   /**
-   * AdamW's rate. Default 1e-3: on pocket, "church" with the anchor "castle", 100 iterations at 2e-4 left 13 churches of 20
-   * pictures where there had been 14, 5e-4 left 2, and 1e-3 none, with 23 of 24 other pictures still what they were named.
-   * "embedding" took 1e-2. Stable Diffusion 1.x has the paper's 1.6e-5; nothing was measured at that size.
+   * AdamW's rate. Default 1e-3: on an earlier built-in model, "church" with the anchor "castle", 100 iterations at 2e-4
+   * left 13 churches of 20 pictures where there had been 14, 5e-4 left 2, and 1e-3 none, with 23 of 24 other pictures still
+   * what they were named. "embedding" took 1e-2. Stable Diffusion 1.x has the paper's 1.6e-5; nothing was measured at that size.
    */
   learningRate?: Schedule;
   /**

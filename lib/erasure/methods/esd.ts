@@ -37,10 +37,10 @@ export interface EsdOptions extends CommonOptions, TrainingOptions, LatentOption
    */
   sampledBy?: "student" | "teacher";
   /**
-   * Adam's rate for the weights. Default 1e-4, measured on pocket with "church", by eye and in one run each: of 21
-   * pictures that name it none is left with 1e-4, 2e-4 or 5e-4, one with 5e-5; pictures of ten other things move by 8,
-   * 13 and 18 of 255 levels on average with the first three. For the wider layers of Stable Diffusion 1.x begin with
-   * the published 1e-5; nothing was measured at that size.
+   * Adam's rate for the weights. Default 1e-4, chosen on an earlier built-in model with "church", by eye and in one run
+   * each: of 21 pictures that name it none was left with 1e-4, 2e-4 or 5e-4, one with 5e-5; pictures of ten other things
+   * moved by 8, 13 and 18 of 255 levels on average with the first three. For the wider layers of Stable Diffusion 1.x
+   * begin with the published 1e-5; nothing was measured at that size.
    */
   learningRate?: Schedule;
 }

@@ -33,8 +33,9 @@ export interface PromptOptions {
   mechanism?: PromptMechanism;
   /**
    * The cross-attention layers that take it. Default "mid", the paper's. It brings back no more than these layers carry
-   * of the text, on pocket 8 % in "mid" (of ‖ε(c_e) - ε(c_n)‖², when they alone see c_e), 32 % in "mid-up": the key
-   * recovers little in "mid" there, nearly everything in "all", where it draws other prompts to the concept as well.
+   * of the text, on an earlier built-in model 8 % in "mid" (of ‖ε(c_e) - ε(c_n)‖², when they alone see c_e), 32 % in
+   * "mid-up": the key recovers little in "mid" there, nearly everything in "all", where it draws other prompts to the
+   * concept as well.
    */
   layers?: PromptLayers;
   /** Its start: (k, d), or (n, k, d) with `perConcept`; decides `size`. Default N(0, `scale`²). */
@@ -56,8 +57,8 @@ export interface KpopOptions extends CommonOptions, TrainingOptions, LatentOptio
    */
   target?: "neutral" | "negative-guidance";
   /**
-   * Adam's rate for the weights. Default 2e-4, measured on pocket: rate × iterations decides how much goes, of the
-   * concept and of the rest. For the wider layers of Stable Diffusion 1.x begin with the paper's 1e-5; nothing was
+   * Adam's rate for the weights. Default 2e-4, chosen on an earlier built-in model: rate × iterations decides how much
+   * goes, of the concept and of the rest. For the wider layers of Stable Diffusion 1.x begin with the paper's 1e-5; nothing was
    * measured at that size.
    */
   learningRate?: Schedule;
@@ -68,8 +69,8 @@ export interface KpopOptions extends CommonOptions, TrainingOptions, LatentOptio
   promptLearningRate?: Schedule;
   /**
    * Weight of L2, the loss that keeps the concept under the prompt. Default 0.1, the paper's. More brings more back and
-   * erases less: on pocket, in all layers, 0.1 left 2 pictures of 21 and brought 19 back after 500 iterations; 1 left 9
-   * and brought 20 back after 400.
+   * erases less: on an earlier built-in model, in all layers, 0.1 left 2 pictures of 21 and brought 19 back after 500
+   * iterations; 1 left 9 and brought 20 back after 400.
    */
   lambda?: Schedule;
   prompt?: PromptOptions;

@@ -97,10 +97,10 @@ const defaults: Readonly<Omit<Parsed, "method">> = Object.freeze({
  * Fine-tuning is Adam on ‖ε_θ(z_t, t, c) − n‖², z_t the noised latents of the concept's pictures and c their captions,
  * means over elements; without weight decay, which would be part of τ. `preserve` holds prompts in place meanwhile.
  *
- * The paper's rate, steps and pictures are not known. Defaults are measured on pocket, on 32 pictures of churches: under
- * "church" and "a photo of a church" in place of the captions here, τ of cross-attention alone erases nothing before
- * α = 8, where all else is gone too, and τ of all weights takes more of other prompts along. With the defaults a church is
- * recognised in 42 % of the pictures of its name at α = 0.5 and in 17 % at 0.75, and gone to the eye at 1.
+ * The paper's rate, steps and pictures are not known. Defaults were chosen on an earlier built-in model, on 32 pictures of
+ * churches: under "church" and "a photo of a church" in place of the captions here, τ of cross-attention alone erased
+ * nothing before α = 8, where all else was gone too, and τ of all weights took more of other prompts along. Which α is
+ * enough depends on the model: try several with `TaskVector.apply`.
  */
 export const taskVector: ErasureMethod<Parsed> = {
   name: "task-vector",

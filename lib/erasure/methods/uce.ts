@@ -28,9 +28,9 @@ export interface UceOptions extends CommonOptions {
    * are held. Their first script, on which RECE builds.
    * "all": row i of the text goes where row i of the guide's goes; of prompts to preserve all rows are held.
    *
-   * Default "tail": the rows behind the last token know the concept as well. On pocket, with the twelve phrasings of its
-   * captions as templates, "last-token" left four churches of four (guide "", "a photo"), "tail" none (guide "dog", five
-   * prompts preserved).
+   * Default "tail": the rows behind the last token know the concept as well. On an earlier built-in model, with the twelve
+   * phrasings of its captions as templates, "last-token" left four churches of four (guide "", "a photo"), "tail" none
+   * (guide "dog", five prompts preserved).
    */
   alignment?: RowAlignment;
   /** Weight of a concept's rows, > 0. Default 1. */

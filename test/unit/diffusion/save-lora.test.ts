@@ -88,6 +88,17 @@ describe("saving as a LoRA", () => {
     await expect(safetensors.open(path)).rejects.toBeInstanceOf(KpopError);
   });
 
+  it("refuses a weight that is not a number, and writes nothing", async () => {
+    const parameter = model.unet.parameter(LINEAR);
+    await parameter.copyFrom(parameter.mul(NaN));
+    const path = target();
+    await expect(model.save(path, { format: "lora" })).rejects.toMatchObject({
+      code: "NUMERIC_FAILURE",
+      message: `The change of unet.${LINEAR} is not finite, so no LoRA comes near it`,
+    });
+    await expect(safetensors.open(path)).rejects.toBeInstanceOf(KpopError);
+  });
+
   it.each([
     [{ format: "delta", rank: 4 }, "rank"],
     [{ format: "lora", rank: 0 }, "rank"],

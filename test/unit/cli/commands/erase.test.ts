@@ -87,6 +87,39 @@ describe("kpop-native erase", () => {
     expect(stderr).toMatch(/^error: Expected --prompt-size to be an integer .* but received "0"$/m);
   });
 
+  it.each([
+    ["nothing", ["--format", "lora", "--rank", "0"], "Expected --rank to be at least 1 but received 0"],
+    ["another format", ["--rank", "4"], "--rank needs --format lora"],
+  ])("refuses a rank of %s before any work", async (_, args, sentence) => {
+    const { code, stderr } = await cli(run("--out", "new", ...args), { cwd });
+    expect(code).toBe(2);
+    expect(stderr).toContain(`error: ${sentence}\n`);
+    expect(stderr).not.toContain("Loading");
+  });
+
+  it("saves a delta where no LoRA holds the change, and says so", async () => {
+    const other = folder();
+    const training = [
+      "--method",
+      "ca",
+      "--anchor",
+      "castle",
+      "--parameters",
+      "embedding",
+      "--iterations",
+      "1",
+    ];
+    const pictures = ["--images", "2", "--sampling-steps", "2", "--cache-directory", "cache"];
+    const args = ["erase", "pocket", "--concept", "church", "--out", "out", "--format", "lora"];
+    const { code, stdout, stderr } = await cli([...args, ...training, ...pictures], { cwd: other });
+    expect(code).toBe(0);
+    expect(stderr).toMatch(
+      /^The change cannot be written as a LoRA: 1 changed tensor .* Saving a delta instead$/m,
+    );
+    expect(stdout).toContain("The delta holds only what changed");
+    expect(readdirSync(join(other, "out")).sort()).toEqual(["delta.safetensors", "kpop-run.json"]);
+  });
+
   it("says where models come from when there is none", async () => {
     const args = ["erase", "some/model", "--concept", "x", "--out", "new", "--json"];
     const { code, stdout, stderr } = await cli(args, { cwd });
