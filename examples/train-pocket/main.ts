@@ -59,7 +59,7 @@ function parseFlags(args: readonly string[]): Settings {
       seed: text("0"),
       stages: text(STAGES.join()),
       "autoencoder-steps": text("2500"),
-      "diffusion-steps": text("4500"),
+      "diffusion-steps": text("12500"),
       "classifier-steps": text("700"),
       "clip-steps": text("1200"),
     },
