@@ -43,8 +43,10 @@ export function mainTrials(
   const optionsOf = (method: string): Record<string, unknown> =>
     search.find(({ spec }) => spec.name === chosen[method])?.spec.options ??
     candidateOptions(protocol, settings, method, 0);
+  const standsAlone = (experiment: Experiment): number => (CASES[experiment].standalone === true ? 1 : 0);
   return settings.experiments
     .filter((experiment) => experiment !== "tune")
+    .sort((a, b) => standsAlone(b) - standsAlone(a)) // few and long: at the end all but one process would wait
     .flatMap((experiment) => CASES[experiment].trials({ protocol, settings, optionsOf }));
 }
 
