@@ -103,12 +103,11 @@ export async function saveOutputs(
   await mkdir(dirname(resolve(out)), { recursive: true });
   const pending = join(dirname(key), `.${basename(key)}.${process.pid}.tmp`);
   await erasure.key.save(pending, passphrase === undefined ? {} : { passphrase });
-  try {
-    const written = await save();
-    await rename(pending, key);
-    return written;
-  } catch (error) {
+  const written = await save().catch(async (error: unknown) => {
     await rm(pending, { force: true });
     throw error;
-  }
+  });
+  // Outside of what cleans up: the model is saved by now, and this key alone fits it.
+  await rename(pending, key);
+  return written;
 }

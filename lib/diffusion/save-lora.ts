@@ -40,15 +40,14 @@ interface Factors {
 }
 
 export interface SaveLoraOptions extends SaveFileOptions {
-  /** Of every layer, or all that the layer has. Default `LORA_RANK`. */
-  rank?: number;
+  /** Of every layer, or all that the layer has. */
+  rank: number;
 }
 
 /**
- * Writes what changed as a LoRA (arXiv 2106.09685) under kohya's keys, to be loaded onto the base (diffusers
- * reads these keys): the nearest matrix of the rank to each layer's change, in float16. Biases and scales
- * of norms, which a LoRA does not have, are left out: the metadata name them (`kpop.left_out`), and say which share of
- * the layers' squared change is in the file (`kpop.kept`).
+ * Writes what changed as a LoRA (arXiv 2106.09685) under kohya's keys, to be loaded onto the base: the nearest matrix of
+ * the rank to each layer's change, in float16. Biases and scales of norms, which a LoRA does not have, are left out: the
+ * metadata name them (`kpop.left_out`), and say which share of the layers' squared change is in the file (`kpop.kept`).
  * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA; NUMERIC_FAILURE when a
  *   weight is not finite; OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED
  */
@@ -57,7 +56,7 @@ export async function saveLora(
   changed: ChangedTensors,
   path: string,
   manifest: Config,
-  { rank = LORA_RANK, ...options }: SaveLoraOptions = {},
+  { rank, ...options }: SaveLoraOptions,
 ): Promise<void> {
   const target = resolve(path);
   await checkFree(target, options);

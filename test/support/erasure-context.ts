@@ -40,7 +40,7 @@ export function stubContext(fields: Partial<ErasureContext> = {}): ErasureContex
       evaluations.add(timesteps.length);
       return latents.mul(context.unsqueeze(-1));
     },
-    encode: () => Promise.reject(new Error("the stub has no text encoder")),
+    encode: () => Promise.reject(new Error("this context has no text encoder")),
     runState: new RunState(undefined, false, ""),
     ...fields,
   };

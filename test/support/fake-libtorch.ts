@@ -73,11 +73,11 @@ export function needing(folder: string, name: string): string[] {
 export function ofFutureGlibc(folder: string): [source: string, linked: string[]] {
   const map = join(folder, "version.map");
   writeFileSync(map, "GLIBC_2.99 { global: future; };\n");
-  const stub = compileLibrary(folder, "libc.so.6", "int future(void) { return 1; }", [
+  const future = compileLibrary(folder, "libc.so.6", "int future(void) { return 1; }", [
     `-Wl,--version-script=${map}`,
     "-nostdlib",
   ]);
-  return ["int future(void); int present(void) { return future(); }", [stub]];
+  return ["int future(void); int present(void) { return future(); }", [future]];
 }
 
 /** A `python3` that runs a shell script; gives the folder to put on PATH. */

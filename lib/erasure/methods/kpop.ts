@@ -58,8 +58,8 @@ export interface KpopOptions extends CommonOptions, TrainingOptions, LatentOptio
   target?: "neutral" | "negative-guidance";
   /**
    * Adam's rate for the weights. Default 2e-4, chosen on an earlier built-in model: rate × iterations decides how much
-   * goes, of the concept and of the rest. For the wider layers of Stable Diffusion 1.x begin with the paper's 1e-5; nothing was
-   * measured at that size.
+   * goes, of the concept and of the rest. For the wider layers of Stable Diffusion 1.x begin with the paper's 1e-5;
+   * nothing was measured at that size.
    */
   learningRate?: Schedule;
   /**

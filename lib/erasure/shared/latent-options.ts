@@ -10,7 +10,7 @@ export interface LatentOptions {
   templates?: string[];
   /** Guidance scale of the trajectories that z_t comes from. Default 3. */
   startGuidance?: number;
-  /** Steps of those trajectories, which decide the timesteps; a pool takes a tenth of them at once. Default 50. */
+  /** Steps of those trajectories: the noise levels that z_t may have. A pool skips to about ten of them. Default 50. */
   samplingSteps?: number;
   /** "aligned": z_t's noise level is t's. "compvis": ESD's published indexing, some levels cleaner. */
   sampling?: TrajectorySampling;

@@ -26,7 +26,7 @@ describe("predictEach", () => {
       { latents, timesteps: [7, 8], texts: [0, 0] },
       conditions,
     );
-    // The stub's ε(z, t, g) is g z.
+    // The context's ε(z, t, g) is g z.
     expect(await Promise.all(each.map(async (noise) => Array.from(await noise.data(), Number)))).toEqual([
       [2, 30],
       [4, 50],

@@ -19,7 +19,7 @@ function make(options: Partial<TrajectoryOptions> = {}) {
 }
 const one = (value = 1): Tensor => Tensor.from([value], [1, 1, 1, 1]);
 
-/** The library's DDIM sampler on plain numbers, with the guided prediction of the stub. */
+/** The library's DDIM sampler on plain numbers, with the context's guided prediction. */
 function ddim(text: number, scale: number, steps: number): number {
   const run = sampler("ddim").create<Vector>(new NoiseSchedule(), 10);
   const factor = EMPTY + scale * (TEXTS[text]! - EMPTY);
