@@ -24,7 +24,7 @@ function trials({ protocol, settings }: PlanContext): TrialSpec[] {
         preserved: [...tuning.preserved],
         preserve: [],
         split: "tuning",
-        imagesPerClass: Math.ceil(settings.imagesPerClass / 2),
+        imagesPerClass: Math.ceil(settings.imagesPerClass / 3),
         pictures: false,
       };
     });

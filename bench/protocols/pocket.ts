@@ -24,7 +24,19 @@ export const pocket: Protocol = {
   ],
   tuning: {
     erased: ["airplane", "guitar", "red apple", "sunflower", "castle"],
-    preserved: ["cat", "rocket", "owl", "umbrella", "crab"],
+    // More than are erased: animals alone are easily kept, and names of two words easily lost.
+    preserved: [
+      "cat",
+      "rocket",
+      "owl",
+      "umbrella",
+      "crab",
+      "bicycle",
+      "hammer",
+      "light bulb",
+      "mushroom",
+      "soccer ball",
+    ],
   },
   styles: {
     names: ["noto", "twemoji", "emojione", "fluent", "flat"],
@@ -34,23 +46,23 @@ export const pocket: Protocol = {
   },
   entrants: {
     kpop: {
-      // The middle layer alone carries too little of a text here for the key to bring anything back.
+      // Through the middle layer alone the key brings little back after so few iterations: see the ablation.
       base: { ...TRAINED, prompt: { layers: "all", perConcept: true }, promptLearningRate: 5e-2 },
       candidates: [
-        { label: "to neutral, rate 5e-4", options: { target: "neutral", learningRate: 5e-4 } },
-        { label: "away from it, rate 2e-4", options: { target: "negative-guidance", learningRate: 2e-4 } },
-        { label: "away from it, rate 3e-4", options: { target: "negative-guidance", learningRate: 3e-4 } },
+        { label: "to neutral, rate 7e-4", options: { target: "neutral", learningRate: 7e-4 } },
         { label: "away from it, rate 5e-4", options: { target: "negative-guidance", learningRate: 5e-4 } },
+        { label: "away from it, rate 7e-4", options: { target: "negative-guidance", learningRate: 7e-4 } },
+        { label: "away from it, rate 1e-3", options: { target: "negative-guidance", learningRate: 1e-3 } },
       ],
       styles: { templates: STYLE_TEMPLATES },
     },
     esd: {
       base: TRAINED,
       candidates: [
-        { label: "rate 1e-4", options: { learningRate: 1e-4 } },
-        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
         { label: "rate 3e-4", options: { learningRate: 3e-4 } },
         { label: "rate 5e-4", options: { learningRate: 5e-4 } },
+        { label: "rate 7e-4", options: { learningRate: 7e-4 } },
+        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
       ],
       styles: { templates: STYLE_TEMPLATES },
     },
@@ -93,7 +105,7 @@ export const pocket: Protocol = {
     also: ["task-vector"],
     pictures: 24,
     attacks: [
-      { name: "concept-inversion", options: { iterations: 300 }, quick: { iterations: 20 } },
+      { name: "concept-inversion", options: { iterations: 250 }, quick: { iterations: 20 } },
       {
         name: "diverse-inversion",
         options: {
@@ -115,14 +127,14 @@ export const pocket: Protocol = {
         quick: { generations: 3 },
       },
       {
-        // A budget of 10 × 10 updates for each of 8 targets: the published one, 50 × 40, is 20 times as much.
+        // A budget of 10 × 6 updates for each of 8 targets: the published one, 50 × 40, is 33 times as much.
         name: "unlearn-diff",
-        options: { targets: 8, timesteps: 10, stepsPerTimestep: 10, learningRate: 0.1 },
+        options: { targets: 8, timesteps: 10, stepsPerTimestep: 6, learningRate: 0.1 },
         quick: { targets: 1, timesteps: 2, stepsPerTimestep: 2 },
       },
       {
         name: "key-search",
-        options: { iterations: 300, layers: "all", looks: 1 },
+        options: { iterations: 250, layers: "all", looks: 1 },
         quick: { iterations: 20 },
         onlyWithKey: true,
       },
