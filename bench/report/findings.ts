@@ -16,7 +16,12 @@ export function findings(results: Results): string[] {
   const rivals = scores.filter(({ method }) => method !== "kpop" && method !== ORIGINAL);
   return [
     ...ceiling(scores),
-    ...(kpop === undefined ? [] : [own(kpop), ...rivals.map((rival) => against(kpop, rival))]),
+    ...(kpop === undefined
+      ? []
+      : [
+          own(kpop, setting(results, "kpop")),
+          ...rivals.map((rival) => against(kpop, rival, setting(results, rival.method))),
+        ]),
     // A quick run has one try for each method: no curve to read anything off.
     ...(results.settings.quick ? [] : atEqualErasing(results)),
     ...recovered(results),
@@ -39,23 +44,30 @@ function ceiling(scores: readonly ObjectScore[]): string[] {
   ];
 }
 
-function own({ esr1, psr1 }: ObjectScore): string {
-  return `KPOP erases ${percent(esr1.value)} % (ESR-1) and preserves ${percent(psr1.value)} % (PSR-1), the mean of the splits.`;
+/** The try of the search whose options a method has, in brackets. */
+function setting({ chosen, trials }: Results, method: string): string {
+  const label = trials.find(({ spec }) => spec.name === chosen[method])?.spec.label;
+  return label === undefined ? "" : ` (${label})`;
+}
+
+function own({ esr1, psr1 }: ObjectScore, options: string): string {
+  return `KPOP${options} erases ${percent(esr1.value)} % (ESR-1) and preserves ${percent(psr1.value)} % (PSR-1), the mean of the splits.`;
 }
 
 /** A difference counts where the two intervals do not overlap. */
-function against(kpop: ObjectScore, rival: ObjectScore): string {
+function against(kpop: ObjectScore, rival: ObjectScore, options: string): string {
   const name = methodTitle(rival.method);
   const erased = rival.esr1.value - kpop.esr1.value;
   const preserved = rival.psr1.value - kpop.psr1.value;
-  const figures = `${name} erases ${percent(rival.esr1.value)} % and preserves ${percent(rival.psr1.value)} %`;
+  const figures = `${name}${options} erases ${percent(rival.esr1.value)} % and preserves ${percent(rival.psr1.value)} %`;
   const overlap = rival.psr1.low <= kpop.psr1.high && kpop.psr1.low <= rival.psr1.high;
-  if (Math.abs(erased) <= EQUAL) {
-    if (overlap) return `${figures}: as much as KPOP, within what these pictures can tell.`;
+  if (Math.abs(erased) <= EQUAL && overlap)
+    return `${figures}: as much as KPOP, within what these pictures can tell.`;
+  // Exactly equal: near 100 % a point of erasing costs many points of preserving.
+  if (erased === 0)
     return preserved > 0
       ? `${figures}: at equal erasing KPOP preserves ${percent(preserved)} points less. KPOP is behind.`
       : `${figures}: at equal erasing KPOP preserves ${percent(-preserved)} points more. KPOP is ahead.`;
-  }
   const more = erased > 0 ? "more" : "less";
   const keeps = overlap
     ? "preserves as much"

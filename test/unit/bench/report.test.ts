@@ -134,6 +134,12 @@ describe("the findings", () => {
     expect(against([1, 15])).toContain("as much as KPOP, within what these pictures can tell");
   });
 
+  it("name the options that the search gave", () => {
+    const results = sampleResults();
+    const label = results.trials.find(({ spec }) => spec.name === results.chosen["esd"])!.spec.label;
+    expect(findings(results).join(" ")).toContain(`ESD (${label}) erases`);
+  });
+
   it("name the one that is ahead in both, or none", () => {
     expect(against([6, 9])).toContain("ESD is ahead in both");
     expect(against([6, 19])).toContain("neither is ahead in both");
