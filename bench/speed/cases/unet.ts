@@ -7,25 +7,32 @@ const SD14 = { cross_attention_dim: 768, sample_size: 64 };
 /** Small enough that activations stay finite through all layers. */
 const WEIGHT_SCALE = 0.02;
 
-/** A forward, and a forward and backward into attn2, of the full-size network: batch 1, 64×64 latents. */
-export function unetTrial(dtype: Dtype): Trial {
+/**
+ * A forward, and a forward and backward into attn2, of the full-size network: batch 1, 64×64 latents.
+ *
+ * @param repeats calls that count, of which the median is taken; one that does not count goes before two and more
+ */
+export function unetTrial(dtype: Dtype, repeats: number): Trial {
   return {
     name: `unet-${dtype}`,
     title: `SD-1.4 UNet, random weights, batch 1, 64×64 latents, ${dtype}`,
-    run: () => measure(dtype),
-    peer: { script: "unet.py", arguments: [dtype] },
+    run: () => measure(dtype, repeats),
+    peer: { script: "unet.py", arguments: [dtype, String(repeats)] },
   };
 }
 
-async function measure(dtype: Dtype): Promise<Measurement> {
+async function measure(dtype: Dtype, repeats: number): Promise<Measurement> {
+  const warmup = repeats > 1 ? 1 : 0;
   const unet = await randomUNet(dtype);
   const random = new Random(1);
   const sample = random.at("sample").normal([1, 4, 64, 64], { dtype });
   const context = random.at("context").normal([1, 77, 768], { dtype });
   const forward = await time(
     () => scope(async () => void (await unet.forward(sample, 500, context)).dispose()),
-    3,
+    repeats,
+    warmup,
   );
+  console.error(`ours, ${dtype}: forward ${forward.toFixed(2)} s`);
   const trained = unet.parameterNames().filter((name) => name.includes("attn2"));
   for (const name of trained) await unet.parameter(name).requireGrad();
   const training = await time(
@@ -35,8 +42,10 @@ async function measure(dtype: Dtype): Promise<Measurement> {
         await noise.square().mean().backward();
         for (const name of trained) await unet.parameter(name).zeroGrad();
       }),
-    3,
+    repeats,
+    warmup,
   );
+  console.error(`ours, ${dtype}: forward and backward ${training.toFixed(2)} s`);
   return { seconds: { forward, "forward+backward": training }, peakBytes: peakBytes() };
 }
 

@@ -8,7 +8,7 @@ import time
 import torch
 from diffusers import UNet2DConditionModel
 
-dtype = getattr(torch, sys.argv[1])
+dtype, repeats = getattr(torch, sys.argv[1]), int(sys.argv[2])
 torch.manual_seed(0)
 unet = UNet2DConditionModel(
     sample_size=64, cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280),
@@ -22,13 +22,14 @@ with torch.no_grad():
 sample, context = torch.randn(1, 4, 64, 64, dtype=dtype), torch.randn(1, 77, 768, dtype=dtype)
 
 
-def median(body, repeats=3, warmup=1):
+def median(body):
     seconds = []
-    for i in range(-warmup, repeats):
+    for i in range(-1 if repeats > 1 else 0, repeats):
         start = time.perf_counter()
         body()
         if i >= 0:
             seconds.append(time.perf_counter() - start)
+    print(f"peer, {sys.argv[1]}: {body.__name__} {statistics.median(seconds):.2f} s", file=sys.stderr, flush=True)
     return statistics.median(seconds)
 
 
