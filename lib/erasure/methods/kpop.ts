@@ -27,15 +27,17 @@ import {
 
 /** The learned prompt of KPOP. */
 export interface PromptOptions {
-  /** Rows k of a concatenative prompt; an additive one has the text's L rows. Default 10. */
+  /**
+   * Rows k of a concatenative prompt; an additive one has the text's L rows. Default 10. More bring more back: on the
+   * shipped model, in "all", of five concepts after 200 iterations, 1 row 1 of 30 pictures, 10 rows 7, 100 rows 28.
+   */
   size?: number;
   /** Default "concat". */
   mechanism?: PromptMechanism;
   /**
-   * The cross-attention layers that take it. Default "mid", the paper's. It brings back no more than these layers carry
-   * of the text, on an earlier built-in model 8 % in "mid" (of ‖ε(c_e) - ε(c_n)‖², when they alone see c_e), 32 % in
-   * "mid-up": the key recovers little in "mid" there, nearly everything in "all", where it draws other prompts to the
-   * concept as well.
+   * The cross-attention layers that take it. Default "mid", the paper's. The fewer they are, the longer the key takes to
+   * learn: on the shipped model, in "mid", it brings "church" back in 16 of 16 pictures after 1000 iterations, but none
+   * of five concepts after 200, where "all" brings back 7 of 30. It draws other prompts to the concept as well.
    */
   layers?: PromptLayers;
   /** Its start: (k, d), or (n, k, d) with `perConcept`; decides `size`. Default N(0, `scale`²). */
