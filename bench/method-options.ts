@@ -12,8 +12,10 @@ export function candidateOptions(
 ): Options {
   const entrant = protocol.entrants[method];
   const base = entrant?.base ?? {};
-  const fewer = settings.quick && "iterations" in base ? { iterations: protocol.quick.iterations } : {};
-  return merge(merge(base, fewer), entrant?.candidates[index]?.options ?? {});
+  const { iterations, images } = protocol.quick;
+  const fewer = settings.quick ? { iterations, images } : {};
+  const known = Object.fromEntries(Object.entries(fewer).filter(([name]) => name in base));
+  return merge(merge(base, known), entrant?.candidates[index]?.options ?? {});
 }
 
 /** Later options over earlier ones; groups of options are merged, not replaced. */

@@ -96,7 +96,7 @@ export const pocket: Protocol = {
       styles: { anchor: "any style", templates: STYLE_TEMPLATES },
     },
     "task-vector": {
-      base: { images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
+      base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],
     },
   },
@@ -147,5 +147,5 @@ export const pocket: Protocol = {
     every: 20,
   },
   defaults: { imagesPerClass: 12, steps: 12, guidanceScale: 3 },
-  quick: { imagesPerClass: 4, iterations: 40 },
+  quick: { imagesPerClass: 3, iterations: 40, images: 16 },
 };

@@ -57,7 +57,8 @@ export interface Protocol {
     attacks: readonly AttackTrial[];
   } | null;
   defaults: { imagesPerClass: number; steps: number; guidanceScale: number };
-  quick: { imagesPerClass: number; iterations: number };
+  /** Of a quick run; `iterations` and `images` take the place of those that a method's base names. */
+  quick: { imagesPerClass: number; iterations: number; images: number };
 }
 
 /** The splits of five erased classes of ten (by place); the other five are to stay. */

@@ -35,7 +35,7 @@ export const stableDiffusion: Protocol = {
     esd: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
     uce: { base: {}, candidates: [{ label: "published", options: {} }] },
     ca: {
-      base: { iterations: 100, learningRate: 1.6e-5, batchSize: 8 },
+      base: { iterations: 100, images: 200, learningRate: 1.6e-5, batchSize: 8 },
       candidates: [{ label: "published", options: {} }],
     },
     // Nothing is published but the idea: the library's defaults, with a rate for wider layers.
@@ -67,5 +67,5 @@ export const stableDiffusion: Protocol = {
     every: 50,
   },
   defaults: { imagesPerClass: 500, steps: 100, guidanceScale: 7.5 },
-  quick: { imagesPerClass: 10, iterations: 100 },
+  quick: { imagesPerClass: 10, iterations: 100, images: 20 },
 };

@@ -83,8 +83,10 @@ describe("the plan", () => {
     const quick = { ...settings, quick: true };
     const count = searchTrials(pocket, quick).length + mainTrials(pocket, quick, []).length;
     expect(count).toBeLessThan(25);
-    for (const { options } of searchTrials(pocket, quick))
+    for (const { options } of searchTrials(pocket, quick)) {
       expect(options["iterations"] ?? 0).toBeLessThanOrEqual(pocket.quick.iterations);
+      expect(options["images"] ?? 0).toBeLessThanOrEqual(pocket.quick.images);
+    }
   });
 
   it("searches for no options where only the digits are asked for, which bring their own model", () => {
