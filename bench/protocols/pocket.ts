@@ -147,5 +147,5 @@ export const pocket: Protocol = {
     every: 20,
   },
   defaults: { imagesPerClass: 12, steps: 12, guidanceScale: 3 },
-  quick: { imagesPerClass: 3, iterations: 40, images: 16 },
+  quick: { imagesPerClass: 2, iterations: 30, images: 16 },
 };
