@@ -49,7 +49,7 @@ async function main(): Promise<void> {
     learningRate: { from: 5e-4, to: 5e-5, shape: "cosine" },
     promptLearningRate: 5e-2,
     lambda: 0.4,
-    // The small model's middle layer carries a twelfth of what a prompt does; the key needs all of them.
+    // Through all layers the key is learned in fewer iterations than through the middle one.
     prompt: { layers: "all" },
     onStep: ({ iteration, iterations, losses, etaSeconds }) =>
       status.update(

@@ -19,10 +19,10 @@ export interface Trial {
   peer?: { script: string; arguments: string[] };
 }
 
-/** Median seconds of `repeats` calls after `warmup` calls that are not counted. */
-export async function time(body: () => Promise<void>, repeats: number, warmup = 1): Promise<number> {
+/** Median seconds of `repeats` calls; a call that is not counted goes before two and more. */
+export async function time(body: () => Promise<void>, repeats: number): Promise<number> {
   const seconds: number[] = [];
-  for (let i = -warmup; i < repeats; i++) {
+  for (let i = repeats > 1 ? -1 : 0; i < repeats; i++) {
     const start = performance.now();
     await body();
     if (i >= 0) seconds.push((performance.now() - start) / 1000);

@@ -10,7 +10,7 @@ const WEIGHT_SCALE = 0.02;
 /**
  * A forward, and a forward and backward into attn2, of the full-size network: batch 1, 64×64 latents.
  *
- * @param repeats calls that count, of which the median is taken; one that does not count goes before two and more
+ * @param repeats calls of each, see `time`
  */
 export function unetTrial(dtype: Dtype, repeats: number): Trial {
   return {
@@ -22,7 +22,6 @@ export function unetTrial(dtype: Dtype, repeats: number): Trial {
 }
 
 async function measure(dtype: Dtype, repeats: number): Promise<Measurement> {
-  const warmup = repeats > 1 ? 1 : 0;
   const unet = await randomUNet(dtype);
   const random = new Random(1);
   const sample = random.at("sample").normal([1, 4, 64, 64], { dtype });
@@ -30,7 +29,6 @@ async function measure(dtype: Dtype, repeats: number): Promise<Measurement> {
   const forward = await time(
     () => scope(async () => void (await unet.forward(sample, 500, context)).dispose()),
     repeats,
-    warmup,
   );
   console.error(`ours, ${dtype}: forward ${forward.toFixed(2)} s`);
   const trained = unet.parameterNames().filter((name) => name.includes("attn2"));
@@ -43,7 +41,6 @@ async function measure(dtype: Dtype, repeats: number): Promise<Measurement> {
         for (const name of trained) await unet.parameter(name).zeroGrad();
       }),
     repeats,
-    warmup,
   );
   console.error(`ours, ${dtype}: forward and backward ${training.toFixed(2)} s`);
   return { seconds: { forward, "forward+backward": training }, peakBytes: peakBytes() };
