@@ -36,6 +36,8 @@ export async function speed(args: readonly string[], program: string): Promise<v
     process.stdout.write(`${JSON.stringify(await trial.run())}\n`);
     return;
   }
+  const asked = Number(values.rounds);
+  if (!Number.isInteger(asked) || asked < 1) fail(`--rounds takes a whole number from 1, not ${values.rounds}`);
   const trials = positionals.length === 0 ? TRIALS : positionals.map(find);
   const date = new Date().toISOString().slice(0, 10);
   const out = values.out ?? join("bench", "results", `${date}-speed`);
@@ -49,7 +51,7 @@ export async function speed(args: readonly string[], program: string): Promise<v
   for (const trial of trials) {
     const result: Result = { trial, ours: [], peer: [] };
     // A whole run is its own repetition.
-    const rounds = trial.peer === undefined ? 1 : Number(values.rounds);
+    const rounds = trial.peer === undefined ? 1 : asked;
     for (let round = 0; round < rounds; round++) {
       result.ours.push(measure(process.execPath, [program, "speed", "--trial", trial.name]));
       if (trial.peer !== undefined && python !== null) {
@@ -68,8 +70,11 @@ export async function speed(args: readonly string[], program: string): Promise<v
 
 function find(name: string): Trial {
   const trial = TRIALS.find((candidate) => candidate.name === name);
-  if (trial !== undefined) return trial;
-  console.error(`No trial is named ${name}; there are ${TRIALS.map((t) => t.name).join(", ")}`);
+  return trial ?? fail(`No trial is named ${name}; there are ${TRIALS.map((t) => t.name).join(", ")}`);
+}
+
+function fail(message: string): never {
+  console.error(message);
   process.exit(2);
 }
 
