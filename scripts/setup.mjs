@@ -26,7 +26,7 @@ async function installPackages() {
 /** The search for libtorch is lib/runtime's own; it is bundled alone, since the rest may not build yet. */
 async function findLibtorch(context) {
   const bundle = join(stamps, "ensure-libtorch.js");
-  const inputs = hashFiles(root, ["lib/runtime", "lib/errors.ts", "lib/check.ts", "package-lock.json"]);
+  const inputs = hashFiles(root, ["lib/runtime", "lib/files", "lib/errors.ts", "lib/check.ts", "package-lock.json"]);
   const stale = !isCurrent(stamps, "bundle", inputs, [bundle]);
   const load = async (onProgress) => {
     const { ensureLibtorch } = createRequire(import.meta.url)(bundle);

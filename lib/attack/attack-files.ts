@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as safetensors from "../io/safetensors";
-import { onDisk } from "../io/system-error";
+import { onDisk } from "../files/system-error";
 import { Inversion } from "../inversion/inversion";
 import type { AttackInput } from "./method";
 import type { Verdict } from "./target";

@@ -1,11 +1,11 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
-import { writeFileAtomically } from "../io/atomic";
-import { forEachLimited } from "../io/for-each-limited";
-import { formatJson, readText } from "../io/json-file";
+import { writeFileAtomically } from "../files/atomic";
+import { forEachLimited } from "../files/for-each-limited";
+import { formatJson, readText } from "../files/json-file";
 import { pngSize } from "../io/png-structure";
-import { onDisk } from "../io/system-error";
+import { onDisk } from "../files/system-error";
 import { digest, type ImageSetIdentity } from "./image-set-identity";
 import type { StableDiffusion } from "./stable-diffusion";
 

@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { basename, sep } from "node:path";
 import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
-import { FileHashes } from "../io/file-hashes";
+import { FileHashes } from "../files/file-hashes";
 import { changedTensors } from "./save-model";
 import type { StableDiffusion } from "./stable-diffusion";
 

@@ -6,7 +6,7 @@ import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS } from "../io/checkpoint-types";
 import type { ChangedTensors, ComponentName, Config, TensorData } from "../io/checkpoint-types";
-import { onDisk } from "../io/system-error";
+import { onDisk } from "../files/system-error";
 import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
 

@@ -11,10 +11,10 @@ import {
   type SaveFormat,
 } from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
-import { checkTarget, writeDirectoryAtomically } from "../io/atomic";
+import { checkTarget, writeDirectoryAtomically } from "../files/atomic";
 import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { MANIFEST_FILE } from "../io/file-kinds";
-import { sha256File } from "../io/sha256-file";
+import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
 import type { StepReport } from "./method";

@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { integer, invalid, nonEmptyString } from "../check";
 import { KpopError } from "../errors";
-import { isJsonObject, readJsonObject, readText } from "../io/json-file";
+import { isJsonObject, readJsonObject, readText } from "../files/json-file";
 import * as safetensors from "../io/safetensors";
 import { number, readConfig, text, type FieldRule } from "../models/config";
 import type { ResNetConfig } from "../models/resnet";

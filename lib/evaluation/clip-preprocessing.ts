@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
-import { isJsonObject, readJsonObject } from "../io/json-file";
+import { isJsonObject, readJsonObject } from "../files/json-file";
 import type { Preprocessing } from "./preprocess";
 
 type Json = Readonly<Record<string, unknown>>;

@@ -4,7 +4,7 @@ import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { throwIfAborted } from "../errors";
 import type { Image } from "../io/image";
 import { modelPath } from "../io/model-path";
-import { onDisk } from "../io/system-error";
+import { onDisk } from "../files/system-error";
 import { ResNet } from "../models/resnet";
 import type { Tensor } from "../runtime/tensor";
 import { Classifier } from "./classifier";

@@ -1,9 +1,9 @@
 import { access, constants, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { KpopError } from "../errors";
-import { checkTarget } from "./atomic";
+import { checkTarget } from "../files/atomic";
 import { isSavedModel } from "./checkpoint-save-folder";
-import { onDisk } from "./system-error";
+import { onDisk } from "../files/system-error";
 
 /** Options of `checkOutputFile` and `checkOutputFolder`. */
 export interface CheckOutputOptions {

@@ -15,7 +15,7 @@ import type {
 } from "./checkpoint-types";
 import { locations, weightFile } from "./checkpoint-weights";
 import { contentHash } from "./content-hash";
-import { parseJsonObject } from "./json-file";
+import { parseJsonObject } from "../files/json-file";
 import { writeSafetensors } from "./safetensors-writer";
 
 /** File that a folder's delta lies in. */

@@ -5,8 +5,8 @@ import { TOKENIZER_FILES, readTokenizer } from "./checkpoint-tokenizer";
 import type { TokenizerFiles } from "./checkpoint-tokenizer";
 import { COMPONENTS, FOLDERS } from "./checkpoint-types";
 import type { CheckpointSource, Config } from "./checkpoint-types";
-import { copyContent, copyInside, copyTree, linkRoot } from "./copy-tree";
-import { formatJson } from "./json-file";
+import { copyContent, copyInside, copyTree, linkRoot } from "../files/copy-tree";
+import { formatJson } from "../files/json-file";
 
 /** Files without which the folder does not load. They are texts that reading the checkpoint has made sense of, so
  *  they are taken even through a link that leads elsewhere. */

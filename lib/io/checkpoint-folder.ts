@@ -13,8 +13,8 @@ import type {
 } from "./checkpoint-types";
 import { FOLDERS, STEMS } from "./checkpoint-types";
 import { findWeights, locations } from "./checkpoint-weights";
-import { readJsonObject } from "./json-file";
-import { onDisk } from "./system-error";
+import { readJsonObject } from "../files/json-file";
+import { onDisk } from "../files/system-error";
 
 const PIPELINES = [
   "StableDiffusionPipeline",

@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { KpopError } from "../errors";
-import { onDisk } from "./system-error";
+import { onDisk } from "../files/system-error";
 
 const PICKLE = /\.(?:ckpt|bin|pt|pth|pkl)$/i;
 

@@ -4,7 +4,7 @@ import { readFolder } from "./checkpoint-folder";
 import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
 import { readSingleFile } from "./checkpoint-single-file";
 import type { CheckpointSource } from "./checkpoint-types";
-import { onDisk } from "./system-error";
+import { onDisk } from "../files/system-error";
 
 /** Finds out what a checkpoint holds: a diffusers folder, or a single-file LDM .safetensors. Reads configs and headers
  *  only; `readTensors` reads the weights.

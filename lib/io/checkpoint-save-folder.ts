@@ -1,7 +1,7 @@
 import { mkdir, realpath, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { KpopError } from "../errors";
-import { writeDirectoryAtomically } from "./atomic";
+import { writeDirectoryAtomically } from "../files/atomic";
 import { withChanges } from "./checkpoint-changes";
 import type { ChangedSource } from "./checkpoint-changes";
 import { copyFolderFiles, writeFolderFiles } from "./checkpoint-folder-files";
@@ -9,7 +9,7 @@ import { positionIdsKey } from "./checkpoint-place";
 import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
 import type { ChangedTensors, CheckpointSource, WeightFile } from "./checkpoint-types";
 import { copyPatched } from "./copy-patched";
-import { formatJson } from "./json-file";
+import { formatJson } from "../files/json-file";
 import { writeSafetensors } from "./safetensors-writer";
 
 export interface SaveFolderOptions {

@@ -6,7 +6,7 @@ import { placeLdmUnet, placeLdmVae, placeText } from "./checkpoint-place";
 import { COMPONENTS } from "./checkpoint-types";
 import type { CheckpointSource, ComponentName, TensorLocation } from "./checkpoint-types";
 import { locations, weightFile } from "./checkpoint-weights";
-import { isJsonObject, parseJsonObject } from "./json-file";
+import { isJsonObject, parseJsonObject } from "../files/json-file";
 import { LDM_PREFIXES } from "./ldm-keys";
 
 /** Metadata key under which a single file carries its configs, as JSON by component folder. */

@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { KpopError } from "../errors";
 import type { CheckpointSource } from "./checkpoint-types";
-import { readText } from "./json-file";
+import { readText } from "../files/json-file";
 import { TOKENIZER_KEY, unpackTokenizer } from "./pack-tokenizer";
 
 /** The texts of a tokenizer's files: `vocab` with `merges`, or `tokenizer`; the others where they are there. */

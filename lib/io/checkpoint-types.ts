@@ -1,5 +1,5 @@
 import type { Dtype } from "../runtime/tensor";
-import type { FileStamp } from "./read-range";
+import type { FileStamp } from "../files/read-range";
 import type { FileDtype } from "./safetensors-dtypes";
 import type { SafetensorsHeader } from "./safetensors-header";
 

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { KpopError } from "../errors";
 import { isPickleName, pickleRefused } from "./checkpoint-pickle";
 import type { TensorLocation, WeightFile } from "./checkpoint-types";
-import { isJsonObject, readJsonObject } from "./json-file";
+import { isJsonObject, readJsonObject } from "../files/json-file";
 import { readHeader } from "./safetensors-reader";
-import { onDisk } from "./system-error";
+import { onDisk } from "../files/system-error";
 
 /** Finds a network's weights in its folder: `STEM.safetensors`, its shards by `STEM.safetensors.index.json`, or, when
  *  neither is there, a variant such as `STEM.fp16.safetensors`. Reads the headers only.

@@ -1,7 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
-import { writeFileAtomically } from "./atomic";
+import { writeFileAtomically } from "../files/atomic";
 import type { WeightFile } from "./checkpoint-types";
-import { checkUnchanged, openRegular, readRange } from "./read-range";
+import { checkUnchanged, openRegular, readRange } from "../files/read-range";
 import { encodeHeader } from "./safetensors-header";
 import { writeAll } from "./safetensors-writer";
 

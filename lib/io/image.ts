@@ -2,9 +2,9 @@ import { readFile } from "node:fs/promises";
 import { PNG } from "pngjs";
 import { integer, nonEmptyString } from "../check";
 import { KpopError } from "../errors";
-import { writeFileAtomically } from "./atomic";
+import { writeFileAtomically } from "../files/atomic";
 import { pngSize } from "./png-structure";
-import { onDisk } from "./system-error";
+import { onDisk } from "../files/system-error";
 
 /** A picture: 8-bit RGB, row-major, three bytes a pixel. */
 export class Image {

@@ -9,11 +9,11 @@ import { COMPONENTS, weightFiles } from "./checkpoint-types";
 import type { CheckpointSource, ComponentName } from "./checkpoint-types";
 import { KEY_FORMAT, MANIFEST_FILE, RUN_STATE_FILE, RUN_STATE_FORMAT } from "./file-kinds";
 import type { FileSummary, Inspection, KeyInspection, RunStateInspection, TensorSummary } from "./inspection";
-import { isJsonObject, parseJsonObject, readJsonObject } from "./json-file";
+import { isJsonObject, parseJsonObject, readJsonObject } from "../files/json-file";
 import { modelPath } from "./model-path";
 import { readHeader } from "./safetensors-reader";
-import { sha256File } from "./sha256-file";
-import { onDisk } from "./system-error";
+import { sha256File } from "../files/sha256-file";
+import { onDisk } from "../files/system-error";
 
 /** Options of `inspect`. */
 export interface InspectOptions {

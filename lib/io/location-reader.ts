@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import type { TensorLocation } from "./checkpoint-types";
-import { checkUnchanged, openRegular, readRange } from "./read-range";
+import { checkUnchanged, openRegular, readRange } from "../files/read-range";
 
 const CHUNK = 4 * 2 ** 20;
 

@@ -1,7 +1,7 @@
 import { KpopError } from "../errors";
 import type { TokenizerFiles } from "./checkpoint-tokenizer";
 import { standardVocabulary } from "./clip-vocabulary";
-import { isJsonObject, parseJsonObject } from "./json-file";
+import { isJsonObject, parseJsonObject } from "../files/json-file";
 
 /** Metadata key under which a single file carries its tokenizer. */
 export const TOKENIZER_KEY = "kpop.tokenizer";

@@ -1,8 +1,8 @@
 import { KpopError } from "../errors";
-import { excerpt } from "./excerpt";
+import { excerpt } from "../files/excerpt";
 import { elementBytes, isFileDtype, writeOrder } from "./safetensors-dtypes";
 import type { FileDtype } from "./safetensors-dtypes";
-import { jsonFlaw } from "./strict-json";
+import { jsonFlaw } from "../files/strict-json";
 
 /** What a header may weigh at most, as in the format's own reader. */
 export const MAX_HEADER_BYTES = 100_000_000;

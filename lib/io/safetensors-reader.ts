@@ -1,7 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { KpopError } from "../errors";
-import { checkUnchanged, openRegular, readRange } from "./read-range";
-import type { FileStamp } from "./read-range";
+import { checkUnchanged, openRegular, readRange } from "../files/read-range";
+import type { FileStamp } from "../files/read-range";
 import { headerLength, parseHeader } from "./safetensors-header";
 import type { SafetensorsHeader, TensorEntry } from "./safetensors-header";
 

@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { KpopError, throwIfAborted } from "../errors";
-import { writeFileAtomically } from "./atomic";
+import { writeFileAtomically } from "../files/atomic";
 import type { FileDtype } from "./safetensors-dtypes";
 import { compareEntries, encodeHeader, tensorBytes } from "./safetensors-header";
 

@@ -1,7 +1,7 @@
 import { invalid } from "../check";
 import { KpopError } from "../errors";
 import { Tensor } from "../runtime/tensor";
-import { forEachLimited } from "./for-each-limited";
+import { forEachLimited } from "../files/for-each-limited";
 import { fileDtype, runtimeDtype } from "./safetensors-dtypes";
 import type { FileDtype } from "./safetensors-dtypes";
 import { SafetensorsReader } from "./safetensors-reader";

@@ -1,7 +1,7 @@
 import { KpopError, throwIfAborted } from "../errors";
 import type { TensorLocation } from "./checkpoint-types";
-import { forEachLimited } from "./for-each-limited";
-import { checkUnchanged, openRegular, readRange } from "./read-range";
+import { forEachLimited } from "../files/for-each-limited";
+import { checkUnchanged, openRegular, readRange } from "../files/read-range";
 
 /** Tensors read at the same time. */
 const IN_FLIGHT = 4;

@@ -1,7 +1,7 @@
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
-import { onDisk } from "../io/system-error";
+import { onDisk } from "../files/system-error";
 import * as safetensors from "../io/safetensors";
 import { RUN_STATE_FILE, RUN_STATE_FORMAT } from "../io/file-kinds";
 import type { Tensor } from "../runtime/tensor";

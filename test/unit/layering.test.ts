@@ -9,6 +9,7 @@ const LAYERS = [
   "version",
   "errors",
   "check",
+  "files",
   "runtime",
   "io",
   "text",

@@ -7,7 +7,7 @@ import { runtimeCache, runtimeDirectory } from "../cache-directory";
 import { checkArchive } from "./archive";
 import { lockOf, onCache, removeFolder, removeLeftovers, workFolderOf } from "./cache-access";
 import { runtimeFault } from "./installed-runtimes";
-import { withLock } from "./lock";
+import { withLock } from "../../files/lock";
 import { pythonLibtorch } from "../libtorch";
 import { inspectLibtorch } from "../libtorch-directory";
 import { checkPlatform } from "../platform";

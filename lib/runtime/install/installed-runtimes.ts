@@ -7,7 +7,7 @@ import { runtimeCache } from "../cache-directory";
 import { inspectLibtorch } from "../libtorch-directory";
 import { TORCH_VERSION } from "../torch-version";
 import { lockOf, onCache, removeLeftovers, runtimesInCache, workFolderOf } from "./cache-access";
-import { withLock } from "./lock";
+import { withLock } from "../../files/lock";
 import { readRuntimeRecord, resizedFiles } from "./record";
 
 /** A libtorch in the user's cache folder, as `listRuntimes` finds it. */

@@ -5,7 +5,7 @@ import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
 import { inspect } from "../../../lib/io/inspect";
-import { sha256File } from "../../../lib/io/sha256-file";
+import { sha256File } from "../../../lib/files/sha256-file";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { writeU8File } from "../../support/safetensors-bytes";
 import { temporaryDirectory } from "../../support/temporary-directory";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { installRuntime } from "../../../../lib/runtime/install/install-runtime";
 import { listRuntimes, removeRuntimes } from "../../../../lib/runtime/install/installed-runtimes";
 import { lockOf } from "../../../../lib/runtime/install/cache-access";
-import { withLock } from "../../../../lib/runtime/install/lock";
+import { withLock } from "../../../../lib/files/lock";
 import { writeRuntimeRecord } from "../../../../lib/runtime/install/record";
 import { fakeLibtorch } from "../../../support/fake-libtorch";
 import { fakeWheel } from "../../../support/fake-wheel";

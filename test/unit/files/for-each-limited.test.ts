@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import { forEachLimited } from "../../../lib/io/for-each-limited";
+import { forEachLimited } from "../../../lib/files/for-each-limited";
 
 describe("forEachLimited", () => {
   it("works on every item once, never on more than the limit at a time", async () => {

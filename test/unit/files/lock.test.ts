@@ -1,14 +1,14 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { withLock } from "../../../../lib/runtime/install/lock";
-import { stateOf, thisHolder } from "../../../../lib/runtime/install/lock-holder";
-import type { LockHolder } from "../../../../lib/runtime/install/lock-holder";
-import { changedFiles, readRuntimeRecord } from "../../../../lib/runtime/install/record";
-import { fakeWheel } from "../../../support/fake-wheel";
-import { installerProcess, resultOf } from "../../../support/installer-process";
-import { packageCopy } from "../../../support/package-copy";
-import { temporaryFolders } from "../../../support/temporary";
+import { withLock } from "../../../lib/files/lock";
+import { stateOf, thisHolder } from "../../../lib/files/lock-holder";
+import type { LockHolder } from "../../../lib/files/lock-holder";
+import { changedFiles, readRuntimeRecord } from "../../../lib/runtime/install/record";
+import { fakeWheel } from "../../support/fake-wheel";
+import { installerProcess, resultOf } from "../../support/installer-process";
+import { packageCopy } from "../../support/package-copy";
+import { temporaryFolders } from "../../support/temporary";
 
 const folder = temporaryFolders();
 

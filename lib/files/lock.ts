@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { throwIfAborted } from "../../errors";
+import { throwIfAborted } from "../errors";
 import { describeHolder, stateOf, thisHolder } from "./lock-holder";
 import type { LockHolder } from "./lock-holder";
 

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeDirectoryAtomically, writeFileAtomically } from "../../../lib/io/atomic";
+import { writeDirectoryAtomically, writeFileAtomically } from "../../../lib/files/atomic";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
 const one = (folder: string) => writeFile(join(folder, "new"), "1");

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { readFileSync, renameSync, utimesSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FileHashes } from "../../../lib/io/file-hashes";
-import { sha256File } from "../../../lib/io/sha256-file";
+import { FileHashes } from "../../../lib/files/file-hashes";
+import { sha256File } from "../../../lib/files/sha256-file";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
 const sha256 = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");

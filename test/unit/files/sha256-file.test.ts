@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { sha256File } from "../../../lib/io/sha256-file";
+import { sha256File } from "../../../lib/files/sha256-file";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
 describe("sha256File", () => {

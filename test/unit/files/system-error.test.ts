@@ -1,5 +1,5 @@
 import { KpopError } from "../../../lib/errors";
-import { systemError } from "../../../lib/io/system-error";
+import { systemError } from "../../../lib/files/system-error";
 
 const failed = (code: string) => Object.assign(new Error(`${code}: text`), { code, syscall: "write" });
 
