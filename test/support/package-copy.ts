@@ -12,9 +12,11 @@ const ROOT = join(__dirname, "../..");
  * test kills.
  */
 export function packageCopy(folder: string): string {
-  const sources = readdirSync(join(ROOT, "lib/runtime"), { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".ts"))
-    .map((name) => join("lib/runtime", name));
+  const sources = ["lib/files", "lib/runtime"].flatMap((below) =>
+    readdirSync(join(ROOT, below), { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => join(below, name)),
+  );
   for (const name of ["lib/errors.ts", "lib/check.ts", ...sources]) {
     const target = join(folder, name.replace(/ts$/, "js"));
     mkdirSync(dirname(target), { recursive: true });
