@@ -1,5 +1,7 @@
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { basename, resolve } from "node:path";
 import { defineConfig } from "tsup";
 import type { Options } from "tsup";
 
@@ -12,16 +14,32 @@ const common = {
   silent: true,
 } satisfies Options;
 
-/** Programs take the library from the built index beside them, so that it is in the process once. */
-const publicApi: NonNullable<Options["esbuildPlugins"]>[number] = {
-  name: "public-api",
+/** Programs take the library from what is built beside them, so that it is in the process once. */
+const libraryBeside: NonNullable<Options["esbuildPlugins"]>[number] = {
+  name: "library-beside",
   setup(build) {
-    build.onResolve({ filter: /^(?:\.\.\/)+(?:lib\/)?index$/ }, () => ({
-      path: "./index.js",
+    build.onResolve({ filter: /^(?:\.\.\/)+(?:lib\/)?(?:index|internal)$/ }, ({ path }) => ({
+      path: `./${basename(path)}.js`,
       external: true,
     }));
   },
 };
+
+/** The public names, taken one by one: Node finds those of a CommonJS module by reading it. */
+async function writeIndex(): Promise<void> {
+  const built = createRequire(__filename)(resolve("dist/internal.js")) as { index: object };
+  const lines = [
+    '"use strict";',
+    'Object.defineProperty(exports, "__esModule", { value: true });',
+    'const { index } = require("./internal.js");',
+    ...Object.keys(built.index).map((name) => `exports.${name} = index.${name};`),
+  ];
+  await rm("dist/index.js.map", { force: true }); // what is shipped is all that is called index
+  await writeFile("dist/index.js", `${lines.join("\n")}\n`);
+  // One copy for both module systems: two would mean two KpopError classes and two loaded add-ons.
+  for (const name of ["index.mjs", "index.d.mts"])
+    await writeFile(`dist/${name}`, 'export * from "./index.js";\n');
+}
 
 const programs: Record<string, string> = {
   cli: "lib/cli/main.ts",
@@ -34,13 +52,9 @@ if (existsSync("examples/train-pocket")) programs["train-pocket"] = "examples/tr
 export default defineConfig([
   {
     ...common,
-    entry: { index: "lib/index.ts" },
-    dts: true,
-    // One copy for both module systems: two would mean two KpopError classes and two loaded add-ons.
-    async onSuccess() {
-      await writeFile("dist/index.mjs", 'export * from "./index.js";\n');
-      await writeFile("dist/index.d.mts", 'export * from "./index.js";\n');
-    },
+    entry: { internal: "lib/internal.ts" },
+    dts: { entry: { index: "lib/index.ts" } },
+    onSuccess: writeIndex,
   },
-  { ...common, entry: programs, external: ["kpop-native", "echarts"], esbuildPlugins: [publicApi] },
+  { ...common, entry: programs, external: ["kpop-native", "echarts"], esbuildPlugins: [libraryBeside] },
 ]);

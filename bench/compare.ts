@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
-import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { ImageClassifier, inspect, KpopError } from "../lib/index";
-import { version } from "../package.json";
+import { METHOD_NAMES } from "./entrants";
+import { machine } from "./machine";
 import { parseOptions } from "./options";
 import { choose, mainTrials, needsModel, searchTrials } from "./plan";
 import { protocolNamed } from "./protocols";
@@ -11,25 +11,26 @@ import { report } from "./report/report";
 import {
   EXPERIMENTS,
   RESULTS_FORMAT,
-  type Machine,
   type Results,
   type Settings,
   type TrialRecord,
   type TrialSpec,
 } from "./results";
-import { runTrials, type RunnerOptions } from "./runner";
+import { runTrials, type Command, type RunnerOptions } from "./runner";
 import { Store, writeAtomically } from "./store";
+import { storedTrial, type Assignment } from "./trial";
 
 /**
  * Compares the methods: the search for options, then all other trials, then the report. Finished trials stay, so that the
  * same command goes on after an interruption.
+ * @param own the command that measures a trial
  * @returns the process's exit code: 0 done, 1 some trials failed, 130 interrupted
  * @throws INVALID_ARGUMENT before anything is run
  */
 export async function compare(
   args: readonly string[],
-  program: string,
-  say: (sentence: string) => void,
+  own: (assignment: Assignment) => Command,
+  { signal, say }: Pick<RunnerOptions, "signal" | "say">,
 ): Promise<number> {
   const options = parseOptions(args, new Date().toISOString().slice(0, 10));
   const { out, jobs } = options;
@@ -46,22 +47,18 @@ export async function compare(
     : options.settings;
   const store = Store.open(out, settings, say);
   const startedAt = new Date().toISOString();
-  const controller = new AbortController();
-  const interrupt = (): void => controller.abort();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, interrupt);
 
-  const runner = { program, jobs, signal: controller.signal, say } satisfies Partial<RunnerOptions>;
+  const runAll = async (specs: readonly TrialSpec[], later: number) => {
+    const trials = specs.map((spec) => storedTrial(spec, settings, store, own, say));
+    const { results, failures } = await runTrials(trials, { jobs, signal, later, logs: join(out, "logs"), say });
+    return { records: results.filter((record) => record !== null), failures };
+  }; // prettier-ignore
   const search = searchTrials(protocol, settings);
   const estimate = mainTrials(protocol, settings, []).length;
   say(`${search.length + estimate} trials, ${jobs} at a time, into ${out}`);
-  const found = await runTrials(search, settings, store, { ...runner, later: estimate });
-  const main = controller.signal.aborted
-    ? { records: [], failures: [] }
-    : await runTrials(mainTrials(protocol, settings, found.records), settings, store, {
-        ...runner,
-        later: 0,
-      });
-  if (controller.signal.aborted) {
+  const found = await runAll(search, estimate);
+  const main = await runAll(signal.aborted ? [] : mainTrials(protocol, settings, found.records), 0);
+  if (signal.aborted) {
     say(`Interrupted; what is finished is kept in ${out}, and the same command goes on`);
     return 130;
   }
@@ -81,7 +78,7 @@ function collect(
 ): Results {
   const all: Settings = {
     ...settings,
-    methods: Object.keys(protocol.entrants),
+    methods: [...METHOD_NAMES],
     experiments: [...EXPERIMENTS],
   };
   const finished = (specs: readonly TrialSpec[]): TrialRecord[] =>
@@ -151,14 +148,4 @@ function earliest(now: string, records: readonly TrialRecord[]): string {
     ({ finishedAt, wallSeconds }) => Date.parse(finishedAt) - Math.round(1000 * wallSeconds),
   );
   return new Date(Math.min(Date.parse(now), ...starts)).toISOString();
-}
-
-function machine(): Machine {
-  return {
-    cpu: cpus()[0]?.model.trim() ?? "unknown processor",
-    cores: cpus().length,
-    memoryBytes: totalmem(),
-    node: process.versions.node,
-    library: version,
-  };
 }

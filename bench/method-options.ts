@@ -1,7 +1,19 @@
-import type { Protocol } from "./protocols/protocol";
+import { entrantOf, knownTo, type Options } from "./entrants";
+import type { Candidate, Protocol } from "./protocols/protocol";
 import type { Settings } from "./results";
 
-type Options = Record<string, unknown>;
+/** Learning rates that are tried where a protocol names no tries, over the method's own: that one first. */
+const RATES = [1, 0.5, 2, 4];
+
+/** A method's tries in the search: the protocol's, else its own learning rate and others, else what it is alone. */
+export function candidatesOf(protocol: Protocol, method: string): readonly Candidate[] {
+  const named = protocol.entrants[method]?.candidates;
+  if (named !== undefined) return named;
+  const { learningRate } = baseOf(protocol, method);
+  if (typeof learningRate !== "number") return [{ label: "defaults", options: {} }];
+  const rates = RATES.map((factor) => Number((factor * learningRate).toPrecision(2)));
+  return rates.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
+}
 
 /** Options of one of a method's tries in the search, those of all its trials included. */
 export function candidateOptions(
@@ -10,16 +22,25 @@ export function candidateOptions(
   method: string,
   index: number,
 ): Options {
-  const entrant = protocol.entrants[method];
-  const base = entrant?.base ?? {};
   const { iterations, images } = protocol.quick;
-  const fewer = settings.quick ? { iterations, images } : {};
-  const known = Object.fromEntries(Object.entries(fewer).filter(([name]) => name in base));
-  return merge(merge(base, known), entrant?.candidates[index]?.options ?? {});
+  const fewer = settings.quick ? knownTo(method, { iterations, images }) : {};
+  return merge(merge(baseOf(protocol, method), fewer), candidatesOf(protocol, method)[index]?.options ?? {});
+}
+
+/** What a method is told beside the chosen options where it erases a style. */
+export function styleOptions(protocol: Protocol, method: string): Options {
+  const shared = knownTo(method, protocol.styles?.options ?? {});
+  return merge(shared, protocol.entrants[method]?.styles ?? {});
+}
+
+/** Options of every trial: the protocol's, else the registry's where they are for its model, else the defaults. */
+function baseOf(protocol: Protocol, method: string): Options {
+  const registered = protocol.name === "pocket" ? entrantOf(method) : false;
+  return protocol.entrants[method]?.base ?? (registered === false ? {} : registered);
 }
 
 /** Later options over earlier ones; groups of options are merged, not replaced. */
-export function merge(base: Readonly<Options>, over: Readonly<Options>): Options {
+export function merge(base: Options, over: Options): Record<string, unknown> {
   const result = { ...base };
   for (const [name, value] of Object.entries(over)) {
     const before = result[name];
@@ -28,6 +49,6 @@ export function merge(base: Readonly<Options>, over: Readonly<Options>): Options
   return result;
 }
 
-function isGroup(value: unknown): value is Options {
+function isGroup(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -6,6 +6,7 @@ import { robustness } from "./cases/robustness";
 import { styles } from "./cases/styles";
 import { tracking } from "./cases/tracking";
 import { tune } from "./cases/tune";
+import type { Options } from "./entrants";
 import { candidateOptions } from "./method-options";
 import type { Protocol } from "./protocols/protocol";
 import type { Experiment, Settings, TrialRecord, TrialSpec } from "./results";
@@ -40,7 +41,7 @@ export function mainTrials(
   search: readonly TrialRecord[],
 ): TrialSpec[] {
   const chosen = choose(search);
-  const optionsOf = (method: string): Record<string, unknown> =>
+  const optionsOf = (method: string): Options =>
     search.find(({ spec }) => spec.name === chosen[method])?.spec.options ??
     candidateOptions(protocol, settings, method, 0);
   const standsAlone = (experiment: Experiment): number => (CASES[experiment].standalone === true ? 1 : 0);

@@ -1,4 +1,6 @@
 import type { ComputeDtype, Device } from "../lib/index";
+import type { Machine } from "./machine";
+import type { Failure } from "./runner";
 
 /** What the benchmark measures and keeps: the contents of results.json, from which alone the report is made. */
 
@@ -27,7 +29,7 @@ export interface TrialSpec {
   /** What tells it apart from the other trials of its experiment and method; shown to people. */
   label: string;
   /** The method's own options. */
-  options: Record<string, unknown>;
+  options: Readonly<Record<string, unknown>>;
   erased: string[];
   preserved: string[];
   /** Prompts that the method is told to preserve. */
@@ -195,15 +197,6 @@ export interface Settings {
   seed: number;
 }
 
-/** What is known of the machine. */
-export interface Machine {
-  cpu: string;
-  cores: number;
-  memoryBytes: number;
-  node: string;
-  library: string;
-}
-
 /** results.json. */
 export interface Results {
   format: typeof RESULTS_FORMAT;
@@ -213,7 +206,7 @@ export interface Results {
   chosen: Record<string, string>;
   trials: TrialRecord[];
   /** Trials that ended in an error, with its message. */
-  failures: { name: string; message: string }[];
+  failures: Failure[];
   startedAt: string;
   finishedAt: string;
 }

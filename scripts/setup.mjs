@@ -26,7 +26,13 @@ async function installPackages() {
 /** The search for libtorch is lib/runtime's own; it is bundled alone, since the rest may not build yet. */
 async function findLibtorch(context) {
   const bundle = join(stamps, "ensure-libtorch.js");
-  const inputs = hashFiles(root, ["lib/runtime", "lib/files", "lib/errors.ts", "lib/check.ts", "package-lock.json"]);
+  const inputs = hashFiles(root, [
+    "lib/runtime",
+    "lib/files",
+    "lib/errors.ts",
+    "lib/check.ts",
+    "package-lock.json",
+  ]);
   const stale = !isCurrent(stamps, "bundle", inputs, [bundle]);
   const load = async (onProgress) => {
     const { ensureLibtorch } = createRequire(import.meta.url)(bundle);
@@ -80,7 +86,9 @@ async function buildAddon({ libtorch }) {
 async function bundleTypeScript() {
   const sources = ["lib", "typings", "bench", "examples", "tsup.config.ts", "tsconfig.json", "package.json"];
   const inputs = hashFiles(root, [...sources, "package-lock.json"]);
-  const outputs = ["index.js", "index.mjs", "index.d.ts", "cli.js"].map((name) => join(root, "dist", name));
+  const outputs = ["internal.js", "index.js", "index.mjs", "index.d.ts", "cli.js"].map((name) =>
+    join(root, "dist", name),
+  );
   if (isCurrent(stamps, "dist", inputs, outputs)) return null;
   return async (run) => {
     await run(bin("tsup"), []);

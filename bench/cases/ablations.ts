@@ -1,4 +1,4 @@
-import { methodNamed } from "../../lib/index";
+import { defaultsOf, type Options } from "../entrants";
 import { merge } from "../method-options";
 import { ABLATION_SPLIT } from "../protocols/protocol";
 import type { TrialSpec } from "../results";
@@ -7,8 +7,6 @@ import { classesOf, objects } from "./objects";
 
 /** Tables 5 and 6 and Figure 5, the pool of trajectories, and preserving by name: one option changed at a time. */
 export const ablations: Case = { trials, measure: objects.measure };
-
-type Options = Record<string, unknown>;
 
 interface Change {
   axis: string;
@@ -66,5 +64,5 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
 
 /** Options over the method's defaults, to be compared. */
 function complete(options: Options): string {
-  return JSON.stringify(merge(methodNamed("kpop").defaults, options));
+  return JSON.stringify(merge(defaultsOf("kpop"), options));
 }

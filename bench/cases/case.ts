@@ -1,3 +1,4 @@
+import type { Options } from "../entrants";
 import type { Protocol } from "../protocols/protocol";
 import type { Settings, TrialOutcome, TrialSpec } from "../results";
 
@@ -6,7 +7,7 @@ export interface PlanContext {
   protocol: Protocol;
   settings: Settings;
   /** A method's options for a trial: the protocol's, then what the search chose. */
-  optionsOf(method: string): Record<string, unknown>;
+  optionsOf(method: string): Options;
 }
 
 /** What a trial needs to run. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { attack, type AttackOptions } from "../../lib/index";
-import { candidateOptions, merge } from "../method-options";
+import { merge } from "../method-options";
 import { eraseFor } from "../measure/erasure";
 import { ORIGINAL, type AttackFigures, type TrialOutcome, type TrialSpec } from "../results";
 import type { Case, PlanContext, TrialContext } from "./case";
@@ -13,25 +13,19 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   const { concept, also } = protocol.robustness;
   const compared = settings.quick ? settings.methods.slice(0, 1) : settings.methods;
   const methods = [ORIGINAL, ...new Set([...compared, ...also])];
-  return methods.map((method): TrialSpec => {
-    // Methods that take part here alone were not in the search.
-    const options = settings.methods.includes(method)
-      ? optionsOf(method)
-      : candidateOptions(protocol, settings, method, 0);
-    return {
-      name: `robustness-${method}`,
-      experiment: "robustness",
-      method,
-      label: concept,
-      options: method === ORIGINAL ? {} : options,
-      erased: [concept],
-      preserved: [],
-      preserve: [],
-      split: "one concept",
-      imagesPerClass: settings.imagesPerClass,
-      pictures: false,
-    };
-  });
+  return methods.map((method): TrialSpec => ({
+    name: `robustness-${method}`,
+    experiment: "robustness",
+    method,
+    label: concept,
+    options: method === ORIGINAL ? {} : optionsOf(method),
+    erased: [concept],
+    preserved: [],
+    preserve: [],
+    split: "one concept",
+    imagesPerClass: settings.imagesPerClass,
+    pictures: false,
+  }));
 }
 
 async function measure(context: TrialContext): Promise<TrialOutcome> {

@@ -1,15 +1,8 @@
 import { join } from "node:path";
-import {
-  ClipScorer,
-  generateImageSet,
-  ImageClassifier,
-  type Image,
-  type ImageSet,
-  type ImageSetItem,
-  StableDiffusion,
-} from "../../lib/index";
-import { merge } from "../method-options";
+import { ClipScorer, ImageClassifier, type Image, type ImageSetItem, StableDiffusion } from "../../lib/index";
+import { merge, styleOptions } from "../method-options";
 import { eraseFor } from "../measure/erasure";
+import { drawAll } from "../measure/pictures";
 import { ORIGINAL, type ClassCount, type Pair, type TrialOutcome, type TrialSpec } from "../results";
 import { mean } from "../statistics";
 import type { Case, PlanContext, TrialContext } from "./case";
@@ -27,7 +20,7 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
       experiment: "styles",
       method,
       label: style,
-      options: method === ORIGINAL ? {} : merge(optionsOf(method), protocol.entrants[method]?.styles ?? {}),
+      options: method === ORIGINAL ? {} : merge(optionsOf(method), styleOptions(protocol, method)),
       erased: [style],
       preserved: names.filter((name) => name !== style),
       preserve: [],
@@ -54,11 +47,10 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
   const { concept } = protocol.styles!;
   const wanted = listPictures(context);
   using original = await StableDiffusion.load(settings.model, { device: settings.device, dtype: settings.dtype });
-  const before = await draw(context, original, wanted, shared);
+  const before = await drawAll(context, original, wanted, shared);
   using subject = await eraseFor(context, spec.erased.map((style) => concept.replace("{}", style)));
-  const after =
-    spec.method === ORIGINAL ? before : await draw(context, subject.model, wanted, join(work, "images"));
-  const images = await readAll(after);
+  const images =
+    spec.method === ORIGINAL ? before : await drawAll(context, subject.model, wanted, join(work, "images"));
   const cost = subject.cost === undefined ? {} : { cost: subject.cost };
   return {
     ...cost,
@@ -66,7 +58,7 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
       ? {}
       : { counts: await count(settings.styleClassifier, images, wanted, "style") }),
     content: await count(settings.classifier, images, wanted, "object"),
-    difference: groupMeans(wanted, await differences(await readAll(before), images)),
+    difference: groupMeans(wanted, differences(before, images)),
     ...(settings.clip === null ? {} : { clipScore: groupMeans(wanted, await clipScores(settings.clip, images, wanted)) }),
   };
 } // prettier-ignore
@@ -84,23 +76,6 @@ function listPictures({ spec, settings, protocol }: TrialContext): Wanted[] {
       })),
     ),
   );
-}
-
-function draw(
-  { settings }: TrialContext,
-  model: StableDiffusion,
-  wanted: readonly Wanted[],
-  directory: string,
-): Promise<ImageSet> {
-  const items = wanted.map(({ prompt, seed }) => ({ prompt, seed }));
-  const { steps, guidanceScale } = settings;
-  return generateImageSet(model, items, { directory, steps, guidanceScale });
-}
-
-async function readAll(set: ImageSet): Promise<Image[]> {
-  const images: Image[] = [];
-  for (let index = 0; index < set.length; index++) images.push(await set.image(index));
-  return images;
 }
 
 /** How often a classifier sees what was asked for, by that thing and its style's group. */
@@ -137,7 +112,7 @@ async function clipScores(
 }
 
 /** Root mean square differences of pixels, where 1 is full. */
-async function differences(before: readonly Image[], after: readonly Image[]): Promise<number[]> {
+function differences(before: readonly Image[], after: readonly Image[]): number[] {
   return before.map(({ data }, index) => {
     const other = after[index]!.data;
     let sum = 0;

@@ -4,13 +4,13 @@ import {
   ClipScorer,
   erase,
   ImageClassifier,
-  RUN_STATE_FILE,
   safetensors,
   scope,
   StableDiffusion,
   type EraseOptions,
   type Tensor,
 } from "../../lib/index";
+import { RUN_STATE_FILE } from "../../lib/internal";
 import type { Series, TrialOutcome, TrialSpec } from "../results";
 import { mean } from "../statistics";
 import type { Case, PlanContext, TrialContext } from "./case";
@@ -18,24 +18,23 @@ import type { Case, PlanContext, TrialContext } from "./case";
 /** Figure 4: one concept erased, looked at along the way. */
 export const tracking: Case = { trials, measure };
 
-/** Methods whose training the paper's figure looks at. */
-const TRACKED = ["kpop", "esd"];
-
 function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
-  const { concept } = protocol.tracking;
-  return TRACKED.filter((method) => settings.methods.includes(method)).map((method): TrialSpec => ({
-    name: `tracking-${method}`,
-    experiment: "tracking",
-    method,
-    label: concept,
-    options: optionsOf(method),
-    erased: [concept],
-    preserved: [],
-    preserve: [],
-    split: concept,
-    imagesPerClass: settings.quick ? 2 : 4,
-    pictures: false,
-  }));
+  const { concept, methods } = protocol.tracking;
+  return methods
+    .filter((method) => settings.methods.includes(method))
+    .map((method): TrialSpec => ({
+      name: `tracking-${method}`,
+      experiment: "tracking",
+      method,
+      label: concept,
+      options: optionsOf(method),
+      erased: [concept],
+      preserved: [],
+      preserve: [],
+      split: concept,
+      imagesPerClass: settings.quick ? 2 : 4,
+      pictures: false,
+    }));
 }
 
 /** A run's saved state at one iteration; iteration 0 is the model as it came. */

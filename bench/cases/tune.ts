@@ -1,4 +1,4 @@
-import { candidateOptions } from "../method-options";
+import { candidateOptions, candidatesOf } from "../method-options";
 import type { TrialSpec } from "../results";
 import type { Case, PlanContext } from "./case";
 import { objects } from "./objects";
@@ -10,7 +10,7 @@ function trials({ protocol, settings }: PlanContext): TrialSpec[] {
   const { tuning } = protocol;
   if (tuning === null) return [];
   return settings.methods.flatMap((method) => {
-    const candidates = protocol.entrants[method]?.candidates ?? [];
+    const candidates = candidatesOf(protocol, method);
     const tries = settings.quick ? candidates.slice(-1) : candidates;
     return tries.map((candidate): TrialSpec => {
       const index = candidates.indexOf(candidate);

@@ -4,8 +4,8 @@ import type { ComputeDtype, Device } from "../../lib/index";
 export const STEPS = ["parity", "training", "methods"] as const;
 export type StepName = (typeof STEPS)[number];
 
-export const METHODS = ["kpop", "esd", "ca", "uce", "generate"] as const;
-export type Method = (typeof METHODS)[number];
+/** Guided denoising stands among the methods under this name. */
+export const GENERATE = "generate";
 
 export type Size = "full" | "pocket";
 
@@ -16,7 +16,8 @@ export type Assignment =
   | { step: "checkpoint"; folder: string }
   | {
       step: "methods";
-      method: Method;
+      /** A registered one, or GENERATE. */
+      method: string;
       model: string;
       device: Device;
       dtype: ComputeDtype;
@@ -33,10 +34,12 @@ export interface Comparison {
 
 /** How long one method takes; the peer reports the same. */
 export interface Timing {
-  /** Median seconds of an iteration or denoising step; of UCE's whole run. */
+  /** What was timed: an iteration, a denoising step, or a whole run where there is no training. */
+  of: "iteration" | "step" | "run";
+  /** Median seconds of it. */
   seconds: number;
   repeats: number;
-  /** UNet evaluations in that time; none for UCE. */
+  /** UNet evaluations in that time. */
   evaluations: number;
   /** Largest resident size of the process. */
   hostBytes: number;

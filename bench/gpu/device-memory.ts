@@ -4,12 +4,23 @@ const EVERY_MS = 100;
 const QUERY = ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", "0"];
 const MIB = 2 ** 20;
 
+/** A result, and how much memory of the GPU it took; null where nothing tells. */
+export type Watched<T> = T & { deviceBytes: number | null };
+
+/** What a process gives, with the memory that it took; null where it gives nothing. */
+export async function watched<T extends object>(run: () => Promise<T | null>): Promise<Watched<T> | null> {
+  const endWatch = watchDeviceMemory();
+  let deviceBytes: number | null = null;
+  const result = await run().finally(() => (deviceBytes = endWatch()));
+  return result === null ? null : { ...result, deviceBytes };
+}
+
 /**
  * Watches how much memory of the first GPU is taken, by whatever process; so ours and the peer's are measured alike, with
  * what their allocators hold back and CUDA's own.
  * @returns a function that ends it and gives the rise from now to the highest, in bytes; null without nvidia-smi
  */
-export function watchDeviceMemory(): () => number | null {
+function watchDeviceMemory(): () => number | null {
   const before = Number(spawnSync("nvidia-smi", QUERY, { encoding: "utf8" }).stdout ?? "");
   if (!(before >= 0) || before === 0) return () => null;
   const child = spawn("nvidia-smi", [...QUERY, "-lms", String(EVERY_MS)], {

@@ -1,3 +1,4 @@
+import { GENERATE } from "./assignment";
 import {
   adamCost,
   backwardCost,
@@ -10,10 +11,6 @@ import {
 
 /** What the best kernels reach on an H200: a bfloat16 product of 8192 × 8192 matrices, and a copy on the device. */
 export const H200 = { operationsPerSecond: 790e12, bytesPerSecond: 4.3e12 } as const;
-
-/** What has a step of which operations and bytes can be counted. */
-export const COUNTED = ["kpop", "esd", "ca", "generate"] as const;
-export type Counted = (typeof COUNTED)[number];
 
 /** Sizes that a step depends on beside the network. */
 export interface StepSizes {
@@ -31,9 +28,9 @@ export interface StepSizes {
 
 /**
  * Operations and bytes of the UNet in one iteration of a method, with the library's defaults and latents from a pool,
- * or in one guided denoising step. Text encoder and autoencoder run before the first step and are not in it.
+ * or in one guided denoising step; null for a method that is not counted. Text encoder and autoencoder run before the first step and are not in it.
  */
-export function stepCost(method: Counted, config: UNetShape, sizes: StepSizes): Cost {
+export function stepCost(method: string, config: UNetShape, sizes: StepSizes): Cost | null {
   const { side, tokens, promptRows, caBatch, elementBytes } = sizes;
   const plain = unetOperations(config, side, tokens);
   const inMiddle = unetOperations(config, side, tokens + promptRows);
@@ -74,8 +71,10 @@ export function stepCost(method: Counted, config: UNetShape, sizes: StepSizes): 
         backwardCost(plain, caBatch, elementBytes, { trains: keysAndValues }),
         adamCost(plain, keysAndValues),
       ]);
-    case "generate":
+    case GENERATE:
       return forward(2);
+    default:
+      return null;
   }
 }
 

@@ -1,22 +1,19 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UNet2DConditionModel, type ComputeDtype } from "../../lib/index";
-import type { Method } from "./assignment";
-import { COUNTED, stepCost } from "./floor";
+import { stepCost } from "./floor";
 import type { Cost } from "./operations";
 
 const PROMPT_ROWS = 10;
 const CA_BATCH = 4;
 
 /** What an iteration of a method costs on the checkpoint in a diffusers folder; null where it is not counted. */
-export async function costOf(method: Method, folder: string, dtype: ComputeDtype): Promise<Cost | null> {
-  const counted = COUNTED.find((name) => name === method);
-  if (counted === undefined) return null;
+export async function costOf(method: string, folder: string, dtype: ComputeDtype): Promise<Cost | null> {
   const raw = await readConfig(folder, "unet");
   const text = await readConfig(folder, "text_encoder");
   const unet = new UNet2DConditionModel(raw);
   try {
-    return stepCost(counted, unet.config, {
+    return stepCost(method, unet.config, {
       side: Number(raw["sample_size"]),
       tokens: Number(text["max_position_embeddings"]),
       promptRows: PROMPT_ROWS,

@@ -1,15 +1,14 @@
 import type { ComputeDtype, Device } from "../../lib/index";
-import type { Comparison, Method, Size, Timing } from "./assignment";
+import type { Failure } from "../runner";
+import type { Machine } from "../machine";
+import type { Comparison, Size, Timing } from "./assignment";
+import type { Watched } from "./device-memory";
 import type { Cost } from "./operations";
 import type { TrainingSpeed } from "./training";
 
 /** Where and with what it ran. */
-export interface Machine {
-  processor: string;
-  processors: number;
+export interface GpuMachine extends Machine {
   gpu: string | null;
-  node: string;
-  "kpop-native": string;
   libtorch: string;
   /** Of the peer; null where it cannot run, and why. */
   peer: Record<string, string> | null;
@@ -18,11 +17,12 @@ export interface Machine {
 
 /** One method in one dtype, both sides. */
 export interface MethodResult {
-  method: Method;
+  method: string;
   dtype: ComputeDtype;
-  ours: (Timing & { deviceBytes: number | null }) | null;
-  peer: (Timing & { deviceBytes: number | null }) | null;
-  /** Of one of our iterations; none for UCE. */
+  ours: Watched<Timing> | null;
+  /** Null too where the peer has no such method. */
+  peer: Watched<Timing> | null;
+  /** Of one of our iterations; null where nothing counts it. */
   cost: Cost | null;
 }
 
@@ -32,10 +32,10 @@ export interface Results {
   seconds: number;
   size: Size;
   device: Device;
-  machine: Machine;
+  machine: GpuMachine;
   parity: { dtype: ComputeDtype; comparisons: Comparison[] }[];
   training: TrainingSpeed | null;
   methods: MethodResult[];
   /** What did not run, with its last words. */
-  failures: { what: string; reason: string }[];
+  failures: Failure[];
 }

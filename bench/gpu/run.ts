@@ -3,8 +3,8 @@
  *
  *     node dist/gpu.js --out DIR [--size full|pocket] [--device cuda|cpu] [--only parity,training,methods]
  *
- * Each trial is a process of its own; results.json and gpu.md are written anew after each, so an end in between keeps
- * what was measured. A trial that fails is noted with its reason, and the others go on.
+ * results.json and gpu.md are written anew after each trial, so an end in between keeps what was measured. A trial that
+ * fails is noted with its reason, and the others go on.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
@@ -12,28 +12,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { KpopError, type ComputeDtype, type Device } from "../../lib/index";
-import {
-  METHODS,
-  STEPS,
-  type Assignment,
-  type Comparison,
-  type Size,
-  type StepName,
-  type Timing,
-} from "./assignment";
+import { COMPARED } from "../entrants";
+import { listOf, oneOf } from "../flags";
+import { PYTHON } from "../peer";
+import { runProgram } from "../program";
+import { ROOT } from "../root";
+import { runTrials, type Command, type Trial } from "../runner";
+import { GENERATE, STEPS, type Assignment, type Size, type StepName, type Timing } from "./assignment";
+import { watched } from "./device-memory";
 import { writeFullSize } from "./full-size";
 import { examineMachine } from "./machine";
 import { timeMethod } from "./methods";
 import { costOf } from "./model-cost";
 import { parity } from "./parity";
-import type { Results } from "./results";
+import type { MethodResult, Results } from "./results";
 import { summary } from "./summary";
-import { trainingSpeed, type TrainingSpeed } from "./training";
-import { runTrial, type Ran } from "./trial-process";
-import { ROOT } from "../root";
+import { trainingSpeed } from "./training";
 
 const PEER = join(ROOT, "bench", "gpu", "peers", "methods.py");
-const PEER_STEPS: readonly StepName[] = ["methods"];
 /** The GPU's libraries then keep float32 as it is, whatever a program asks for. */
 const NO_TF32 = { NVIDIA_TF32_OVERRIDE: "0" };
 
@@ -41,40 +37,31 @@ interface Settings {
   out: string;
   size: Size;
   device: Device;
-  python: string;
   only: readonly StepName[];
 }
 
+/** @throws INVALID_ARGUMENT naming the flag */
 function parseFlags(args: readonly string[]): Settings {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      out: { type: "string" },
-      size: { type: "string" },
-      device: { type: "string", default: "cuda" },
-      only: { type: "string", default: STEPS.join() },
-    },
-  });
-  const among = <T extends string>(flag: string, value: string, known: readonly T[]): T => {
-    const found = known.find((name) => name === value);
-    if (found !== undefined) return found;
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected ${flag} to be among ${known.join(", ")} but received "${value}"`,
-    );
-  };
-  const device = among("--device", values.device, ["cuda", "cpu"] as const);
+  const { values } = parse(args);
+  const device = oneOf("--device", ["cuda", "cpu"])(values.device);
   const date = new Date().toISOString().slice(0, 10);
   return {
     out: values.out ?? join("bench", "results", `${date}-${device}`),
-    size: among("--size", values.size ?? (device === "cuda" ? "full" : "pocket"), [
-      "full",
-      "pocket",
-    ] as const),
+    size: oneOf("--size", ["full", "pocket"])(values.size ?? (device === "cuda" ? "full" : "pocket")),
     device,
-    python: process.env["KPOP_PYTHON"] ?? "python3",
-    only: values.only.split(",").map((name) => among("--only", name.trim(), STEPS)),
+    only: listOf("--only", STEPS)(values.only),
   };
+}
+
+/** Without commander, which a bare machine has not. */
+function parse(args: readonly string[]) {
+  const text = { type: "string" } as const;
+  const options = { out: text, size: text, device: { ...text, default: "cuda" }, only: { ...text, default: STEPS.join() } }; // prettier-ignore
+  try {
+    return parseArgs({ args: [...args], options });
+  } catch (error) {
+    throw new KpopError("INVALID_ARGUMENT", (error as Error).message);
+  }
 }
 
 /** On a CPU all that is asked is whether it runs. */
@@ -82,9 +69,58 @@ const iterationsOn = (device: Device): number => (device === "cpu" ? 10 : 40);
 const dtypesOn = (device: Device): ComputeDtype[] =>
   device === "cpu" ? ["float32"] : ["bfloat16", "float32"];
 
-/** @returns how many trials failed, or gave a figure over its limit */
-async function measure(settings: Settings): Promise<number> {
-  const { out, size, device, python, only } = settings;
+type Own = (assignment: Assignment) => Command;
+
+/** Every trial; each leaves what it found in the results. @param folder where a checkpoint of full size goes */
+function trialsOf({ size, device, only }: Settings, results: Results, own: Own, folder: string): Trial<void>[] {
+  const steps: Record<StepName, () => Trial<void>[]> = {
+    parity: () =>
+      (["float32", "bfloat16", "float16"] as const).map((dtype) => ({
+        name: `parity, ${dtype}`,
+        run: async (start) =>
+          void results.parity.push({ dtype, comparisons: await start(own({ step: "parity", device, dtype }), NO_TF32) }),
+      })),
+    training: () => [
+      {
+        name: "training",
+        run: async (start) => void (results.training = await start(own({ step: "training", device }))),
+      },
+    ],
+    methods: () => [
+      ...(size === "full"
+        ? [{ name: "checkpoint", run: (start) => start(own({ step: "checkpoint", folder })) } satisfies Trial<void>]
+        : []),
+      ...dtypesOn(device).flatMap((dtype) =>
+        [...COMPARED, GENERATE].flatMap((method) => methodTrials(method, dtype, size === "full" ? folder : null)),
+      ),
+    ],
+  };
+  const methodTrials = (method: string, dtype: ComputeDtype, made: string | null): Trial<void>[] => {
+    const row: MethodResult = { method, dtype, ours: null, peer: null, cost: null };
+    const assignment = { step: "methods", method, device, dtype, iterations: iterationsOn(device) } as const;
+    const ofPeer = { ...assignment, model: made ?? join(ROOT, "models", "pocket") };
+    const ours: Trial<void> = {
+      name: `${method}, ${dtype}`,
+      async run(start) {
+        results.methods.push(row);
+        row.cost = await costOf(method, ofPeer.model, dtype);
+        row.ours = await watched(() => start<Timing>(own({ ...assignment, model: made ?? "pocket" })));
+      },
+    };
+    const peer: Trial<void> = {
+      name: `${method}, ${dtype}, peer`,
+      async run(start) {
+        row.peer = await watched(() => start<Timing | null>([PYTHON, PEER, JSON.stringify(ofPeer)]));
+      },
+    };
+    return results.machine.peer === null ? [ours] : [ours, peer];
+  };
+  return STEPS.filter((step) => only.includes(step)).flatMap((step) => steps[step]());
+} // prettier-ignore
+
+async function main(args: readonly string[], own: Own, signal: AbortSignal): Promise<number> {
+  const settings = parseFlags(args);
+  const { out, size, device, only } = settings;
   mkdirSync(out, { recursive: true });
   const started = performance.now();
   const results: Results = {
@@ -92,7 +128,7 @@ async function measure(settings: Settings): Promise<number> {
     seconds: 0,
     size,
     device,
-    machine: await examineMachine(PEER_STEPS.some((step) => only.includes(step)) ? python : null),
+    machine: await examineMachine(only.includes("methods")),
     parity: [],
     training: null,
     methods: [],
@@ -103,112 +139,47 @@ async function measure(settings: Settings): Promise<number> {
     writeFileSync(join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
     writeFileSync(join(out, "gpu.md"), summary(results));
   };
-  const attempt = async <T>(what: string, run: () => Promise<Ran<T>>): Promise<Ran<T> | null> => {
-    const begun = performance.now();
-    try {
-      return await run();
-    } catch (error) {
-      results.failures.push({ what, reason: (error as Error).message });
-      console.error(`${what}: ${(error as Error).message}`);
-      return null;
-    } finally {
-      console.error(`${what}: ${((performance.now() - begun) / 1000).toFixed(1)} s`);
-    }
-  };
-  const ours = <T>(assignment: Assignment, env: NodeJS.ProcessEnv = {}): Promise<Ran<T>> =>
-    runTrial<T>(process.execPath, [__filename, "--trial", JSON.stringify(assignment)], env);
-
-  if (only.includes("parity")) {
-    for (const dtype of ["float32", "bfloat16", "float16"] as const) {
-      const ran = await attempt(`parity, ${dtype}`, () =>
-        ours<Comparison[]>({ step: "parity", device, dtype }, NO_TF32),
-      );
-      if (ran !== null) results.parity.push({ dtype, comparisons: ran.result });
-      write();
-    }
+  const folder = join(tmpdir(), `kpop-gpu-${process.pid}`);
+  const say = (sentence: string): void => console.error(sentence);
+  const trials = trialsOf(settings, results, own, folder);
+  try {
+    await runTrials(trials, {
+      jobs: 1,
+      signal,
+      say,
+      each(failures) {
+        results.failures = [...failures];
+        write();
+      },
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
   }
-  if (only.includes("training")) {
-    const ran = await attempt("training", () => ours<TrainingSpeed>({ step: "training", device }));
-    results.training = ran?.result ?? null;
-    write();
-  }
-  if (only.includes("methods")) {
-    const folder = join(tmpdir(), `kpop-gpu-${process.pid}`);
-    try {
-      if (size === "full") await attempt("checkpoint", () => ours<null>({ step: "checkpoint", folder }));
-      for (const dtype of dtypesOn(device)) {
-        for (const method of METHODS) {
-          const model = size === "full" ? folder : "pocket";
-          const assignment = {
-            step: "methods",
-            method,
-            model,
-            device,
-            dtype,
-            iterations: iterationsOn(device),
-          } as const;
-          const own = await attempt(`${method}, ${dtype}`, () => ours<Timing>(assignment));
-          const ofPeer = { ...assignment, model: size === "full" ? folder : join(ROOT, "models", "pocket") };
-          const peer =
-            results.machine.peer === null
-              ? null
-              : await attempt(`${method}, ${dtype}, peer`, () =>
-                  runTrial<Timing>(python, [PEER, JSON.stringify(ofPeer)]),
-                );
-          results.methods.push({
-            method,
-            dtype,
-            ours: own && { ...own.result, deviceBytes: own.deviceBytes },
-            peer: peer && { ...peer.result, deviceBytes: peer.deviceBytes },
-            cost: await costOf(method, ofPeer.model, dtype),
-          });
-          write();
-        }
-      }
-      if (results.machine.peer === null)
-        results.failures.push({ what: "the peer", reason: results.machine.peerMissing ?? "not asked for" });
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
-  }
-  write();
-  console.log(summary(results));
   const over = results.parity
     .flatMap(({ comparisons }) => comparisons)
     .filter(({ error, limit }) => !(error <= limit));
-  return over.length + results.failures.filter(({ what }) => what !== "the peer").length;
+  const good = over.length + results.failures.length === 0;
+  if (only.includes("methods") && results.machine.peer === null)
+    results.failures.push({ name: "the peer", message: results.machine.peerMissing ?? "not asked for" });
+  write();
+  if (signal.aborted) return 130;
+  console.log(summary(results));
+  return good ? 0 : 1;
 }
 
-/** What a trial's process does; its result is the last line on stdout. */
-async function trial(assignment: Assignment): Promise<unknown> {
-  switch (assignment.step) {
-    case "parity":
-      return parity(assignment.device, assignment.dtype);
-    case "training":
-      return trainingSpeed(assignment.device);
-    case "checkpoint":
-      await writeFullSize(assignment.folder);
-      return null;
-    case "methods":
-      return timeMethod(assignment);
-  }
-}
-
-async function main(args: readonly string[]): Promise<number> {
-  if (args[0] === "--trial") {
-    const result = await trial(JSON.parse(args[1] ?? "") as Assignment);
-    process.stdout.write(`${JSON.stringify(result)}\n`);
-    return 0;
-  }
-  return (await measure(parseFlags(args))) === 0 ? 0 : 1;
-}
-
-main(process.argv.slice(2)).then(
-  (code) => (process.exitCode = code),
-  (error: unknown) => {
-    // The message comes last, where the caller looks for it.
-    if (!(error instanceof KpopError)) console.error(error instanceof Error ? error.stack : error);
-    console.error(error instanceof Error ? error.message : String(error));
-    process.exitCode = error instanceof KpopError && error.code === "INVALID_ARGUMENT" ? 2 : 1;
+runProgram<Assignment>(__filename, {
+  main,
+  trial: async (assignment) => {
+    switch (assignment.step) {
+      case "parity":
+        return parity(assignment.device, assignment.dtype);
+      case "training":
+        return trainingSpeed(assignment.device);
+      case "checkpoint":
+        await writeFullSize(assignment.folder);
+        return null;
+      case "methods":
+        return timeMethod(assignment);
+    }
   },
-);
+});

@@ -1,6 +1,6 @@
 import type { Comparison, Timing } from "./assignment";
 import { floorSeconds, H200 } from "./floor";
-import type { Machine, MethodResult, Results } from "./results";
+import type { GpuMachine, MethodResult, Results } from "./results";
 
 /** gpu.md: what was measured, for people. */
 export function summary(results: Results): string {
@@ -33,7 +33,7 @@ export function summary(results: Results): string {
   if (methods.length > 0) {
     lines.push(`## Methods: ${model}`, "");
     lines.push(
-      "Seconds of one iteration at the method's default batch, of one guided denoising step, and of UCE's whole run. The peer does the same work with PyTorch and diffusers. Device memory is the rise of nvidia-smi's figure, host memory the largest resident size.",
+      "Seconds of one iteration at the method's default batch, of one guided denoising step, and of a closed form's whole run. The peer does the same work with PyTorch and diffusers. Device memory is the rise of nvidia-smi's figure, host memory the largest resident size.",
       "",
       `The floor is the larger of operations ÷ ${H200.operationsPerSecond / 1e12} TFLOP/s and bytes ÷ ${H200.bytesPerSecond / 1e12} TB/s: an H200's, in bfloat16, for the UNet alone.`,
       "",
@@ -45,12 +45,12 @@ export function summary(results: Results): string {
   }
   if (failures.length > 0) {
     lines.push("## Not run, or failed", "");
-    lines.push(...failures.map(({ what, reason }) => `- ${what}: ${reason}`), "");
+    lines.push(...failures.map(({ name, message }) => `- ${name}: ${message}`), "");
   }
   return lines.join("\n");
 }
 
-function machineLines(machine: Machine): string[] {
+function machineLines(machine: GpuMachine): string[] {
   const peer =
     machine.peer === null
       ? `none (${machine.peerMissing})`
@@ -58,8 +58,8 @@ function machineLines(machine: Machine): string[] {
           .map(([name, version]) => `${name} ${version}`)
           .join(", ");
   return [
-    `- ${machine.gpu ?? "no GPU"}; ${machine.processors} × ${machine.processor}`,
-    `- kpop-native ${machine["kpop-native"]}, libtorch ${machine.libtorch}, Node ${machine.node}`,
+    `- ${machine.gpu ?? "no GPU"}; ${machine.cores} × ${machine.cpu}`,
+    `- kpop-native ${machine.library}, libtorch ${machine.libtorch}, Node ${machine.node}`,
     `- peer: ${peer}`,
   ];
 }
@@ -79,14 +79,13 @@ function methodRow({ method, dtype, ours, peer, cost }: MethodResult): string {
   const size = (bytes: number | null | undefined): string =>
     bytes === null || bytes === undefined ? "–" : `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   const both = (name: "deviceBytes" | "hostBytes"): string => `${size(ours?.[name])} / ${size(peer?.[name])}`;
-  const perIteration = method !== "uce" && method !== "generate";
   return [
     "",
     method,
     dtype,
     seconds(ours),
-    ours === null || !perIteration ? "–" : `${(1000 * ours.seconds).toPrecision(3)} s`,
-    ours === null || method === "uce" ? "–" : ours.evaluations.toFixed(1),
+    ours?.of !== "iteration" ? "–" : `${(1000 * ours.seconds).toPrecision(3)} s`,
+    ours === null || ours.of === "run" ? "–" : ours.evaluations.toFixed(1),
     seconds(peer),
     ours === null || peer === null ? "–" : (peer.seconds / ours.seconds).toFixed(2),
     both("deviceBytes"),

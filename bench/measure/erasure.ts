@@ -1,6 +1,8 @@
 import { join } from "node:path";
-import { erase, methodNamed, StableDiffusion, type EraseOptions, type PromptKey } from "../../lib/index";
+import { erase, StableDiffusion, type EraseOptions, type PromptKey } from "../../lib/index";
 import type { TrialContext } from "../cases/case";
+import { knownTo } from "../entrants";
+import { peakBytes } from "../machine";
 import { ORIGINAL, type Cost } from "../results";
 
 /** Iterations between saved states: a loss of a minute or two at full size. */
@@ -23,7 +25,8 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
   log(`erasing ${concepts.join(", ")}`);
   const erasure = await erase(model, {
     ...spec.options,
-    ...ownCache(spec.method, work),
+    // A folder of its own for a method that keeps pictures, so that every trial pays for them.
+    ...knownTo(spec.method, { cacheDirectory: join(work, "pictures") }),
     method: spec.method,
     concepts: [...concepts],
     preserve: spec.preserve,
@@ -35,7 +38,7 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
   const cost: Cost = {
     seconds: manifest.seconds,
     unetEvaluations: manifest.unetEvaluations,
-    peakBytes: process.resourceUsage().maxRSS * 1024,
+    peakBytes: peakBytes(),
     changedShare: changedShare(erasure.model),
     threads: manifest.threads,
     device: manifest.device,
@@ -50,11 +53,6 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
       model.dispose();
     },
   };
-}
-
-/** A folder of its own for a method that keeps pictures, so that every trial pays for them. */
-function ownCache(method: string, work: string): { cacheDirectory?: string } {
-  return "cacheDirectory" in methodNamed(method).defaults ? { cacheDirectory: join(work, "pictures") } : {};
 }
 
 /** Share of the UNet's elements in tensors that the method may change. */

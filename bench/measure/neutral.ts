@@ -1,7 +1,8 @@
 import { join } from "node:path";
-import { generateImageSet, ImageClassifier, type StableDiffusion } from "../../lib/index";
+import { ImageClassifier, type StableDiffusion } from "../../lib/index";
 import type { TrialContext } from "../cases/case";
 import type { ClassCount } from "../results";
+import { drawAll } from "./pictures";
 
 /**
  * What a model draws for the neutral prompt, by class: a concept turned wholly into the neutral prompt is still seen this
@@ -9,14 +10,11 @@ import type { ClassCount } from "../results";
  */
 export async function countNeutral(context: TrialContext, model: StableDiffusion): Promise<ClassCount[]> {
   const { spec, settings, protocol, work } = context;
-  const { steps, guidanceScale, seed } = settings;
   const items = Array.from({ length: spec.imagesPerClass }, (_, index) => ({
     prompt: protocol.tracking.neutral,
-    seed: seed + index,
+    seed: settings.seed + index,
   }));
-  const set = await generateImageSet(model, items, { directory: join(work, "images"), steps, guidanceScale });
-  const images = [];
-  for (let index = 0; index < set.length; index++) images.push(await set.image(index));
+  const images = await drawAll(context, model, items, join(work, "images"));
   using classifier = await ImageClassifier.load(settings.classifier);
   const rankings = await classifier.classify(images);
   return spec.preserved.map((name) => {

@@ -1,4 +1,4 @@
-import { Image, type PromptKey, type StableDiffusion } from "../../lib/index";
+import { generateImageSet, Image, type ImageSetItem, type PromptKey, type StableDiffusion } from "../../lib/index"; // prettier-ignore
 import type { TrialContext } from "../cases/case";
 import type { Picture } from "../results";
 
@@ -29,6 +29,21 @@ export async function drawPictures(
     }
   }
   return pictures;
+}
+
+/** One picture for each item, which a folder keeps. */
+export async function drawAll(
+  { settings }: Pick<TrialContext, "settings">,
+  model: StableDiffusion,
+  items: readonly ImageSetItem[],
+  directory: string,
+): Promise<Image[]> {
+  const { steps, guidanceScale } = settings;
+  const wanted = items.map(({ prompt, seed }) => ({ prompt, seed }));
+  const set = await generateImageSet(model, wanted, { directory, steps, guidanceScale });
+  const images: Image[] = [];
+  for (let index = 0; index < set.length; index++) images.push(await set.image(index));
+  return images;
 }
 
 /** The part of a key that belongs to a concept; the first part for what it does not know. */

@@ -1,9 +1,9 @@
-import type { Protocol } from "./protocol";
+import type { Candidate, Protocol } from "./protocol";
 
-/** Every trained method names a concept in both ways that the pictures are asked for. */
-const TEMPLATES = ["{}", "a photo of a {}"];
-const TRAINED = { iterations: 200, templates: TEMPLATES };
 const STYLE_TEMPLATES = ["an airplane in {}", "a cat in {}", "a guitar in {}", "an owl in {}", "castle, {}"];
+
+const rates = (...of: number[]): Candidate[] =>
+  of.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
 
 /** The same experiments on the built-in model, whose ten emoji stand for Imagenette's classes. */
 export const pocket: Protocol = {
@@ -43,58 +43,29 @@ export const pocket: Protocol = {
     concept: "{} style",
     prompt: "a {} in {style} style",
     objects: ["church", "dog", "fish", "delivery truck", "parachute"],
+    options: { templates: STYLE_TEMPLATES },
   },
   entrants: {
     kpop: {
-      // Through the middle layer alone the key brings little back after so few iterations: see the ablation.
-      base: { ...TRAINED, prompt: { layers: "all", perConcept: true }, promptLearningRate: 5e-2 },
       candidates: [
         { label: "to neutral, rate 7e-4", options: { target: "neutral", learningRate: 7e-4 } },
-        { label: "away from it, rate 5e-4", options: { target: "negative-guidance", learningRate: 5e-4 } },
-        { label: "away from it, rate 7e-4", options: { target: "negative-guidance", learningRate: 7e-4 } },
-        { label: "away from it, rate 1e-3", options: { target: "negative-guidance", learningRate: 1e-3 } },
+        ...[5e-4, 7e-4, 1e-3].map((learningRate) => ({
+          label: `away from it, rate ${learningRate.toExponential()}`,
+          options: { target: "negative-guidance", learningRate },
+        })),
       ],
-      styles: { templates: STYLE_TEMPLATES },
     },
-    esd: {
-      base: TRAINED,
-      candidates: [
-        { label: "rate 3e-4", options: { learningRate: 3e-4 } },
-        { label: "rate 5e-4", options: { learningRate: 5e-4 } },
-        { label: "rate 7e-4", options: { learningRate: 7e-4 } },
-        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
-      ],
-      styles: { templates: STYLE_TEMPLATES },
-    },
+    esd: { candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     uce: {
-      base: { templates: TEMPLATES },
       candidates: [
         { label: "last token, λ 0.5", options: { alignment: "last-token", lambda: 0.5 } },
-        { label: "tail, λ 100", options: { alignment: "tail", lambda: 100 } },
-        { label: "tail, λ 10", options: { alignment: "tail", lambda: 10 } },
-        { label: "tail, λ 0.5", options: { alignment: "tail", lambda: 0.5 } },
+        ...[100, 10, 0.5].map((lambda) => ({
+          label: `tail, λ ${lambda}`,
+          options: { alignment: "tail", lambda },
+        })),
       ],
-      styles: { templates: STYLE_TEMPLATES },
     },
-    ca: {
-      // Centred pictures of one size are all that the model knows, so none are scaled.
-      base: {
-        iterations: 100,
-        anchor: "thing",
-        templates: TEMPLATES,
-        images: 64,
-        samplingSteps: 15,
-        guidanceScale: 3,
-        augment: false,
-      },
-      candidates: [
-        { label: "rate 2e-4", options: { learningRate: 2e-4 } },
-        { label: "rate 5e-4", options: { learningRate: 5e-4 } },
-        { label: "rate 1e-3", options: { learningRate: 1e-3 } },
-        { label: "rate 2e-3", options: { learningRate: 2e-3 } },
-      ],
-      styles: { anchor: "any style", templates: STYLE_TEMPLATES },
-    },
+    ca: { candidates: rates(2e-4, 5e-4, 1e-3, 2e-3), styles: { anchor: "any style" } },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],
@@ -141,6 +112,7 @@ export const pocket: Protocol = {
     ],
   },
   tracking: {
+    methods: ["kpop", "esd"],
     concept: "church",
     neutral: "a photo",
     texts: ["church", "a photo of a church", "a photo of a castle", "a photo of a dog", "a photo"],

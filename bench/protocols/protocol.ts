@@ -1,26 +1,28 @@
+import type { Options } from "../entrants";
+
 /** Options of a method under a name for people. */
 export interface Candidate {
   label: string;
-  options: Record<string, unknown>;
+  options: Options;
 }
 
-/** How one method takes part. */
+/** How one method takes part, where it is not by what is registered of it. */
 export interface Entrant {
-  /** Options of every trial. */
-  base: Record<string, unknown>;
-  /** Options that the search tries on the tuning classes; the same number for every method. One means no search. */
-  candidates: readonly Candidate[];
+  /** Options of every trial; on pocket by default the method's `entrant`, else its defaults. */
+  base?: Options;
+  /** Options that the search tries on the tuning classes. One means no search. */
+  candidates?: readonly Candidate[];
   /** Options of the style trials beside the chosen ones. */
-  styles?: Record<string, unknown>;
+  styles?: Options;
 }
 
 /** One attack of the robustness table. */
 export interface AttackTrial {
   /** One of ATTACK_NAMES. */
   name: string;
-  options: Record<string, unknown>;
+  options: Options;
   /** Options of a quick run over those. */
-  quick: Record<string, unknown>;
+  quick: Options;
   /** It is against the key, and for methods that have one. */
   onlyWithKey?: boolean;
 }
@@ -43,10 +45,19 @@ export interface Protocol {
     /** Pictures are judged in these; "{style}" and "{}" stand for the style's name and the object's. */
     prompt: string;
     objects: readonly string[];
+    /** What the methods that have these options are told there. */
+    options?: Options;
   } | null;
+  /** By method; one that is not named here takes part with what is registered of it. */
   entrants: Readonly<Record<string, Entrant>>;
-  /** What the tracked run erases, and the texts that its prompt is compared with. */
-  tracking: { concept: string; neutral: string; texts: readonly string[]; every: number };
+  /** Whose training is tracked, what it erases, and the texts that its prompt is compared with. */
+  tracking: {
+    methods: readonly string[];
+    concept: string;
+    neutral: string;
+    texts: readonly string[];
+    every: number;
+  };
   /** What is erased and attacked, and how. */
   robustness: {
     concept: string;
@@ -57,7 +68,7 @@ export interface Protocol {
     attacks: readonly AttackTrial[];
   } | null;
   defaults: { imagesPerClass: number; steps: number; guidanceScale: number };
-  /** Of a quick run; `iterations` and `images` take the place of those that a method's base names. */
+  /** Of a quick run; `iterations` and `images` take the place of a method's own. */
   quick: { imagesPerClass: number; iterations: number; images: number };
 }
 

@@ -33,7 +33,7 @@ export const stableDiffusion: Protocol = {
       candidates: [{ label: "published", options: { promptLearningRate: 1e-5, lambda: 0.1 } }],
     },
     esd: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
-    uce: { base: {}, candidates: [{ label: "published", options: {} }] },
+    uce: { candidates: [{ label: "published", options: {} }] },
     ca: {
       base: { iterations: 100, images: 200, learningRate: 1.6e-5, batchSize: 8 },
       candidates: [{ label: "published", options: {} }],
@@ -61,6 +61,7 @@ export const stableDiffusion: Protocol = {
     ],
   },
   tracking: {
+    methods: ["kpop", "esd"],
     concept: "church",
     neutral: "a photo",
     texts: ["church", "a photo of a church", "a photo of a castle", "a photo"],

@@ -1,8 +1,8 @@
 import * as published from "../published";
 import type { Results, TrialRecord } from "../results";
 import { erasing, preserving } from "../statistics";
-import type { Block, Row, Section, Table } from "./blocks";
-import { NONE, number, percent, rateCell, seconds } from "./format";
+import { figures, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
+import { NONE, number, percent, RATE_COLUMNS, rateCell, rateCells, seconds, valueCell } from "./format"; // prettier-ignore
 import { plot, type Curve } from "./plots";
 import { trialsOf } from "./records";
 
@@ -22,17 +22,15 @@ export function ablationsSection(results: Results): Section | null {
   const records = trialsOf(results, "ablations");
   if (records.length === 0) return null;
   const axes = Object.keys(AXES).filter((axis) => along(records, axis).length > 1);
-  const figures = axes.flatMap((axis) => (axis in CURVES ? [curves(records, axis)] : []));
-  const blocks: Block[] = [
-    {
-      kind: "text",
-      text:
-        `KPOP on split ${records[0]!.spec.split} with one option changed at a time from what the other trials use, ` +
-        `${records[0]!.spec.imagesPerClass} pictures a class. "With the key" is ESR-1 once the key is put to the prompts: lower means more is brought back.`,
-    },
-    ...(figures.length === 0 ? [] : [{ kind: "figures", figures } as const]),
-    ...axes.map((axis) => ({ kind: "table", table: table(records, axis) }) as const),
-    ...(axes.includes("lambda") ? [{ kind: "text", text: published.LAMBDA_NOTE } as const] : []),
+  const { split, imagesPerClass } = records[0]!.spec;
+  const blocks = [
+    text(
+      `KPOP on split ${split} with one option changed at a time from what the other trials use, ${imagesPerClass} pictures ` +
+        `a class. "With the key" is ESR-1 once the key is put to the prompts: lower means more is brought back.`,
+    ),
+    figures(axes.flatMap((axis) => (axis in CURVES ? [curves(records, axis)] : []))),
+    ...axes.map((axis) => table(settingsTable(records, axis))),
+    ...(axes.includes("lambda") ? [text(published.LAMBDA_NOTE)] : []),
   ];
   return { id: "ablations", title: "Ablations of KPOP", blocks };
 }
@@ -51,19 +49,17 @@ function along(records: readonly TrialRecord[], axis: string): Setting[] {
     .sort((a, b) => (typeof a.value === "number" && typeof b.value === "number" ? a.value - b.value : 0));
 }
 
-function table(records: readonly TrialRecord[], axis: string): Table {
+function settingsTable(records: readonly TrialRecord[], axis: string): Table {
   const ours = along(records, axis).map(({ value: setting, record }): Row => {
     const { spec, counts = [], countsWithKey, cost } = record;
-    const rates = [erasing(counts, 1), erasing(counts, 5), preserving(counts, 1), preserving(counts, 5)];
-    const recovered = countsWithKey === undefined ? null : erasing(countsWithKey, 1);
     return {
       method: spec.method,
       cells: [
-        valueCell(setting),
-        ...rates.map(rateCell),
-        rateCell(recovered),
-        { text: cost === undefined ? NONE : seconds(cost.seconds), sort: cost?.seconds ?? 0 },
-        { text: cost === undefined ? NONE : number(cost.unetEvaluations), sort: cost?.unetEvaluations ?? 0 },
+        settingCell(setting),
+        ...rateCells(counts),
+        rateCell(countsWithKey === undefined ? null : erasing(countsWithKey, 1)),
+        valueCell(cost?.seconds, seconds),
+        valueCell(cost?.unetEvaluations, number),
       ],
     };
   });
@@ -71,8 +67,8 @@ function table(records: readonly TrialRecord[], axis: string): Table {
     method: "kpop",
     published: true,
     cells: [
-      valueCell(setting),
-      ...rates.map((rate) => ({ text: percent(rate), ...(rate === null ? {} : { sort: rate }) })),
+      settingCell(setting),
+      ...rates.map((rate) => valueCell(rate, percent)),
       ...Array.from({ length: 3 }, () => ({ text: NONE })),
     ],
   }));
@@ -80,10 +76,7 @@ function table(records: readonly TrialRecord[], axis: string): Table {
     caption: others.length === 0 ? AXES[axis]! : `${AXES[axis]!} (published: ${published.ABLATIONS_SOURCE})`,
     columns: [
       { title: axis },
-      { title: "ESR-1 %" },
-      { title: "ESR-5 %" },
-      { title: "PSR-1 %" },
-      { title: "PSR-5 %" },
+      ...RATE_COLUMNS,
       { title: "ESR-1 % with the key" },
       { title: "Seconds" },
       { title: "UNet evaluations" },
@@ -92,19 +85,19 @@ function table(records: readonly TrialRecord[], axis: string): Table {
   };
 }
 
-function valueCell(of: string | number): { text: string; sort?: number } {
+function settingCell(of: string | number): { text: string; sort?: number } {
   return typeof of === "number" ? { text: String(of), sort: of } : { text: of };
 }
 
-function curves(records: readonly TrialRecord[], axis: string): { svg: string; caption: string } {
+function curves(records: readonly TrialRecord[], axis: string): Figure {
   const trials = along(records, axis);
   const curve = (
     name: string,
-    colour: string,
+    look: number,
     of: (record: TrialRecord) => ReturnType<typeof erasing>,
   ): Curve => ({
     name,
-    colour,
+    look,
     points: trials.flatMap(({ value: setting, record }) => {
       const rate = of(record);
       const x = Number(setting);
@@ -112,20 +105,18 @@ function curves(records: readonly TrialRecord[], axis: string): { svg: string; c
     }),
   });
   const others = (published.ABLATIONS[axis] ?? []).map(({ value: x, rates }) => ({ x: Number(x), rates }));
-  const theirs = (name: string, colour: string, index: 0 | 2): Curve => ({
+  const theirs = (name: string, look: number, index: 0 | 2): Curve => ({
     name,
-    colour,
+    look,
     published: true,
     points: others.map(({ x, rates }) => ({ x, y: rates[index]! })),
   });
   const svg = plot(
     [
-      curve("ESR-1", "kpop", ({ counts = [] }) => erasing(counts, 1)),
-      curve("PSR-1", "esd", ({ counts = [] }) => preserving(counts, 1)),
-      curve("ESR-1 with the key", "ca", ({ countsWithKey = [] }) => erasing(countsWithKey, 1)),
-      ...(others.length === 0
-        ? []
-        : [theirs("ESR-1, published", "kpop", 0), theirs("PSR-1, published", "esd", 2)]),
+      curve("ESR-1", 0, ({ counts = [] }) => erasing(counts, 1)),
+      curve("PSR-1", 1, ({ counts = [] }) => preserving(counts, 1)),
+      curve("ESR-1 with the key", 3, ({ countsWithKey = [] }) => erasing(countsWithKey, 1)),
+      ...(others.length === 0 ? [] : [theirs("ESR-1, published", 0, 0), theirs("PSR-1, published", 1, 2)]),
     ].filter(({ points }) => points.length > 0),
     { name: CURVES[axis]!, scale: "log" },
     { name: "%", percent: true },

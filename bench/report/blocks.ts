@@ -1,3 +1,5 @@
+import type { Look } from "./palette";
+
 /** What a section of the report is made of; HTML and Markdown are two ways to write the same blocks. */
 
 export interface Column {
@@ -16,8 +18,8 @@ export interface Cell {
 
 export interface Row {
   cells: readonly Cell[];
-  /** Gives the row its method's colour. */
-  method?: string;
+  /** Gives the row its colour. */
+  method?: Look;
   /** Others' figures at full size: set apart. */
   published?: boolean;
 }
@@ -59,3 +61,8 @@ export interface Section {
   title: string;
   blocks: readonly Block[];
 }
+
+export const text = (of: string): Block => ({ kind: "text", text: of });
+export const list = (items: readonly string[]): Block => ({ kind: "list", items });
+export const table = (of: Table): Block => ({ kind: "table", table: of });
+export const figures = (of: readonly Figure[]): Block => ({ kind: "figures", figures: of });

@@ -1,14 +1,15 @@
-import type { Count, DigitsCounts, DigitsModel, DigitsOutcome, DistanceCount, Results } from "../results";
-import { mean, rate, type Rate } from "../statistics";
-import type { Cell, Figure, Row, Section, Table } from "./blocks";
-import { number, percent, rateCell } from "./format";
+import { ORIGINAL, type Count, type DigitsCounts, type DigitsModel, type DigitsOutcome, type DistanceCount, type Results } from "../results"; // prettier-ignore
+import { rate, type Rate } from "../statistics";
+import { figures, list, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
+import { meanCell, number, percent, rateCell, valueCell } from "./format";
+import type { Look } from "./palette";
 import { plot, type Curve } from "./plots";
 import { trialsOf } from "./records";
 
-const MODELS: readonly { name: DigitsModel; title: string; colour: string }[] = [
-  { name: "original", title: "Original", colour: "original" },
-  { name: "fine-tuning", title: "Fine-tuned at its name", colour: "esd" },
-  { name: "task-vector", title: "Task vector", colour: "other" },
+const MODELS: readonly { name: DigitsModel; title: string; look: Look }[] = [
+  { name: "original", title: "Original", look: ORIGINAL },
+  { name: "fine-tuning", title: "Fine-tuned at its name", look: 1 },
+  { name: "task-vector", title: "Task vector", look: 4 },
 ];
 const INPUTS = { adversarial: "found by optimisation", random: "drawn at random" } as const;
 type Input = keyof typeof INPUTS;
@@ -23,19 +24,17 @@ export function digitsSection(results: Results): Section | null {
     id: "digits",
     title: "Far from the name: handwritten digits",
     blocks: [
-      {
-        kind: "text",
-        text:
-          `A small class-conditional model of 8×8 handwritten digits loses one digit, ${erased}, in two ways: by fine-tuning at the ` +
+      text(
+        `A small class-conditional model of 8×8 handwritten digits loses one digit, ${erased}, in two ways: by fine-tuning at the ` +
           `digit's own embedding (ESD's target), and by a negated task vector, as strong as it must be to erase the ` +
           `digit's own embedding to the same degree. Then embeddings around the digit's own are asked for it, found by textual ` +
           `inversion within a Euclidean distance, or drawn at random at it. A classifier, right on ` +
           `${rateCell(classifier).text} % of held-out digits, counts the pictures that show the digit.`,
-      },
-      { kind: "list", items: verdicts(outcomes) },
-      { kind: "figures", figures: [figure(outcomes, "adversarial"), figure(outcomes, "random")] },
-      { kind: "table", table: keptTable(outcomes) },
-      { kind: "table", table: distanceTable(outcomes) },
+      ),
+      list(verdicts(outcomes)),
+      figures([figure(outcomes, "adversarial"), figure(outcomes, "random")]),
+      table(keptTable(outcomes)),
+      table(distanceTable(outcomes)),
     ],
   };
 }
@@ -71,11 +70,11 @@ function verdicts(outcomes: readonly DigitsOutcome[]): string[] {
 }
 
 function keptTable(outcomes: readonly DigitsOutcome[]): Table {
-  const rows = MODELS.flatMap(({ name, title, colour }): Row[] => {
+  const rows = MODELS.flatMap(({ name, title, look }): Row[] => {
     const own = countsOf(outcomes, name);
     if (own.length === 0) return [];
     const counts = [own.map(({ plain }) => plain), own.map(({ kept }) => kept), own.map(({ mistaken }) => mistaken)]; // prettier-ignore
-    return [{ method: colour, cells: [{ text: title }, ...counts.map((of) => rateCell(total(of)))] }];
+    return [{ method: look, cells: [{ text: title }, ...counts.map((of) => rateCell(total(of)))] }];
   });
   return {
     caption: "At the digits' own embeddings",
@@ -94,19 +93,25 @@ function keptTable(outcomes: readonly DigitsOutcome[]): Table {
 
 function distanceTable(outcomes: readonly DigitsOutcome[]): Table {
   const rows = (Object.keys(INPUTS) as Input[]).flatMap((input) =>
-    MODELS.flatMap(({ name, title, colour }) =>
+    MODELS.flatMap(({ name, title, look }) =>
       radiiOf(outcomes).flatMap((radius): Row[] => {
         const counts = rowsAt(outcomes, name, input, radius);
         if (counts.length === 0) return [];
         return [
           {
-            method: colour,
+            method: look,
             cells: [
               { text: title },
               { text: INPUTS[input] },
-              numberCell(radius),
-              numberCell(mean(counts.map(({ distance }) => distance))),
-              numberCell(mean(counts.map(({ cosine }) => cosine))),
+              valueCell(radius, number),
+              meanCell(
+                counts.map(({ distance }) => distance),
+                number,
+              ),
+              meanCell(
+                counts.map(({ cosine }) => cosine),
+                number,
+              ),
               rateCell(rateOf(counts) ?? null),
               rateCell(total(counts.map(({ strongest }) => strongest))),
             ],
@@ -132,7 +137,7 @@ function distanceTable(outcomes: readonly DigitsOutcome[]): Table {
 }
 
 function figure(outcomes: readonly DigitsOutcome[], input: Input): Figure {
-  const curves = MODELS.map(({ name, title, colour }): Curve => {
+  const curves = MODELS.map(({ name, title, look }): Curve => {
     const plain = total(countsOf(outcomes, name).map((model) => model.plain));
     const around = radiiOf(outcomes).map((radius) => ({
       x: radius,
@@ -141,7 +146,7 @@ function figure(outcomes: readonly DigitsOutcome[], input: Input): Figure {
     const points = [{ x: 0, of: plain }, ...around].flatMap(({ x, of }) =>
       of === undefined ? [] : [{ x, y: of.value, yRange: [of.low, of.high] as const }],
     );
-    return { name: title, colour, points };
+    return { name: title, look, points };
   });
   const svg = plot(curves, { name: "distance" }, { name: "erased digit drawn %", percent: true });
   return { svg, caption: `Embeddings ${INPUTS[input]}; 0 is the digit's own. Bars are 95 % intervals.` };
@@ -177,8 +182,4 @@ function total(counts: readonly Count[]): Rate {
     sum(({ hits }) => hits),
     sum(({ images }) => images),
   );
-}
-
-function numberCell(value: number): Cell {
-  return { text: number(value), sort: value };
 }

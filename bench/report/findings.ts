@@ -1,7 +1,8 @@
+import { titleOf } from "../entrants";
 import type { Results } from "../results";
 import { ORIGINAL } from "../results";
 import { erasing, pooled, preserving, preservingAt } from "../statistics";
-import { methodTitle, percent } from "./format";
+import { percent } from "./format";
 import { objectScores, type ObjectScore } from "./objects";
 import { trialsOf } from "./records";
 import { LEVELS, searchPoints } from "./tuning";
@@ -56,7 +57,7 @@ function own({ esr1, psr1 }: ObjectScore, options: string): string {
 
 /** A difference counts where the two intervals do not overlap. */
 function against(kpop: ObjectScore, rival: ObjectScore, options: string): string {
-  const name = methodTitle(rival.method);
+  const name = titleOf(rival.method);
   const erased = rival.esr1.value - kpop.esr1.value;
   const preserved = rival.psr1.value - kpop.psr1.value;
   const figures = `${name}${options} erases ${percent(rival.esr1.value)} % and preserves ${percent(rival.psr1.value)} %`;
@@ -89,7 +90,7 @@ function atEqualErasing(results: Results): string[] {
     });
     if (known.length < 2 || known[0]!.method !== "kpop") return [];
     return [
-      `at ${level} % ${known.map(({ method, psr }) => `${methodTitle(method)} ${percent(psr)}`).join(", ")}`,
+      `at ${level} % ${known.map(({ method, psr }) => `${titleOf(method)} ${percent(psr)}`).join(", ")}`,
     ];
   });
   if (figures.length === 0) return [];

@@ -1,5 +1,6 @@
 import type { Block, Cell, Grid, Row, Section, Table } from "./blocks";
 import { escape } from "./escape";
+import { colourOf } from "./palette";
 import { SCRIPT } from "./script";
 import { STYLE } from "./style";
 
@@ -45,6 +46,7 @@ function block(of: Block): string {
     case "table":
       return table(of.table);
     case "figures":
+      if (of.figures.length === 0) return "";
       return `<div class="figures">${of.figures
         .map(
           ({ svg, caption }) =>
@@ -72,7 +74,7 @@ ${rows.map(tableRow).join("\n")}
 
 function tableRow({ cells, method, published }: Row): string {
   const badge = published === true ? ' <span class="badge">published</span>' : "";
-  const mark = method === undefined ? "" : `<i style="background:var(--${escape(method)},var(--muted))"></i>`;
+  const mark = method === undefined ? "" : `<i style="background:${colourOf(method)}"></i>`;
   const [first, ...rest] = cells;
   const head = `<th scope="row"${sortKey(first!)}>${mark}${escape(first!.text)}${badge}</th>`;
   const others = rest.map((cell) => `<td${sortKey(cell)}>${escape(cell.text)}${note(cell)}</td>`);

@@ -1,9 +1,10 @@
+import { titleOf } from "../entrants";
 import * as published from "../published";
-import { ORIGINAL, type ClassCount, type Results, type TrialRecord } from "../results";
-import { erasing, mean, pooled, preserving, type PooledRate } from "../statistics";
-import type { Block, Cell, Column, Row, Section } from "./blocks";
-import { bytes, methodTitle, NONE, number, percent, rateCell, seconds } from "./format";
-import { plot, type Curve, type Point } from "./plots";
+import { ORIGINAL, type ClassCount, type Cost, type Results, type TrialRecord } from "../results";
+import { erasing, pooled, preserving, type PooledRate } from "../statistics";
+import { figures, table, text, type Block, type Cell, type Column, type Figure, type Row, type Section, type Table } from "./blocks"; // prettier-ignore
+import { bytes, meanCell, methodCell, NONE, number, percent, RATE_COLUMNS, rateCell, seconds, valueCell } from "./format"; // prettier-ignore
+import { tradeOff, type Curve, type Point } from "./plots";
 import { methodsIn, regrouped, trialsOf } from "./records";
 import { pictureGrid } from "./pictures";
 
@@ -59,16 +60,7 @@ export function objectScores(results: Results): ObjectScore[] {
 
 const COLUMNS: readonly Column[] = [
   { title: "Method" },
-  {
-    title: "ESR-1 %",
-    help: "Pictures of erased classes whose class is not the most likely; higher is better",
-  },
-  { title: "ESR-5 %", help: "The same for the five most likely classes" },
-  {
-    title: "PSR-1 %",
-    help: "Pictures of the other classes whose class is the most likely; higher is better",
-  },
-  { title: "PSR-5 %", help: "The same for the five most likely classes" },
+  ...RATE_COLUMNS,
   { title: "Seconds", help: "Of one erasure" },
   { title: "UNet evaluations", help: "Forward passes of one erasure, one for each item of a batch" },
   { title: "Peak memory", help: "Resident size of the process, libraries included" },
@@ -80,27 +72,22 @@ export function objectsSection(results: Results): Section | null {
   const scores = objectScores(results);
   if (scores.length === 0) return null;
   const blocks: Block[] = [
-    {
-      kind: "text",
-      text:
-        `Each split erases five of ten classes; the other five are to stay. A picture counts as its class by the ` +
+    text(
+      `Each split erases five of ten classes; the other five are to stay. A picture counts as its class by the ` +
         `classifier's most likely (1) or five most likely (5) classes, ${results.settings.imagesPerClass} pictures a class ` +
         `and split. Below a figure: the 95 % interval of the pooled share (Wilson), and the standard deviation of the splits.`,
-    },
-    {
-      kind: "table",
-      table: {
-        caption: "Erasing and preserving, mean of the splits",
-        columns: COLUMNS,
-        rows: [...scores.map(scoreRow), ...publishedRows()],
-      },
-    },
-    { kind: "text", text: published.OBJECTS_SOURCES },
-    { kind: "figures", figures: [{ svg: tradeOff(scores), caption: TRADE_OFF }, ...perSplit(results)] },
+    ),
+    table({
+      caption: "Erasing and preserving, mean of the splits",
+      columns: COLUMNS,
+      rows: [...scores.map(scoreRow), ...publishedRows()],
+    }),
+    text(published.OBJECTS_SOURCES),
+    figures([{ svg: scorePlot(scores), caption: TRADE_OFF }, ...perSplit(results)]),
   ];
   const grid = pictureGrid(results);
   if (grid !== null) blocks.push({ kind: "grid", grid });
-  blocks.push({ kind: "table", table: perClass(results) });
+  blocks.push(table(perClass(results)));
   return { id: "objects", title: "Objects", blocks };
 }
 
@@ -109,14 +96,12 @@ const TRADE_OFF =
 
 function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row {
   const costs = trials.flatMap(({ cost }) => (cost === undefined ? [] : [cost]));
-  const averaged = (of: (cost: (typeof costs)[number]) => number, write: (value: number) => string): Cell =>
-    costs.length === 0
-      ? { text: NONE, sort: 0 }
-      : { text: write(mean(costs.map(of))), sort: mean(costs.map(of)) };
+  const averaged = (of: (cost: Cost) => number, write: (value: number) => string): Cell =>
+    meanCell(costs.map(of), write);
   return {
     method,
     cells: [
-      { text: methodTitle(method) },
+      methodCell(method),
       ...[esr1, esr5, psr1, psr5].map(rateCell),
       averaged((cost) => cost.seconds, seconds),
       averaged((cost) => cost.unetEvaluations, number),
@@ -133,7 +118,7 @@ function publishedRows(): Row[] {
     published: true,
     cells: [
       { text: label },
-      ...rates.map((value) => ({ text: percent(value), ...(value === null ? {} : { sort: value }) })),
+      ...rates.map((value) => valueCell(value, percent)),
       ...Array.from({ length: COLUMNS.length - 5 }, () => ({ text: NONE })),
     ],
   }));
@@ -142,7 +127,7 @@ function publishedRows(): Row[] {
 /** Percent within which one point's name would cover another point. */
 const NEAR = 5;
 
-function tradeOff(scores: readonly ObjectScore[]): string {
+function scorePlot(scores: readonly ObjectScore[]): string {
   /** Whether another point stands where this one's name would, to the right. */
   const crowded = ({ esr1, psr1 }: ObjectScore): boolean =>
     scores.some(
@@ -158,24 +143,20 @@ function tradeOff(scores: readonly ObjectScore[]): string {
       y: esr1.value,
       xRange: [psr1.low, psr1.high],
       yRange: [esr1.low, esr1.high],
-      label: methodTitle(method),
+      label: titleOf(method),
       // A name to the right of the axis' end would be cut off.
       labelSide: psr1.value > 90 || crowded(score) ? "left" : "right",
     };
-    return { name: methodTitle(method), colour: method, loose: true, points: [point] };
+    return { name: titleOf(method), look: method, loose: true, points: [point] };
   });
-  return plot(
-    curves,
-    { name: "preserved, PSR-1 %", percent: true },
-    { name: "erased, ESR-1 %", percent: true },
-  );
+  return tradeOff(curves);
 }
 
-function perSplit(results: Results): { svg: string; caption: string }[] {
+function perSplit(results: Results): Figure[] {
   const methods = methodsIn(results, trialsOf(results, "objects")).filter((method) => method !== ORIGINAL);
   const curves = methods.map((method): Curve => ({
-    name: methodTitle(method),
-    colour: method,
+    name: titleOf(method),
+    look: method,
     loose: true,
     points: countsBySplit(results, method).flatMap(({ split, counts }) => {
       const [esr, psr] = [erasing(counts, 1), preserving(counts, 1)];
@@ -183,16 +164,11 @@ function perSplit(results: Results): { svg: string; caption: string }[] {
     }),
   }));
   if (curves.every(({ points }) => points.length < 2)) return [];
-  const svg = plot(
-    curves,
-    { name: "preserved, PSR-1 %", percent: true },
-    { name: "erased, ESR-1 %", percent: true },
-  );
-  return [{ svg, caption: "The same for each split." }];
+  return [{ svg: tradeOff(curves), caption: "The same for each split." }];
 }
 
 /** How often each class is still seen: when it is erased, and when it is to stay. */
-function perClass(results: Results) {
+function perClass(results: Results): Table {
   const methods = methodsIn(results, trialsOf(results, "objects"));
   const seen = new Map<string, Map<string, { erased: number[]; preserved: number[] }>>();
   for (const method of methods) {
@@ -205,10 +181,7 @@ function perClass(results: Results) {
       }
     }
   }
-  const cell = (values: readonly number[] | undefined): Cell =>
-    values === undefined || values.length === 0
-      ? { text: NONE }
-      : { text: percent(mean(values)), sort: mean(values) };
+  const cell = (values: readonly number[] = []): Cell => meanCell(values, percent);
   const rivals = methods.filter((method) => method !== ORIGINAL);
   return {
     caption: "Pictures in which the class is the most likely, %, by whether it is erased or to stay",
@@ -216,8 +189,8 @@ function perClass(results: Results) {
       { title: "Class" },
       ...(methods.includes(ORIGINAL) ? [{ title: "Original" }] : []),
       ...rivals.flatMap((method) => [
-        { title: `${methodTitle(method)}, erased` },
-        { title: `${methodTitle(method)}, to stay` },
+        { title: `${titleOf(method)}, erased` },
+        { title: `${titleOf(method)}, to stay` },
       ]),
     ],
     rows: [...seen].map(([name, row]) => ({

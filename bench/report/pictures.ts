@@ -1,6 +1,7 @@
+import { titleOf } from "../entrants";
 import type { Picture, Results, TrialRecord } from "../results";
 import type { Grid } from "./blocks";
-import { methodTitle } from "./format";
+
 import { methodsIn, trialsOf } from "./records";
 
 /** The pictures of the objects experiment's trials that keep some: the original, each method, and with the key. */
@@ -35,8 +36,8 @@ function columnsOf(
   const plain = pictures.filter(({ withKey }) => !withKey);
   const recovered = pictures.filter(({ withKey }) => withKey);
   return [
-    { title: methodTitle(method), pictures: plain },
-    ...(recovered.length === 0 ? [] : [{ title: `${methodTitle(method)} + key`, pictures: recovered }]),
+    { title: titleOf(method), pictures: plain },
+    ...(recovered.length === 0 ? [] : [{ title: `${titleOf(method)} + key`, pictures: recovered }]),
   ];
 }
 

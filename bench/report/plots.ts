@@ -1,4 +1,5 @@
 import { init, type CustomSeriesOption, type EChartsOption, type SeriesOption } from "echarts";
+import { colourOf, symbolOf, type Look } from "./palette";
 
 /** Charts as SVG, drawn without a browser. Colours are the page's variables, so that they follow light and dark. */
 
@@ -15,8 +16,7 @@ export interface Point {
 
 export interface Curve {
   name: string;
-  /** Of the page's variables, without the dashes. */
-  colour: string;
+  look: Look;
   points: readonly Point[];
   /** Others' figures: hollow and dashed. */
   published?: boolean;
@@ -37,15 +37,6 @@ const HEIGHT = 330;
 const INK = "var(--ink)";
 const MUTED = "var(--muted)";
 const LINE = "var(--line)";
-/** Shapes tell curves apart where colours can't. */
-const SYMBOLS: Readonly<Record<string, string>> = {
-  kpop: "circle",
-  esd: "diamond",
-  uce: "triangle",
-  ca: "rect",
-  other: "arrow",
-  original: "roundRect",
-};
 
 /** @returns an <svg> element */
 export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
@@ -76,6 +67,15 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
   } finally {
     chart.dispose();
   }
+}
+
+/** Erasing over preserving: up and to the right is better. */
+export function tradeOff(curves: readonly Curve[]): string {
+  return plot(
+    curves,
+    { name: "preserved, PSR-1 %", percent: true },
+    { name: "erased, ESR-1 %", percent: true },
+  );
 }
 
 /** About how many lines the names take, at 6.6 units a letter. */
@@ -112,9 +112,8 @@ function range(values: readonly number[], percent: boolean): { min?: number; max
   return { min, max };
 }
 
-function series({ name, points, published = false, loose = false, ...curve }: Curve): SeriesOption {
-  const symbol = SYMBOLS[curve.colour] ?? "circle";
-  const colour = `var(--${curve.colour})`;
+function series({ name, points, look, published = false, loose = false }: Curve): SeriesOption {
+  const [symbol, colour] = [symbolOf(look), colourOf(look)];
   const data = points.map(({ x, y, label, labelSide = "right" }) => ({
     value: [x, y],
     label: { show: label !== undefined, formatter: label ?? "", position: labelSide },
@@ -140,7 +139,7 @@ function series({ name, points, published = false, loose = false, ...curve }: Cu
 }
 
 /** Crosses over the points, as long as their intervals. */
-function intervals({ points, colour }: Curve): CustomSeriesOption {
+function intervals({ points, look }: Curve): CustomSeriesOption {
   const lines = points.flatMap(({ x, y, xRange, yRange }) => [
     ...(xRange === undefined ? [] : [[xRange[0], y, xRange[1], y]]),
     ...(yRange === undefined ? [] : [[x, yRange[0], x, yRange[1]]]),
@@ -155,7 +154,7 @@ function intervals({ points, colour }: Curve): CustomSeriesOption {
       return {
         type: "line",
         shape: { x1: x1!, y1: y1!, x2: x2!, y2: y2! },
-        style: { stroke: `var(--${colour})`, lineWidth: 1.5, opacity: 0.55 },
+        style: { stroke: colourOf(look), lineWidth: 1.5, opacity: 0.55 },
       };
     },
   };

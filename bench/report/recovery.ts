@@ -1,7 +1,8 @@
+import { titleOf } from "../entrants";
 import type { Results } from "../results";
 import { erasing, preserving } from "../statistics";
-import type { Section } from "./blocks";
-import { methodTitle, rateCell } from "./format";
+import { table, text, type Section } from "./blocks";
+import { rateCell } from "./format";
 import { trialsOf } from "./records";
 
 /** How much of the concept the key brings back: ESR-1 with and without it. */
@@ -24,21 +25,19 @@ export function recoverySection(results: Results): Section | null {
     ];
     return {
       method: spec.method,
-      cells: [{ text: `${methodTitle(spec.method)}, ${spec.split}` }, ...rates.map(rateCell)],
+      cells: [{ text: `${titleOf(spec.method)}, ${spec.split}` }, ...rates.map(rateCell)],
     };
   });
   return {
     id: "recovery",
     title: "Recovery",
     blocks: [
-      {
-        kind: "text",
-        text:
-          "With its key an erased model is to draw the concept again. The key is put to the prompts of the erased classes, " +
+      text(
+        "With its key an erased model is to draw the concept again. The key is put to the prompts of the erased classes, " +
           "each with its own concept's part, and to the other classes' prompts, with the first concept's part: a key that " +
           "leaves those alone is selective.",
-      },
-      { kind: "table", table: { caption: "With and without the key", columns, rows } },
+      ),
+      table({ caption: "With and without the key", columns, rows }),
     ],
   };
 }

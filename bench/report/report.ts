@@ -1,9 +1,10 @@
+import { titleOf } from "../entrants";
 import type { Results } from "../results";
 import { ablationsSection } from "./ablations";
-import type { Section } from "./blocks";
+import { list, type Section } from "./blocks";
 import { digitsSection } from "./digits";
 import { findings } from "./findings";
-import { bytes, methodTitle, seconds } from "./format";
+import { bytes, seconds } from "./format";
 import { toHtml } from "./html";
 import { toMarkdown } from "./markdown";
 import { objectsSection } from "./objects";
@@ -34,7 +35,7 @@ export function report(results: Results): { html: string; markdown: string } {
 }
 
 function subtitle({ settings, startedAt, trials }: Results): string {
-  const methods = settings.methods.map(methodTitle).join(", ");
+  const methods = settings.methods.map(titleOf).join(", ");
   return `${methods} and the original model; ${trials.length} trials, ${startedAt.slice(0, 10)}.`;
 }
 
@@ -44,9 +45,7 @@ function findingsSection(results: Results): Section | null {
     items.push(
       "This was a quick run: few iterations and pictures, to see that everything works, not to judge by.",
     );
-  return items.length === 0
-    ? null
-    : { id: "findings", title: "What came out", blocks: [{ kind: "list", items }] };
+  return items.length === 0 ? null : { id: "findings", title: "What came out", blocks: [list(items)] };
 }
 
 function conditionsSection(results: Results): Section {
@@ -58,25 +57,22 @@ function conditionsSection(results: Results): Section {
     const trial = trials.find(({ spec }) => spec.name === name);
     return trial === undefined
       ? []
-      : [`${methodTitle(method)}: ${trial.spec.label} (${optionText(trial.spec.options)})`];
+      : [`${titleOf(method)}: ${trial.spec.label} (${optionText(trial.spec.options)})`];
   });
   const total = trials.reduce((sum, { wallSeconds }) => sum + wallSeconds, 0);
   return {
     id: "conditions",
     title: "How it was run",
     blocks: [
-      {
-        kind: "list",
-        items: [
-          `Model ${settings.model}, ${settings.dtype}, on ${devices.join(", ") || settings.device}; classifier ${settings.classifier}.`,
-          `Pictures: ${settings.imagesPerClass} a class, ${settings.steps} steps, guidance ${settings.guidanceScale}, seed ${settings.seed}.`,
-          ...options,
-          `${machine.cpu}, ${machine.cores} cores, ${bytes(machine.memoryBytes)}; ${threads.join(" or ")} thread(s) a trial; ` +
-            `kpop-native ${machine.library}, Node ${machine.node}. All trials together took ${seconds(total)} of their own time.`,
-          `Rows marked "published" are others' figures for Stable Diffusion 1.4 at full size. They are no measurements of ` +
-            `ours, and not comparable in size with figures of another model.`,
-        ],
-      },
+      list([
+        `Model ${settings.model}, ${settings.dtype}, on ${devices.join(", ") || settings.device}; classifier ${settings.classifier}.`,
+        `Pictures: ${settings.imagesPerClass} a class, ${settings.steps} steps, guidance ${settings.guidanceScale}, seed ${settings.seed}.`,
+        ...options,
+        `${machine.cpu}, ${machine.cores} cores, ${bytes(machine.memoryBytes)}; ${threads.join(" or ")} thread(s) a trial; ` +
+          `kpop-native ${machine.library}, Node ${machine.node}. All trials together took ${seconds(total)} of their own time.`,
+        `Rows marked "published" are others' figures for Stable Diffusion 1.4 at full size. They are no measurements of ` +
+          `ours, and not comparable in size with figures of another model.`,
+      ]),
     ],
   };
 }

@@ -1,8 +1,9 @@
+import { titleOf } from "../entrants";
 import type { AttackFigures, Results, TrialRecord } from "../results";
 import { ORIGINAL } from "../results";
 import { rate } from "../statistics";
-import type { Block, Figure, Row, Section, Table } from "./blocks";
-import { methodTitle, NONE, number, percent, rateCell } from "./format";
+import { figures, list, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
+import { methodCell, number, percent, rateCell, valueCell } from "./format";
 import { plot } from "./plots";
 import { trialsOf } from "./records";
 
@@ -14,6 +15,7 @@ const ATTACKS: Readonly<Record<string, string>> = {
   "unlearn-diff": "UnlearnDiffAtk",
   "key-search": "Key search",
 };
+const attackTitle = (name: string): string => ATTACKS[name] ?? name;
 const BY_BANDS = "diverse-inversion";
 /** Cosine with the name's own embedding up to which an input counts as far from it. */
 const FAR = 0.2;
@@ -22,39 +24,35 @@ const FAR = 0.2;
 export function robustnessSection(results: Results): Section | null {
   const records = trialsOf(results, "robustness").filter(({ attacks = [] }) => attacks.length > 0);
   if (records.length === 0) return null;
-  const figures = bandCurves(records);
-  const blocks: Block[] = [
-    {
-      kind: "text",
-      text:
-        `"${records[0]!.spec.label}" alone is erased, then inputs are looked for that bring it back: the share of their pictures that the classifier takes for it. ` +
+  const blocks = [
+    text(
+      `"${records[0]!.spec.label}" alone is erased, then inputs are looked for that bring it back: the share of their pictures that the classifier takes for it. ` +
         `"Plain name" is the same without an attack. A dash: the attack is not for this method.`,
-    },
-    { kind: "list", items: verdict(records) },
-    { kind: "table", table: table(records) },
-    ...(figures.length === 0 ? [] : [{ kind: "figures", figures } as const]),
-    { kind: "table", table: budget(records) },
+    ),
+    list(verdict(records)),
+    table(shares(records)),
+    figures(bandCurves(records)),
+    table(budget(records)),
   ];
   return { id: "robustness", title: "Under attack", blocks };
 }
 
 function attacksIn(records: readonly TrialRecord[]): string[] {
-  const present = new Set(records.flatMap(({ attacks = [] }) => attacks.map(({ attack }) => attack)));
-  return Object.keys(ATTACKS).filter((name) => present.has(name));
+  return [...new Set(records.flatMap(({ attacks = [] }) => attacks.map(({ attack }) => attack)))];
 }
 
 function of(record: TrialRecord, attack: string): AttackFigures | undefined {
-  return record.attacks?.find((figures) => figures.attack === attack);
+  return record.attacks?.find((found) => found.attack === attack);
 }
 
-function table(records: readonly TrialRecord[]): Table {
+function shares(records: readonly TrialRecord[]): Table {
   const attacks = attacksIn(records);
   return {
     caption: "Share of pictures that show the erased concept, %",
     columns: [
       { title: "Method" },
       { title: "Plain name" },
-      ...attacks.map((name) => ({ title: ATTACKS[name]! })),
+      ...attacks.map((name) => ({ title: attackTitle(name) })),
     ],
     rows: records.map((record): Row => {
       // Attacks that are measured on seeds of their own have a rate without attack of their own.
@@ -62,11 +60,11 @@ function table(records: readonly TrialRecord[]): Table {
       return {
         method: record.spec.method,
         cells: [
-          { text: methodTitle(record.spec.method) },
+          methodCell(record.spec.method),
           rateCell(rate(plain.before.hits, plain.before.total)),
           ...attacks.map((name) => {
             const found = of(record, name);
-            return found === undefined ? { text: NONE } : rateCell(rate(found.after.hits, found.after.total));
+            return rateCell(found === undefined ? null : rate(found.after.hits, found.after.total));
           }),
         ],
       };
@@ -78,17 +76,12 @@ function budget(records: readonly TrialRecord[]): Table {
   const attacks = attacksIn(records);
   return {
     caption: "UNet evaluations that each search took (Ring-A-Bell needs the text encoder alone)",
-    columns: [{ title: "Method" }, ...attacks.map((name) => ({ title: ATTACKS[name]! }))],
+    columns: [{ title: "Method" }, ...attacks.map((name) => ({ title: attackTitle(name) }))],
     rows: records.map((record) => ({
       method: record.spec.method,
       cells: [
-        { text: methodTitle(record.spec.method) },
-        ...attacks.map((name) => {
-          const found = of(record, name);
-          return found === undefined
-            ? { text: NONE }
-            : { text: number(found.unetEvaluations), sort: found.unetEvaluations };
-        }),
+        methodCell(record.spec.method),
+        ...attacks.map((name) => valueCell(of(record, name)?.unetEvaluations, number)),
       ],
     })),
   };
@@ -104,8 +97,7 @@ function bandCurves(records: readonly TrialRecord[]): Figure[] {
       return [{ x: (band[0] + band[1]) / 2, y: value, yRange: [low, high] as const }];
     });
     const { method } = record.spec;
-    const colour = ["kpop", "esd", "uce", "ca", ORIGINAL].includes(method) ? method : "other";
-    return points.length < 2 ? [] : [{ name: methodTitle(method), colour, points }];
+    return points.length < 2 ? [] : [{ name: titleOf(method), look: method, points }];
   });
   if (curves.length === 0) return [];
   const svg = plot(curves, { name: "cosine with the name's embedding" }, { name: "% shown", percent: true });
@@ -125,11 +117,11 @@ function verdict(records: readonly TrialRecord[]): string[] {
   const vectors = far.find(({ method }) => method === "task-vector");
   if (vectors === undefined) return [];
   const shown = (one: (typeof far)[number]): string =>
-    `${methodTitle(one.method)} ${percent(one.rate.value)} % (${percent(one.rate.low)}–${percent(one.rate.high)})`;
+    `${titleOf(one.method)} ${percent(one.rate.value)} % (${percent(one.rate.low)}–${percent(one.rate.high)})`;
   const rivals = far.filter(({ method }) => method !== "task-vector" && method !== ORIGINAL);
   const above = rivals.filter(({ rate: theirs }) => theirs.low > vectors.rate.high);
   const below = rivals.filter(({ rate: theirs }) => theirs.high < vectors.rate.low);
-  const names = (list: typeof rivals): string => list.map(({ method }) => methodTitle(method)).join(", ");
+  const names = (methods: typeof rivals): string => methods.map(({ method }) => titleOf(method)).join(", ");
   return [
     `Inputs far from the name (cosine up to ${FAR}) bring the concept back in: ${far.map(shown).join(", ")}.`,
     above.length === rivals.length && rivals.length > 0

@@ -1,13 +1,15 @@
+import { palette } from "./palette";
+
 /** Light and dark by the reader's setting; wide things scroll inside themselves, so that the page never does. */
 export const STYLE = `
 :root {
   --paper: #fdfdfc; --panel: #f4f3f0; --ink: #1d1d1f; --muted: #66656b; --line: #dddbd6; --accent: #0b62c4;
-  --original: #5f6368; --kpop: #0b62c4; --esd: #c2410c; --uce: #15803d; --ca: #9333a8; --other: #a16207;
+  --original: #5f6368; ${palette("light")}
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #151618; --panel: #1e2023; --ink: #ececec; --muted: #a0a2a8; --line: #36383d; --accent: #6fb1ff;
-    --original: #b3b7bd; --kpop: #6fb1ff; --esd: #ff9152; --uce: #5fd38a; --ca: #dd8cf0; --other: #e2b84a;
+    --original: #b3b7bd; ${palette("dark")}
   }
 }
 * { box-sizing: border-box; }

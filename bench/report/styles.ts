@@ -1,26 +1,22 @@
 import * as published from "../published";
 import type { Pair, Results, TrialRecord } from "../results";
-import { erasing, mean, pooled, preserving } from "../statistics";
-import type { Block, Cell, Row, Section } from "./blocks";
-import { methodTitle, NONE, number, rateCell } from "./format";
+import { erasing, pooled, preserving } from "../statistics";
+import { table, text, type Cell, type Row, type Section, type Table } from "./blocks";
+import { meanCell, methodCell, number, rateCell } from "./format";
 import { methodsIn, trialsOf } from "./records";
 
 /** Table 4 of the paper: one style is erased at a time, the others are to stay. */
 export function stylesSection(results: Results): Section | null {
   const records = trialsOf(results, "styles");
   if (records.length === 0) return null;
-  const blocks: Block[] = [
-    {
-      kind: "text",
-      text:
+  const blocks = [
+    text(
         "Each style is erased by itself; the others are to stay. A style counts as kept when the style classifier still sees " +
         "it, the content when the object classifier still sees the object. Change is the root mean square difference of " +
         "pixel values (0 to 1) from the original model's picture for the same prompt and noise; it stands where the paper has " +
         "LPIPS, whose weights are not at hand.",
-    },
-    {
-      kind: "table",
-      table: {
+    ),
+    table({
         caption: "Styles, mean of one erasure for each",
         columns: [
           { title: "Method" },
@@ -36,9 +32,8 @@ export function stylesSection(results: Results): Section | null {
         rows: methodsIn(results, records).map((method) =>
           row(method, records.filter(({ spec }) => spec.method === method)),
         ),
-      },
-    },
-    { kind: "table", table: publishedTable() },
+    }),
+    table(publishedTable()),
   ]; // prettier-ignore
   return { id: "styles", title: "Styles", blocks };
 }
@@ -56,12 +51,12 @@ function row(method: string, records: readonly TrialRecord[]): Row {
   );
   const average = (key: "clipScore" | "difference", side: keyof Pair): Cell => {
     const values = records.flatMap((record) => (record[key] === undefined ? [] : [record[key][side]]));
-    return values.length === 0 ? { text: NONE } : { text: number(mean(values)), sort: mean(values) };
+    return meanCell(values, number);
   };
   return {
     method,
     cells: [
-      { text: methodTitle(method) },
+      methodCell(method),
       over(erasing, "counts"),
       over(preserving, "counts"),
       rateCell(contentOfErased),
@@ -74,7 +69,7 @@ function row(method: string, records: readonly TrialRecord[]): Row {
   };
 }
 
-function publishedTable() {
+function publishedTable(): Table {
   const cell = ([value, sd]: readonly [number, number]): Cell => ({ text: `${value} ±${sd}`, sort: value });
   return {
     caption: `Published for artists' styles (${published.STYLES_SOURCE})`,

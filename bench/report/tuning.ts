@@ -1,8 +1,9 @@
+import { titleOf } from "../entrants";
 import type { Results, TrialRecord } from "../results";
 import { balance, erasing, preserving, preservingAt } from "../statistics";
-import type { Block, Section } from "./blocks";
-import { methodTitle, NONE, percent, rateCell, seconds } from "./format";
-import { plot, type Curve } from "./plots";
+import { figures, table, text, type Section, type Table } from "./blocks";
+import { methodCell, percent, rateCell, seconds, valueCell } from "./format";
+import { tradeOff, type Curve } from "./plots";
 import { methodsIn, optionText, trialsOf } from "./records";
 
 /** Erasing levels at which methods are compared. */
@@ -22,40 +23,32 @@ export function tuningSection(results: Results): Section | null {
   if (records.length === 0) return null;
   const methods = methodsIn(results, records);
   const { erased, preserved } = records[0]!.spec;
-  const blocks: Block[] = [
-    {
-      kind: "text",
-      text:
-        `Every method had the same number of tries on classes that are in no split: ${erased.join(", ")} erased; ` +
+  const curves = methods.map((method): Curve => ({
+    name: titleOf(method),
+    look: method,
+    points: searchPoints(records, method)
+      .sort(([a], [b]) => a - b)
+      .map(([esr, psr]) => ({ x: psr, y: esr })),
+  }));
+  const blocks = [
+    text(
+      `Every method had the same number of tries on classes that are in no split: ${erased.join(", ")} erased; ` +
         `${preserved.join(", ")} to stay. The try with the highest harmonic mean of ESR-1 and PSR-1 gave the options of all ` +
         `other trials.`,
-    },
-    { kind: "table", table: candidates(results, records) },
-    {
-      kind: "figures",
-      figures: [
-        {
-          svg: plot(
-            methods.map((method): Curve => ({
-              name: methodTitle(method),
-              colour: method,
-              points: searchPoints(records, method)
-                .sort(([a], [b]) => a - b)
-                .map(([esr, psr]) => ({ x: psr, y: esr })),
-            })),
-            { name: "preserved, PSR-1 %", percent: true },
-            { name: "erased, ESR-1 %", percent: true },
-          ),
-          caption: "All tries: a method's line is what it can be set to. Up and to the right is better.",
-        },
-      ],
-    },
-    { kind: "table", table: atEqualErasing(records, methods) },
+    ),
+    table(candidates(results, records)),
+    figures([
+      {
+        svg: tradeOff(curves),
+        caption: "All tries: a method's line is what it can be set to. Up and to the right is better.",
+      },
+    ]),
+    table(atEqualErasing(records, methods)),
   ];
   return { id: "search", title: "Search for options", blocks };
 }
 
-function candidates(results: Results, records: readonly TrialRecord[]) {
+function candidates(results: Results, records: readonly TrialRecord[]): Table {
   return {
     caption: "Tries on the tuning classes",
     columns: [
@@ -74,12 +67,12 @@ function candidates(results: Results, records: readonly TrialRecord[]) {
       return {
         method: spec.method,
         cells: [
-          { text: methodTitle(spec.method) },
+          methodCell(spec.method),
           { text: spec.label },
           rateCell(esr),
           rateCell(psr),
-          { text: percent(balance(counts)), sort: balance(counts) },
-          { text: cost === undefined ? NONE : seconds(cost.seconds), sort: cost?.seconds ?? 0 },
+          valueCell(balance(counts), percent),
+          valueCell(cost?.seconds, seconds),
           { text: chosen ? "yes" : "", sort: chosen ? 1 : 0 },
           { text: optionText(spec.options) },
         ],
@@ -88,7 +81,7 @@ function candidates(results: Results, records: readonly TrialRecord[]) {
   };
 }
 
-function atEqualErasing(records: readonly TrialRecord[], methods: readonly string[]) {
+function atEqualErasing(records: readonly TrialRecord[], methods: readonly string[]): Table {
   return {
     caption:
       "PSR-1 % at equal ESR-1, between a method's tries by straight lines (– where no tries enclose it)",
@@ -96,11 +89,8 @@ function atEqualErasing(records: readonly TrialRecord[], methods: readonly strin
     rows: methods.map((method) => ({
       method,
       cells: [
-        { text: methodTitle(method) },
-        ...LEVELS.map((level) => {
-          const value = preservingAt(searchPoints(records, method), level);
-          return { text: percent(value), ...(value === null ? {} : { sort: value }) };
-        }),
+        methodCell(method),
+        ...LEVELS.map((level) => valueCell(preservingAt(searchPoints(records, method), level), percent)),
       ],
     })),
   };

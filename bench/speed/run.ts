@@ -1,101 +1,90 @@
-/**
- * Speed: runs trials, each in a process of its own, ours and the peer's by turns, and writes results.json and tables.md.
- *
- *     npm run bench -- speed [TRIAL ...] [--rounds N] [--out DIR]
- *
- * The peer is Python with torch, diffusers and safetensors: KPOP_PYTHON, or python3. Without it only our side runs.
- */
-import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { arch, cpus, totalmem } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { newCommand, parseCommand } from "../command";
+import { integer, oneOf } from "../flags";
+import { machine } from "../machine";
+import { examinePeer, PYTHON } from "../peer";
+import { runTrials, type Command, type RunnerOptions, type Trial } from "../runner";
+import { median } from "../statistics";
 import { prepareLoad } from "./cases/load";
-import { median, type Measurement, type Trial } from "./trial";
-import { TRIALS } from "./trials";
+import type { Measurement, SpeedCase } from "./case";
+import { CASES } from "./cases";
+
+const NAMES = CASES.map(({ name }) => name);
 
 interface Result {
-  trial: Trial;
+  trial: SpeedCase;
   ours: Measurement[];
   peer: Measurement[];
 }
 
-/** @param program what runs one trial when it is given `speed --trial NAME` */
-export async function speed(args: readonly string[], program: string): Promise<void> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      rounds: { type: "string", default: "3" },
-      out: { type: "string" },
-      trial: { type: "string" },
-    },
-  });
-  if (values.trial !== undefined) {
-    const trial = find(values.trial);
-    process.stdout.write(`${JSON.stringify(await trial.run())}\n`);
-    return;
-  }
-  const asked = Number(values.rounds);
-  if (!Number.isInteger(asked) || asked < 1) fail(`--rounds takes a whole number from 1, not ${values.rounds}`);
-  const trials = positionals.length === 0 ? TRIALS : positionals.map(find);
+interface Flags {
+  rounds: number;
+  out?: string;
+}
+
+/**
+ * Speed: ours and the peer's by turns, each measurement in a process of its own; results.json and tables.md are written
+ * after every case. Without the peer's Python only our side runs.
+ * @param own the command that measures a case
+ * @returns the process's exit code: 0 done, 1 some cases failed, 130 interrupted
+ */
+export async function speed(
+  args: readonly string[],
+  own: (name: string) => Command,
+  { signal, say }: Pick<RunnerOptions, "signal" | "say">,
+): Promise<number> {
+  const { cases, rounds, out: given } = parseArguments(args);
   const date = new Date().toISOString().slice(0, 10);
-  const out = values.out ?? join("bench", "results", `${date}-speed`);
+  const out = given ?? join("bench", "results", `${date}-speed`);
   mkdirSync(out, { recursive: true });
-  const python = findPython();
-  if (python === null)
-    console.error("No Python with torch, diffusers and safetensors: only our side runs (set KPOP_PYTHON).");
-  if (trials.some(({ name }) => name.startsWith("load"))) await prepareLoad();
+  const peer = "versions" in examinePeer(["torch", "diffusers", "safetensors"]);
+  if (!peer) say("No Python with torch, diffusers and safetensors: only our side runs (set KPOP_PYTHON).");
+  if (cases.some(({ name }) => name.startsWith("load"))) await prepareLoad();
 
   const results: Result[] = [];
-  for (const trial of trials) {
-    const result: Result = { trial, ours: [], peer: [] };
-    // A whole run is its own repetition.
-    const rounds = trial.peer === undefined ? 1 : asked;
-    for (let round = 0; round < rounds; round++) {
-      result.ours.push(measure(process.execPath, [program, "speed", "--trial", trial.name]));
-      if (trial.peer !== undefined && python !== null) {
-        const script = join("bench", "speed", "peers", trial.peer.script);
-        result.peer.push(measure(python, [script, ...trial.peer.arguments]));
+  const trials = cases.map((of): Trial<Result> => ({
+    name: of.name,
+    async run(start) {
+      const result: Result = { trial: of, ours: [], peer: [] };
+      // A whole run is its own repetition.
+      for (let round = 0; round < (of.peer === undefined ? 1 : rounds); round++) {
+        result.ours.push(await start(own(of.name)));
+        if (of.peer === undefined || !peer) continue;
+        const script = join("bench", "speed", "peers", of.peer.script);
+        result.peer.push(await start([PYTHON, script, ...of.peer.arguments]));
       }
-      console.error(`${trial.name}: round ${round + 1} of ${rounds}`);
-    }
-    results.push(result);
+      results.push(result);
+      return result;
+    },
+  }));
+  const write = (): void => {
     const content = { date, machine: machine(), results };
     writeFileSync(join(out, "results.json"), `${JSON.stringify(content, null, 2)}\n`);
     writeFileSync(join(out, "tables.md"), tables(date, results));
-  }
+  };
+  const { failures } = await runTrials(trials, { jobs: 1, signal, each: write, say });
+  if (signal.aborted) return 130;
   console.log(tables(date, results));
+  return failures.length === 0 ? 0 : 1;
 }
 
-function find(name: string): Trial {
-  const trial = TRIALS.find((candidate) => candidate.name === name);
-  return trial ?? fail(`No trial is named ${name}; there are ${TRIALS.map((t) => t.name).join(", ")}`);
+/** Our side of a case. */
+export function measureCase(name: string): Promise<Measurement> {
+  return CASES.find((of) => of.name === name)!.run();
 }
 
-function fail(message: string): never {
-  console.error(message);
-  process.exit(2);
-}
-
-function findPython(): string | null {
-  const python = process.env["KPOP_PYTHON"] ?? "python3";
-  return spawnSync(python, ["-c", "import torch, diffusers, safetensors"]).status === 0 ? python : null;
-}
-
-function measure(program: string, args: string[]): Measurement {
-  const output = execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
-  return JSON.parse(output.trim().split("\n").at(-1)!) as Measurement;
-}
-
-function machine(): object {
-  const [cpu] = cpus();
+function parseArguments(args: readonly string[]): Flags & { cases: SpeedCase[] } {
+  const command = newCommand("npm run bench -- speed", "Measures speed against PyTorch, diffusers and safetensors.")
+    .argument("[case...]", `of ${NAMES.join(", ")}; default all`)
+    .option("--rounds <n>", "measurements of each side", integer("--rounds", 1), 3)
+    .option("--out <dir>", "where results.json and tables.md go; default bench/results/DATE-speed")
+    .addHelpText("after", "\nKPOP_PYTHON names the Python that has them; default python3."); // prettier-ignore
+  parseCommand(command, args);
+  const names = command.args.map(oneOf("CASE", NAMES));
   return {
-    cpu: cpu?.model,
-    cores: cpus().length,
-    arch: arch(),
-    memory: totalmem(),
-    node: process.versions.node,
+    ...command.opts<Flags>(),
+    cases: names.length === 0 ? [...CASES] : names.map((name) => CASES.find((of) => of.name === name)!),
   };
 }
 

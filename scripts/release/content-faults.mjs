@@ -7,6 +7,7 @@ export const NEEDED = [
   "LICENSE",
   "THIRD-PARTY-NOTICES.txt",
   "CMakeLists.txt",
+  "dist/internal.js",
   "dist/index.js",
   "dist/index.mjs",
   "dist/index.d.ts",
@@ -18,7 +19,7 @@ export const NEEDED = [
 ];
 
 const ALLOWED = [
-  /^dist\/(?:index|cli)\.js\.map$/,
+  /^dist\/(?:internal|cli)\.js\.map$/,
   /^models\/pocket\/(?:[\w-]+\/)?[\w-]+\.(?:json|md|txt|safetensors)$/,
   /^native\/(?:[\w-]+\/)?\w+\.(?:cpp|h|inc)$/,
   /^cmake\/\w+\.cmake$/,

@@ -53,14 +53,17 @@ describe("the package in an empty project, without compiler, CMake and Python", 
        import { createRequire } from "node:module";
        const required = createRequire(import.meta.url)("kpop-native");
        const names = Object.keys(required).filter((name) => imported[name] !== required[name]);
-       console.log(JSON.stringify({ version: required.version, count: Object.keys(required).length, names }));`,
+       const internal = await import("kpop-native/internal").catch(({ code }) => code);
+       console.log(JSON.stringify({ count: Object.keys(required).length, names, internal }));`,
     );
-    const { count, names } = JSON.parse(await user.run("node", "both.mjs")) as {
+    const { count, names, internal } = JSON.parse(await user.run("node", "both.mjs")) as {
       count: number;
       names: string[];
+      internal: unknown;
     };
     expect(count).toBeGreaterThan(20);
     expect(names).toEqual([]);
+    expect(internal).toBe("ERR_PACKAGE_PATH_NOT_EXPORTED");
   });
 
   // The declarations themselves are checked once; what differs is how they are found.

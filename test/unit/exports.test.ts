@@ -1,7 +1,11 @@
 import { join } from "node:path";
 import ts from "typescript";
+import * as index from "../../lib/index";
+import * as internal from "../../lib/internal";
+import * as manifest from "../../package.json";
 
-const entry = join(__dirname, "../../lib/index.ts");
+const root = join(__dirname, "../..");
+const entry = join(root, "lib/index.ts");
 const config = join(__dirname, "../../tsconfig.json");
 
 describe("the public API", () => {
@@ -22,5 +26,24 @@ describe("the public API", () => {
       return target.getDocumentationComment(checker).length === 0;
     });
     expect(undocumented.map(({ name }) => name)).toEqual([]);
+  });
+});
+
+describe("what is built", () => {
+  // eslint-disable-next-line @typescript-eslint/no-require-imports -- the path is not known to the compiler
+  const built = (name: string) => require(join(root, "dist", name)) as Record<string, unknown>;
+
+  it("has the public names in index.js, those of the programs in internal.js, and each once", () => {
+    const { index: shared, ...others } = built("internal.js");
+    expect(Object.keys(built("index.js")).sort()).toEqual(Object.keys(index).sort());
+    expect(Object.keys({ index: shared, ...others }).sort()).toEqual(Object.keys(internal).sort());
+    for (const [name, value] of Object.entries(built("index.js"))) {
+      expect(value).toBe((shared as typeof others)[name]);
+      if (name in others) expect(others[name]).toBe(value);
+    }
+  });
+
+  it("gives users the public names alone", () => {
+    expect(Object.keys(manifest.exports)).toEqual([".", "./package.json"]);
   });
 });

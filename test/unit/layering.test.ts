@@ -20,6 +20,7 @@ const LAYERS = [
   "inversion",
   "erasure",
   "index",
+  "internal",
   "cli",
 ];
 
@@ -31,10 +32,11 @@ const NARROWED: Record<string, string[]> = {
   evaluation: LAYERS.slice(0, LAYERS.indexOf("inversion")),
   attack: [...LAYERS.slice(0, LAYERS.indexOf("erasure")), "evaluation"],
   index: [...LAYERS.slice(0, LAYERS.indexOf("index")), "evaluation", "attack"],
-  cli: ["errors", "index"],
+  internal: [...LAYERS.slice(0, LAYERS.indexOf("internal")), "evaluation", "attack"],
+  cli: ["errors", "index", "internal"],
   examples: ["index"],
   // It measures how fast the example trains.
-  bench: ["index", "examples"],
+  bench: ["index", "internal", "examples"],
 };
 
 function allowed(layer: string): string[] {
@@ -111,6 +113,7 @@ describe("import direction", () => {
       "bench/cases/load.ts",
       'import { x } from "../../lib/io/safetensors";',
     ],
+    ["an example beyond the public API", "examples/demo.ts", 'import { x } from "../lib/internal";'],
     [
       "the addon's types outside lib/runtime",
       "lib/nn/optimizer.ts",

@@ -16,6 +16,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 WARMUP, REPEATS, FEW_STEPS, POOL, PROMPT_ROWS, CA_BATCH = 3, 3, 5, 16, 10, 4
 
 trial = json.loads(sys.argv[1])
+if trial["method"] not in ("kpop", "esd", "ca", "uce", "generate"):
+    print("null")  # nothing here does its work
+    sys.exit()
 device, dtype, iterations = trial["device"], getattr(torch, trial["dtype"]), trial["iterations"]
 with open(f"{trial['model']}/text_encoder/config.json") as file:
     tokens = json.load(file)["max_position_embeddings"]

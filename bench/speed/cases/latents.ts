@@ -1,10 +1,11 @@
 import { erase, evaluate, StableDiffusion } from "../../../lib/index";
-import { peakBytes, type Measurement, type Trial } from "../trial";
+import { peakBytes } from "../../machine";
+import type { Measurement, SpeedCase } from "../case";
 
 const PRESERVED = ["dog", "fish", "delivery truck", "parachute"];
 
 /** A whole KPOP run on the built-in model with the library's defaults, by where z_t comes from. */
-export function latentsTrial(latents: "pool" | "restart"): Trial {
+export function latentsCase(latents: "pool" | "restart"): SpeedCase {
   return {
     name: `latents-${latents}`,
     title: `1000 KPOP iterations on pocket, latents "${latents}"`,

@@ -3,7 +3,8 @@ import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { safetensors } from "../../../lib/index";
-import { peakBytes, type Measurement, type Trial } from "../trial";
+import { peakBytes } from "../../machine";
+import type { Measurement, SpeedCase } from "../case";
 import { randomUNet } from "./unet";
 
 const path = join(tmpdir(), "kpop-bench-unet.safetensors");
@@ -12,9 +13,9 @@ const path = join(tmpdir(), "kpop-bench-unet.safetensors");
  * Every tensor of a 3.4 GB file into memory, each read once; the file is in the page cache for both sides.
  *
  * The peer maps the file, so its tensors change with the file, and its process dies when another truncates it. Ours are
- * copies; the second trial has the peer make copies too.
+ * copies; the second case has the peer make copies too.
  */
-export function loadTrial(peer: "mapped" | "copied"): Trial {
+export function loadCase(peer: "mapped" | "copied"): SpeedCase {
   return {
     name: peer === "mapped" ? "load" : "load-copied",
     title: `3.4 GB of safetensors, every element touched once; ours in memory of its own, the peer's ${peer}`,

@@ -1,6 +1,7 @@
 import type { Tensor } from "../../../lib/index";
 import { Random, scope, UNet2DConditionModel, type Dtype } from "../../../lib/index";
-import { peakBytes, time, type Measurement, type Trial } from "../trial";
+import { peakBytes } from "../../machine";
+import { time, type Measurement, type SpeedCase } from "../case";
 
 /** Stable Diffusion 1.4's unet/config.json, where it differs from diffusers' defaults. */
 const SD14 = { cross_attention_dim: 768, sample_size: 64 };
@@ -12,7 +13,7 @@ const WEIGHT_SCALE = 0.02;
  *
  * @param repeats calls of each, see `time`
  */
-export function unetTrial(dtype: Dtype, repeats: number): Trial {
+export function unetCase(dtype: Dtype, repeats: number): SpeedCase {
   return {
     name: `unet-${dtype}`,
     title: `SD-1.4 UNet, random weights, batch 1, 64×64 latents, ${dtype}`,

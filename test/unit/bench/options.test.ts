@@ -1,4 +1,4 @@
-import { METHOD_NAMES } from "../../../lib/index";
+import { METHOD_NAMES } from "../../../lib/internal";
 import { parseOptions } from "../../../bench/options";
 
 const parse = (...args: string[]) => parseOptions(args, "2000-01-01");

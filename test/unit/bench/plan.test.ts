@@ -2,7 +2,7 @@ import { choose, mainTrials, searchTrials } from "../../../bench/plan";
 import { pocket } from "../../../bench/protocols/pocket";
 import { SPLITS, type Protocol } from "../../../bench/protocols/protocol";
 import { stableDiffusion } from "../../../bench/protocols/stable-diffusion";
-import { attackNamed } from "../../../lib/index";
+import { attackNamed } from "../../../lib/internal";
 import type { Settings, TrialRecord } from "../../../bench/results";
 import { SAMPLE_SETTINGS, sampleCounts, sampleRecord } from "../../support/sample-results";
 

@@ -51,7 +51,7 @@ describe("the report", () => {
     const figures = html.match(/<svg.*?<\/svg>/gs)!;
     expect(figures.length).toBeGreaterThanOrEqual(8);
     for (const figure of figures) expect(figure).toContain("var(--ink)");
-    expect(figures[0]).toContain("var(--kpop)");
+    expect(figures[0]).toContain("var(--series-0)");
     expect(figures[0]).toContain(">KPOP<");
   });
 

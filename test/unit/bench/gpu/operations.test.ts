@@ -112,10 +112,14 @@ describe("a step's cost", () => {
   it("grows with the method's evaluations: ESD's four, KPOP's six", () => {
     const forward = forwardCost(tiny, 1, 2).operations;
     const back = backwardCost(tiny, 1, 2, { trains: (name) => name.includes("attn2.to_") }).operations;
-    expect(stepCost("esd", TINY, sizes).operations).toBe(4 * forward + back);
-    const kpop = stepCost("kpop", TINY, sizes).operations;
+    expect(stepCost("esd", TINY, sizes)!.operations).toBe(4 * forward + back);
+    const kpop = stepCost("kpop", TINY, sizes)!.operations;
     expect(kpop).toBeGreaterThan(6 * forward + 2 * back);
     expect(kpop).toBeLessThan(6 * forward + 4 * back);
+  });
+
+  it("is not counted for a method whose step it does not know", () => {
+    expect(stepCost("uce", TINY, sizes)).toBeNull();
   });
 
   it("has the larger of both times as its floor", () => {

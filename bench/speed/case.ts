@@ -1,4 +1,6 @@
-/** What one trial measured. Seconds are medians over the repetitions; the peer's stand beside ours. */
+import { median } from "../statistics";
+
+/** What one process measured. Seconds are medians over the repetitions; the peer's stand beside ours. */
 export interface Measurement {
   /** Seconds by name; the peer reports the same names. */
   seconds: Record<string, number>;
@@ -8,8 +10,8 @@ export interface Measurement {
   peakBytes: number;
 }
 
-/** One line of the table of trials. */
-export interface Trial {
+/** One line of the table of cases. */
+export interface SpeedCase {
   name: string;
   /** What is measured, for people. */
   title: string;
@@ -28,14 +30,4 @@ export async function time(body: () => Promise<void>, repeats: number): Promise<
     if (i >= 0) seconds.push((performance.now() - start) / 1000);
   }
   return median(seconds);
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-export function peakBytes(): number {
-  return process.resourceUsage().maxRSS * 1024;
 }

@@ -1,0 +1,16 @@
+/**
+ * What the programs of this repository (the CLI, the benchmark) take from the library beside its public API, and users
+ * don't: `package.json` gives them no way here. dist/internal.js is the one bundle; dist/index.js takes its names from it.
+ */
+export * as index from "./index";
+export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
+export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
+export { GENERATE_DEFAULTS } from "./diffusion/generate";
+export { LORA_RANK } from "./diffusion/save-lora";
+export { SAVED_FILES } from "./diffusion/save-model";
+export type { ErasureMethod, MethodOptions } from "./erasure/method";
+export { METHOD_NAMES, methodNamed } from "./erasure/registry";
+export { EVALUATE_DEFAULTS } from "./evaluation/evaluate-options";
+export { ATTACK_DEFAULTS } from "./attack/attack-options";
+export type { AttackMethod } from "./attack/method";
+export { ATTACK_NAMES, attackNamed } from "./attack/registry";
