@@ -21,9 +21,7 @@ export interface Measured {
 }
 
 /** Draws and judges: the plain name on both models, then every input. */
-export async function measure(
-  ...given: Parameters<typeof measured>
-): Promise<Measured> {
+export async function measure(...given: Parameters<typeof measured>): Promise<Measured> {
   const counter = new EvaluationCounter();
   const result = await counter.run(() => measured(...given));
   return { ...result, measuringEvaluations: counter.total };

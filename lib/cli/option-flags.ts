@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
-import { FormError } from "../options/read";
-import type { Flag, Option as Declared, OptionSet } from "../options/option";
+import { FormError } from "../internal";
+import type { Flag, Option as Declared, OptionSet } from "../internal";
 import { collect } from "./parse-value";
 
 /** One option as the command line has it. */

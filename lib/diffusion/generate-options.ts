@@ -81,8 +81,8 @@ export interface GenerateOptions extends Given<typeof GENERATE_OPTIONS> {
 /** What `generate` does unless told otherwise. */
 export const GENERATE_DEFAULTS = Object.freeze(
   defaultsOf(GENERATE_OPTIONS) as {
-    [K in "negativePrompt" | "steps" | "guidanceScale" | "seed" | "count" | "batchSize" | "keyGuidance"]: Required<
-      Given<typeof GENERATE_OPTIONS>
-    >[K];
+    [
+      K in "negativePrompt" | "steps" | "guidanceScale" | "seed" | "count" | "batchSize" | "keyGuidance"
+    ]: Required<Given<typeof GENERATE_OPTIONS>>[K];
   },
 );

@@ -43,7 +43,8 @@ export async function optionsIdentity<S extends OptionSet>(
 
 /** A value as JSON that differs wherever contents do. */
 export async function contentOf(value: unknown): Promise<unknown> {
-  if (value instanceof Tensor) return { shape: value.shape, dtype: value.dtype, sha256: sha256(await value.bytes()) };
+  if (value instanceof Tensor)
+    return { shape: value.shape, dtype: value.dtype, sha256: sha256(await value.bytes()) };
   if (value instanceof Image) return { width: value.width, height: value.height, sha256: sha256(value.data) };
   if (typeof value === "function") return `function ${value.toString()}`;
   if (value instanceof RegExp) return String(value);

@@ -129,7 +129,9 @@ export async function chooseAlpha(
 
 /** An α for all concepts, one for each, or how it is looked for. */
 export function alphaOption(): Option<readonly number[] | AlphaSearch, number | number[] | AlphaSearch> {
-  const given = perConcept(number(1, "how much of the task vector is taken off; one, or one for each concept"));
+  const given = perConcept(
+    number(1, "how much of the task vector is taken off; one, or one for each concept"),
+  );
   return {
     ...given,
     default: 1,

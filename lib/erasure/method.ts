@@ -33,8 +33,8 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   readonly kind: MethodKind;
   /** Its own options. What it may change is chosen by the one called `parameters`, where it has one. */
   readonly options: S;
-  /** Whether the benchmark runs it unless told otherwise. */
-  readonly entrant: boolean;
+  /** What the benchmark runs it with on the built-in model; false: it is compared only where it is asked for. */
+  readonly entrant: Readonly<Given<S>> | false;
   /** Names of the artefacts that it leaves beside the model. */
   artefacts?(concepts: readonly string[]): readonly string[];
   /** Refuses values that do not go together; needs no model. @throws INVALID_ARGUMENT */
@@ -72,7 +72,7 @@ export function defineMethod<const N extends string, const S extends OptionSet>(
     if (typeof definition[field] !== "string" || definition[field] === "") throw missing(field, "a text");
   if (!KINDS.includes(definition.kind)) throw missing("kind", `one of ${KINDS.join(", ")}`);
   if (typeof definition.options !== "object") throw missing("options", "an object of options");
-  if (typeof definition.entrant !== "boolean") throw missing("entrant", "true or false");
+  if (definition.entrant === undefined) throw missing("entrant", "options for the benchmark, or false");
   if (typeof definition.run !== "function") throw missing("run", "a function of a job and the options");
   return Object.freeze({ ...definition, options: Object.freeze({ ...definition.options }) });
 }

@@ -154,7 +154,11 @@ export class TaskVector implements TaskVectorFields, Artefact {
 
 /** What the task vector of some concepts is called among the artefacts of a run. */
 export function artefactName(concepts: readonly string[]): string {
-  const words = concepts.join(" ").toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+  const words =
+    concepts
+      .join(" ")
+      .toLowerCase()
+      .match(/[\p{L}\p{N}]+/gu) ?? [];
   return ["task-vector", ...words].join("-");
 }
 

@@ -38,7 +38,10 @@ export function inversion() {
 }
 
 /** Pictures of a concept, at least one. */
-export function conceptImages(): Option<readonly (Image | string)[] | undefined, readonly (Image | string)[]> {
+export function conceptImages(): Option<
+  readonly (Image | string)[] | undefined,
+  readonly (Image | string)[]
+> {
   return {
     default: undefined,
     help: "pictures of the concept",

@@ -87,12 +87,7 @@ export function complete<S extends OptionSet>(
 }
 
 /** Refuses values that do not fit the model. @throws INVALID_ARGUMENT naming the option */
-export function fit<S extends OptionSet>(
-  options: S,
-  values: Complete<S>,
-  model: Fitting,
-  prefix = "",
-): void {
+export function fit<S extends OptionSet>(options: S, values: Complete<S>, model: Fitting, prefix = ""): void {
   for (const [key, option] of Object.entries(options)) {
     const value: unknown = values[key];
     if (value !== undefined) option.fit?.(prefix + key, value, model);

@@ -5,7 +5,7 @@ import { noGrad } from "../../runtime/grad-mode";
 import { defineMethod, type OptionsOf } from "../method";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
 import { fillTemplates } from "../shared/texts";
-import { training } from "../shared/training-options";
+import { ENTRANT, training } from "../shared/training-options";
 
 /**
  * ESD: erased Stable Diffusion (Gandikota et al. 2023, arXiv 2303.07345).
@@ -26,7 +26,7 @@ export const esd = defineMethod({
   short: "draws the concept's predictions to where guidance away from it leads",
   reference: "arXiv 2303.07345",
   kind: "training",
-  entrant: true,
+  entrant: ENTRANT,
   options: {
     /** η: how far the prediction is led away from the concept. >= 0, default 1. */
     negativeGuidance: number(1, "how far predictions are led away from the concept", { from: 0 }),

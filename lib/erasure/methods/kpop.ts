@@ -7,7 +7,7 @@ import { defineMethod, type OptionsOf } from "../method";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
 import { fitPrompt, LearnedPrompt, learnedPrompt } from "../shared/learned-prompt";
 import { fillTemplates } from "../shared/texts";
-import { training } from "../shared/training-options";
+import { ENTRANT, training } from "../shared/training-options";
 
 /**
  * KPOP: knowledge transfer and removal with a learnable prompt (arXiv 2403.12326).
@@ -24,7 +24,8 @@ export const kpop = defineMethod({
   short: "moves the concept from the weights into a prompt, which brings it back",
   reference: "arXiv 2403.12326",
   kind: "training",
-  entrant: true,
+  // Through the middle layer alone the key brings little back after so few iterations.
+  entrant: { ...ENTRANT, prompt: { layers: "all", perConcept: true }, promptLearningRate: 5e-2 },
   options: {
     /** What the concept is turned into, c_n. Default "a photo". */
     neutral: text("a photo", "prompt that the concept is turned into", { blank: true }),

@@ -29,7 +29,7 @@ export const taskVector = defineMethod({
   short: "learns the concept better, then goes that way backwards",
   reference: "arXiv 2404.03631",
   kind: "training",
-  entrant: true,
+  entrant: false,
   options: {
     /** How much of τ is taken off, for all concepts or for each; or how that is looked for. Default 1. */
     alpha: alphaOption(),
@@ -42,7 +42,10 @@ export const taskVector = defineMethod({
     /** Adam's rate for the weights. Default 3e-4; nothing was measured at 512 pixels. */
     learningRate: schedule(3e-4, "Adam's rate for the weights"),
     /** The weights that may change. Default "full". */
-    parameters: selector("full", "weights that may change: a group (xattn, selfattn, full, ...) or a /pattern/"),
+    parameters: selector(
+      "full",
+      "weights that may change: a group (xattn, selfattn, full, ...) or a /pattern/",
+    ),
     /** Norm that the gradients of all weights together are scaled down to. > 0, default 1. */
     maxGradientNorm: number(1, "norm that gradients are scaled down to", { above: 0 }),
   },

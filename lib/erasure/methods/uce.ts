@@ -20,7 +20,7 @@ export const uce = defineMethod({
   short: "sends the concept's keys and values where its guide's go",
   reference: "arXiv 2308.14761",
   kind: "closed form",
-  entrant: true,
+  entrant: { templates: ["{}", "a photo of a {}"] },
   options: {
     /**
      * What the concepts are to give instead: one text for all, or one for each. Default "", which with the bare name as

@@ -115,11 +115,7 @@ export class AnchorPictures {
 }
 
 /** Pictures as they are held: (N, 3, H, W) uint8, or encoded, (N, 4, h, w) float32. */
-async function readPictures(
-  { base, signal }: ErasureJob,
-  set: ImageSet,
-  encoded: boolean,
-): Promise<Tensor> {
+async function readPictures({ base, signal }: ErasureJob, set: ImageSet, encoded: boolean): Promise<Tensor> {
   const indices = Array.from({ length: set.length }, (_, index) => index);
   if (encoded) {
     const paths = indices.map((index) => set.path(index));

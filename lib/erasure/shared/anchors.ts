@@ -1,6 +1,12 @@
 import { invalid } from "../../check";
 import { choice, perConcept, text, texts } from "../../options/kinds";
-import { captionPairs, CONCEPT_KINDS, type AnchoredConcept, type CaptionPair, type ConceptKind } from "./caption-pairs";
+import {
+  captionPairs,
+  CONCEPT_KINDS,
+  type AnchoredConcept,
+  type CaptionPair,
+  type ConceptKind,
+} from "./caption-pairs";
 
 const ANCHORS: Readonly<Record<ConceptKind, string>> = { object: "a photo", style: "painting" };
 

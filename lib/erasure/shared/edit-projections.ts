@@ -15,7 +15,8 @@ export function keysAndValues(): Option<ParameterSelector> {
     fit(name, value, { unet }) {
       const selected = selectParameters(value, unet.parameterNames());
       const other = selected.find((key) => !/\.attn2\.to_[kv]\.weight$/.test(key));
-      if (other !== undefined) throw invalid(name, "a choice among the keys and values of cross-attention", other);
+      if (other !== undefined)
+        throw invalid(name, "a choice among the keys and values of cross-attention", other);
     },
   };
 }

@@ -7,7 +7,11 @@ import type { CustomLatents } from "./custom-source";
 type Latents = "pool" | "restart" | AsyncIterable<CustomLatents>;
 
 const latents: Option<Latents> = {
-  ...choice("pool", ["pool", "restart"], "where noisy latents come from: pool, or restart for a new trajectory each time"),
+  ...choice(
+    "pool",
+    ["pool", "restart"],
+    "where noisy latents come from: pool, or restart for a new trajectory each time",
+  ),
   check(name, value) {
     if (value === "pool" || value === "restart") return value;
     if (typeof value === "object" && value !== null && Symbol.asyncIterator in value) return value as Latents;

@@ -102,7 +102,9 @@ export class LearnedPrompt {
   /** (k, d), or (n, k, d): the key. */
   key(concepts: readonly string[]): PromptKey {
     const { mechanism, layers, perConcept } = this.options;
-    const prompt = keep(scope(() => (perConcept ? Tensor.stack(this.prompts) : this.prompts[0]!.detach().clone())));
+    const prompt = keep(
+      scope(() => (perConcept ? Tensor.stack(this.prompts) : this.prompts[0]!.detach().clone())),
+    );
     return new PromptKey({ prompt, mechanism, layers, concepts: [...concepts] });
   }
 }

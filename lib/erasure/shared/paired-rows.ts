@@ -30,7 +30,9 @@ export function pairRows(
   const length = tokenizer.maxLength;
   return concepts.flatMap((concept, index) =>
     templates.map((template): RowPair => {
-      const [source, target] = [concept, guides[index]!].map((text) => subjectPrompt(tokenizer, template, text));
+      const [source, target] = [concept, guides[index]!].map((text) =>
+        subjectPrompt(tokenizer, template, text),
+      );
       const count =
         alignment === "last-token"
           ? 1

@@ -12,6 +12,8 @@ export function pictures() {
     /** Guidance scale of those pictures. Default 6. */
     guidanceScale: number(6, "guidance scale of those pictures", { from: 0 }),
     /** Where they are kept, for this and later runs. Default "", kpop-native/images in the user's cache directory. */
-    cacheDirectory: text("", "where those pictures are kept; the user's cache directory when empty", { blank: true }),
+    cacheDirectory: text("", "where those pictures are kept; the user's cache directory when empty", {
+      blank: true,
+    }),
   };
 }
