@@ -48,6 +48,7 @@ export {
   type LoadOptions,
   type LoadProgress,
 } from "./diffusion/stable-diffusion";
+export type { Intervention, Steering, StepPredictions } from "./diffusion/interventions/intervention";
 export { GENERATE_DEFAULTS, type GenerateOptions, type GenerateStep } from "./diffusion/generate-options";
 export {
   generateImageSet,
@@ -75,6 +76,7 @@ export type { RunOptions } from "./training/run-options";
 export type { PrepareReport, StepReport } from "./training/step-report";
 export type { CaOptions } from "./erasure/methods/ca";
 export type { EsdOptions } from "./erasure/methods/esd";
+export type { SldOptions } from "./erasure/methods/sld";
 export type { KpopOptions } from "./erasure/methods/kpop";
 export type { PromptOptions } from "./erasure/shared/learned-prompt";
 export type { TaskVectorOptions } from "./erasure/methods/task-vector";

@@ -34,7 +34,8 @@ export async function* denoise(
       const alive = await scope(async () => {
         const input = { latents: run.scaleInput(index, latents), timesteps: timestep };
         const predicted = await guidedNoise(model, input, guidance, index);
-        return [run.step(index, latents, predicted), ...run.retained];
+        const steered = (guidance.steering ?? []).flatMap(({ by }) => by.retained);
+        return [run.step(index, latents, predicted), ...run.retained, ...steered];
       });
       free([...held, latents], [noise, ...alive]);
       [latents, ...held] = alive as [Tensor, ...Tensor[]];

@@ -21,6 +21,7 @@ import type { Condition } from "./condition";
 import { encodePrompts } from "./conditioning";
 import { generate } from "./generate";
 import type { GenerateOptions } from "./generate-options";
+import { openInterventions } from "./interventions";
 import type { Intervention } from "./interventions/intervention";
 import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
 import { NoiseSchedule } from "./noise-schedule";
@@ -144,7 +145,7 @@ export class StableDiffusion {
         device,
         dtype,
         changed: new Set(),
-        interventions: [],
+        interventions: openInterventions(source.interventions ?? [], source.path),
       });
     } catch (error) {
       for (const network of Object.values(networks)) network.dispose();

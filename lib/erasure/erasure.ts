@@ -4,6 +4,7 @@ import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { PromptKey } from "../diffusion/prompt-key";
 import {
   changedTensors,
+  interventionFiles,
   loraRank,
   SAVE_FORMATS,
   SAVED_FILES,
@@ -83,12 +84,13 @@ export class Erasure {
     const rank = loraRank(format, options.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
+    const extra = interventionFiles(this.model, format);
     const changed = changedTensors(this.model);
     if (format === "diffusers") {
       await saveDiffusersFolder(this.model.source, changed, directory, {
         force,
         ...cancel,
-        extraFiles: async (folder) => ({ [MANIFEST_FILE]: await this.describe(folder) }),
+        extraFiles: async (folder) => ({ ...extra, [MANIFEST_FILE]: await this.describe(folder) }),
       });
       return;
     }

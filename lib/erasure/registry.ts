@@ -3,11 +3,12 @@ import type { Method, OptionsOf } from "./method";
 import { ca } from "./methods/ca";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
+import { sld } from "./methods/sld";
 import { taskVector } from "./methods/task-vector";
 import { uce } from "./methods/uce";
 
 /** All methods, the default first: the one list, which types, command line, tests and benchmark follow. */
-export const METHODS = [kpop, esd, uce, ca, taskVector] as const;
+export const METHODS = [kpop, esd, uce, ca, taskVector, sld] as const;
 
 type Methods = (typeof METHODS)[number];
 type Default = (typeof METHODS)[0];

@@ -18,6 +18,8 @@ export interface Intervention {
 export interface Steering {
   /** What guidance takes for the conditional prediction. */
   steer(predictions: StepPredictions): Tensor;
+  /** What it holds from one step to the next. */
+  readonly retained: readonly Tensor[];
 }
 
 /** What a network predicts at one step; (B, 4, h, w) float32 each. */
