@@ -1,4 +1,4 @@
-import { finite, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { finite, integer, invalid, jobOptions, knownKeys, oneOf } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { Image } from "../io/image";
 import { noGrad } from "../runtime/grad-mode";
@@ -8,7 +8,7 @@ import { Tensor } from "../runtime/tensor";
 import { denoise } from "./denoise";
 import type { Condition } from "./guidance";
 import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
-import { PromptKey } from "./prompt-key";
+import { conceptNamed, PromptKey, seesKey } from "./prompt-key";
 import { sampler as samplerNamed, type SamplerName } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
 
@@ -41,7 +41,10 @@ export interface GenerateOptions {
   height?: number;
   /** Starting noise (N, 4, h, w), one for each picture, in place of seed, width and height. */
   latents?: Tensor;
-  /** The key of an erasure: brings the erased concept back. */
+  /**
+   * The key of an erasure: brings the erased concept back. Of a key with a prompt for each concept, a picture sees that of
+   * the concept that its own prompt names (the longest name first), and none where it names none.
+   */
   key?: PromptKey;
   /** Which half of guidance sees the key. "conditional" brings more of the concept back. Default "conditional". */
   keyGuidance?: "conditional" | "both";
@@ -162,40 +165,53 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
   const guided = o.guidanceScale !== 1;
   const negative = guided ? await model.encode(o.negativePrompt, { tokens: o.tokens }) : null;
   const images: Image[] = [];
-  for (let first = 0; first < o.total; first += o.batchSize) {
-    const indices = Array.from({ length: Math.min(o.batchSize, o.total - first) }, (_, i) => first + i);
+  let done = 0;
+  for (const indices of batches(o)) {
     const pictures = await scope(async () => {
       const noise =
-        o.latents?.slice(0, first, first + indices.length) ??
-        Tensor.cat(indices.map((index) => startingNoise(model, o.seed + (index % o.count), o)));
+        o.latents === undefined
+          ? Tensor.cat(indices.map((index) => startingNoise(model, o.seed + (index % o.count), o)))
+          : rows(o.latents, indices);
       const promptOf = indices.map((index) => Math.floor(index / o.count));
+      const injection =
+        o.key &&
+        injectionOf(
+          o.key,
+          promptOf.map((p) => o.prompts[p]!),
+          model.device,
+        );
       const condition: Condition = {
         text: rows(texts, promptOf),
         negative: negative === null ? null : negative.expand([indices.length, ...negative.shape.slice(1)]),
         guidanceScale: o.guidanceScale,
         injectNegative: o.keyGuidance === "both",
-        ...(o.key === undefined
-          ? {}
-          : {
-              injection: injectionOf(
-                o.key,
-                promptOf.map((p) => o.prompts[p]!),
-                model.device,
-              ),
-            }),
+        ...(injection === undefined ? {} : { injection }),
       };
       const latents = await denoiseAll(
         model,
         o,
         noise.to({ dtype: "float32", device: model.device }),
         condition,
-        images.length,
+        done,
       );
       return decode(model, latents);
     });
-    images.push(...pictures);
+    indices.forEach((index, i) => (images[index] = pictures[i]!));
+    done += indices.length;
   }
   return images;
+}
+
+/** Indices of the pictures made together: those that see the key, and those whose prompts name none of its concepts. */
+function batches(o: Checked): number[][] {
+  const all = Array.from({ length: o.total }, (_, index) => index);
+  const sees = (index: number) =>
+    o.key === undefined || seesKey(o.key, o.prompts[Math.floor(index / o.count)]!);
+  return [all.filter(sees), all.filter((index) => !sees(index))].flatMap((group) =>
+    Array.from({ length: Math.ceil(group.length / o.batchSize) }, (_, i) =>
+      group.slice(i * o.batchSize, (i + 1) * o.batchSize),
+    ),
+  );
 }
 
 async function denoiseAll(
@@ -220,25 +236,28 @@ async function denoiseAll(
   return result!;
 }
 
-/** Latents (B, 4, h, w), scaled, to pictures. */
+/** Latents (B, 4, h, w), scaled, to pictures. @throws NUMERIC_FAILURE where a picture is not finite */
 export async function decode(model: StableDiffusion, latents: Tensor): Promise<Image[]> {
-  const decoded = await model.vae.decode(latents.div(model.vae.config.scaling_factor).to(model.dtype));
-  const bytes = decoded
-    .to("float32")
-    .div(2)
-    .add(0.5)
-    .clamp(0, 1)
-    .mul(255)
-    .round()
-    .permute([0, 2, 3, 1])
-    .to("uint8");
+  const unscaled = latents.div(model.vae.config.scaling_factor);
+  const decoded = (await model.vae.decode(unscaled.to(model.dtype))).to("float32");
+  const bytes = decoded.div(2).add(0.5).clamp(0, 1).mul(255).round().permute([0, 2, 3, 1]).to("uint8");
   const [count, height, width] = bytes.shape as [number, number, number, number];
-  const data = (await bytes.data()) as Uint8Array;
+  // A mean is finite only where every element is.
+  const [data, means] = await Promise.all([bytes.data(), decoded.mean([1, 2, 3]).data()]);
+  if (!(means as Float32Array).every(Number.isFinite)) throw notFinite(model);
   const size = width * height * 3;
   return Array.from(
     { length: count },
-    (_, i) => new Image(width, height, data.slice(i * size, (i + 1) * size)),
+    (_, i) => new Image(width, height, (data as Uint8Array).slice(i * size, (i + 1) * size)),
   );
+}
+
+function notFinite({ dtype }: StableDiffusion): KpopError {
+  const remedy =
+    dtype === "float16"
+      ? 'float16 holds nothing above 65504; load the model with the dtype "bfloat16" or "float32"'
+      : "look for what is not finite in the weights, the latents given and the key, or lower guidanceScale";
+  return new KpopError("NUMERIC_FAILURE", `A picture came out as NaN or infinite in ${dtype}: ${remedy}`);
 }
 
 /** What a picture of `seed` starts from: (1, 4, h, w) standard normal draws, on the CPU. */
@@ -258,26 +277,16 @@ function rows(tensor: Tensor, indices: readonly number[]): Tensor {
   );
 }
 
-/** The key as an injection; a key with a prompt for each concept gives every picture that of the concept it names. */
-function injectionOf(
-  key: PromptKey,
-  prompts: readonly string[],
-  device: string,
-): Condition["injection"] & object {
+/**
+ * The key as an injection; a key with a prompt for each concept gives every picture that of the concept it names.
+ * @param prompts all see the key, or none does
+ * @returns undefined for those that do not
+ */
+function injectionOf(key: PromptKey, prompts: readonly string[], device: string): Condition["injection"] {
   const { mechanism, layers } = key;
   if (!key.perConcept) return { prompt: key.prompt.to({ device }), mechanism, layers };
-  const chosen = prompts.map((prompt) => {
-    const named = key.concepts.filter((concept) =>
-      prompt.toLowerCase().includes(nonEmptyString("concept", concept).toLowerCase()),
-    );
-    if (named.length === 0) {
-      throw new KpopError(
-        "INVALID_ARGUMENT",
-        `The key has a prompt for each of ${key.concepts.map((c) => `"${c}"`).join(", ")}, and "${prompt}" names none of them; choose one with key.select(concept)`,
-      );
-    }
-    return named.reduce((a, b) => (b.length > a.length ? b : a));
-  });
+  const chosen = prompts.flatMap((prompt) => conceptNamed(key, prompt) ?? []);
+  if (chosen.length === 0) return undefined;
   return {
     prompt: Tensor.stack(chosen.map((concept) => key.select(concept).prompt)).to({ device }),
     mechanism,

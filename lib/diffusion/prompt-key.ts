@@ -128,6 +128,19 @@ export class PromptKey {
   }
 }
 
+/** The concept that a text names, the longest name first; undefined where it names none of the key's. */
+export function conceptNamed({ concepts }: PromptKey, text: string): string | undefined {
+  const words = text.toLowerCase();
+  return concepts
+    .filter((concept) => words.includes(concept.toLowerCase()))
+    .reduce<string | undefined>((a, b) => (a === undefined || b.length > a.length ? b : a), undefined);
+}
+
+/** Whether a picture of a text sees a key: one prompt serves every text, one for each concept those that name it. */
+export function seesKey(key: PromptKey, text: string): boolean {
+  return !key.perConcept || conceptNamed(key, text) !== undefined;
+}
+
 async function readKey(
   file: safetensors.SafetensorsFile,
   passphrase: string | undefined,
