@@ -15,8 +15,6 @@ import { lowRank } from "../nn/low-rank";
 import { scope } from "../runtime/scope";
 import { Tensor, type Dtype } from "../runtime/tensor";
 
-/** File that a folder's LoRA lies in. */
-export const LORA_FILE = "lora.safetensors";
 /** Rank of a LoRA's layers unless another is asked for. */
 export const LORA_RANK = 32;
 
