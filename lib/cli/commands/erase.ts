@@ -235,9 +235,9 @@ async function sayWhere(
     await using file = await safetensors.open(weights);
     const kept = (100 * Number(file.metadata["kpop.kept"])).toFixed(1);
     const leftOut = (JSON.parse(file.metadata["kpop.left_out"]!) as string[]).length;
-    print(`The LoRA holds ${kept} % of the layers' change (as squares); load it onto ${model} at strength 1`);
+    print(`The LoRA holds ${kept} % of the change (as squares); load it onto ${model} at strength 1`);
     if (leftOut > 0)
-      print(`It has no place for biases and norms: ${plural(leftOut, "changed tensor")} left out`);
+      print(`A LoRA has no place for biases and norms: ${plural(leftOut, "changed tensor")} left out`);
     return;
   }
   print(key === undefined ? "See what is left:" : "See what is left, and what the key brings back:");
