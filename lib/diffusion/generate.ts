@@ -7,6 +7,7 @@ import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 import { denoise } from "./denoise";
 import type { Condition } from "./guidance";
+import { compareKeyModel } from "./key-model";
 import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
 import { conceptNamed, PromptKey, seesKey } from "./prompt-key";
 import { sampler as samplerNamed, type SamplerName } from "./samplers";
@@ -85,6 +86,7 @@ export async function generate(
   options: GenerateOptions = {},
 ): Promise<Image[]> {
   const o = checkGenerate(model, prompt, options);
+  if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
   return unscoped(() => noGrad(() => scope(() => run(model, o))));
 }
 

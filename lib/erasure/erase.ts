@@ -1,4 +1,5 @@
 import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { keyModel } from "../diffusion/key-model";
 import { hashChanges, hashInputs } from "../diffusion/model-hash";
 import { PromptKey } from "../diffusion/prompt-key";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
@@ -117,7 +118,7 @@ async function run(
       history.push(report);
       common.onStep?.(report);
     }
-    const key = keyOf(store, described, concepts);
+    const key = await keyOf(store, described, concepts, student);
     const last = history.at(-1);
     return new Erasure({
       method: method.name,
@@ -161,15 +162,17 @@ function predictor(base: StableDiffusion, evaluations: EvaluationCounter): Erasu
   };
 }
 
-function keyOf(
+async function keyOf(
   store: Map<string, Tensor>,
   options: Record<string, unknown>,
   concepts: string[],
-): PromptKey | undefined {
+  student: StableDiffusion,
+): Promise<PromptKey | undefined> {
   const prompt = store.get("prompt");
   if (prompt === undefined) return undefined;
   const { mechanism, layers } = options["prompt"] as { mechanism: PromptMechanism; layers: PromptLayers };
-  return new PromptKey({ prompt, mechanism, layers, concepts });
+  const model = await keyModel(student);
+  return new PromptKey({ prompt, mechanism, layers, concepts, ...(model === undefined ? {} : { model }) });
 }
 
 function parseCommon(options: EraseOptions): Common {

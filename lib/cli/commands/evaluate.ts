@@ -1,29 +1,23 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import {
-  evaluate,
-  EVALUATE_DEFAULTS,
-  GENERATE_DEFAULTS,
-  KpopError,
-  PromptKey,
-  SAMPLER_NAMES,
-} from "../../index";
+import { evaluate, EVALUATE_DEFAULTS, GENERATE_DEFAULTS, KpopError, SAMPLER_NAMES } from "../../index";
 import type { EvaluateOptions, EvaluationProgress, SamplerName } from "../../index";
 import { describeEvaluation } from "../describe-evaluation";
 import { count, duration, plural } from "../format";
 import { interruptible } from "../interrupt";
+import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { collect, parseInteger, parseNumber } from "../parse-value";
-import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
+import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { commandLine, invocation } from "../shell";
 
 const RESULT_FILE = "evaluation.json";
 
-interface Flags extends LoadFlags {
+interface Flags extends LoadFlags, KeyFlags {
   erased?: string[];
   preserved?: string[];
   out: string;
@@ -32,8 +26,6 @@ interface Flags extends LoadFlags {
   prompt?: string;
   imagesPerClass?: number;
   topK?: number[];
-  key?: string;
-  passphraseFile?: string;
   seed?: number;
   steps?: number;
   guidanceScale?: number;
@@ -66,12 +58,9 @@ export function registerEvaluate(program: Command): void {
     .option(
       "--clip <path>",
       'a CLIP model\'s folder, or "pocket": adds CLIP scores; the classifier where none is given',
-    )
-    .option("--key <file>", "key of an erasure: measures what it brings back")
-    .option(
-      "--passphrase-file <file>",
-      `passphrase of an encrypted key, in a file (or in $${PASSPHRASE_VARIABLE})`,
-    )
+    );
+  addKeyOptions(command, "key of an erasure: measures what it brings back");
+  command
     .option("--prompt <text>", `what to ask for, {} being the class (default: "${prompt}")`)
     .option("--images-per-class <n>", `pictures of each class (default: ${imagesPerClass})`, parseInteger)
     .option(
@@ -99,8 +88,7 @@ export function registerEvaluate(program: Command): void {
     requireOptions(command, ["out"]);
     if (flags.erased === undefined && flags.preserved === undefined)
       command.error("error: required option '--erased <name>' or '--preserved <name>' not specified");
-    if (flags.passphraseFile !== undefined && flags.key === undefined)
-      command.error("error: --passphrase-file needs --key <file>");
+    checkKeyFlags(command, flags);
     await evaluateCommand(model, flags);
   });
 }
@@ -119,10 +107,7 @@ async function evaluateCommand(model: string, flags: Flags): Promise<void> {
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("picture", json);
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
-    const key =
-      flags.key === undefined
-        ? undefined
-        : await PromptKey.load(flags.key, passphrase === undefined ? {} : { passphrase });
+    const key = await loadKey(flags, passphrase);
     const diffusion = await loadModel(model, flags, signal);
     const evaluation = await evaluate(diffusion, {
       ...evaluateOptions(flags),

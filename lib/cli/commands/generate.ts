@@ -1,22 +1,21 @@
 import { extname } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import { checkOutputFile, Image, PromptKey, SAMPLER_NAMES } from "../../index";
+import { checkOutputFile, Image, SAMPLER_NAMES } from "../../index";
 import type { GenerateOptions, SamplerName } from "../../index";
 import { interruptible } from "../interrupt";
+import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print } from "../output";
 import { collect, parseInteger, parseNumber } from "../parse-value";
-import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
+import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { invocation } from "../shell";
 
-interface Flags extends LoadFlags {
+interface Flags extends LoadFlags, KeyFlags {
   prompt: string[];
   out: string;
-  key?: string;
-  passphraseFile?: string;
   negativePrompt?: string;
   seed?: number;
   count?: number;
@@ -42,12 +41,9 @@ export function registerGenerate(program: Command): void {
     )
     .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
     .option("--prompt <text>", "what to show; repeat it for several", collect)
-    .option("--out <file>", "the picture, a .png")
-    .option("--key <file>", "key of an erasure")
-    .option(
-      "--passphrase-file <file>",
-      `passphrase of an encrypted key, in a file (or in $${PASSPHRASE_VARIABLE})`,
-    )
+    .option("--out <file>", "the picture, a .png");
+  addKeyOptions(command, "key of an erasure");
+  command
     .option("--seed <n>", "picture j of each prompt starts from seed + j (default: 0)", parseInteger)
     .option("--count <n>", "pictures per prompt (default: 1)", parseInteger)
     .option("--steps <n>", "denoising steps (default: 50)", parseInteger)
@@ -69,8 +65,7 @@ export function registerGenerate(program: Command): void {
     requireOptions(command, ["prompt", "out"]);
     if (extname(flags.out).toLowerCase() !== ".png")
       command.error(`error: --out has to end in .png, the one format that is written, but is ${flags.out}`);
-    if (flags.passphraseFile !== undefined && flags.key === undefined)
-      command.error("error: --passphrase-file needs --key <file>");
+    checkKeyFlags(command, flags);
     await generateCommand(model, flags);
   });
 }
@@ -90,10 +85,7 @@ async function generateCommand(model: string, flags: Flags): Promise<void> {
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("step", json);
   await interruptible("leaving the pictures unfinished", async (signal) => {
-    const key =
-      flags.key === undefined
-        ? undefined
-        : await PromptKey.load(flags.key, passphrase === undefined ? {} : { passphrase });
+    const key = await loadKey(flags, passphrase);
     const diffusion = await loadModel(model, flags, signal);
     const started = performance.now();
     let done = 0;

@@ -9,12 +9,18 @@ const folder = temporaryFolders();
 const picture = (path: string) => PNG.sync.read(readFileSync(path));
 
 /** A key that moves the predictions of pocket far enough to be seen. */
-async function saveKey(path: string, passphrase?: string): Promise<void> {
+async function saveKey(path: string, passphrase?: string, model?: string): Promise<void> {
   const prompt = Tensor.from(
     Float32Array.from({ length: 4 * 128 }, (_, i) => Math.sin(i)),
     [4, 128],
   );
-  const key = new PromptKey({ prompt, mechanism: "concat", layers: "all", concepts: ["church"] });
+  const key = new PromptKey({
+    prompt,
+    mechanism: "concat",
+    layers: "all",
+    concepts: ["church"],
+    ...(model && { model }),
+  });
   await key.save(path, passphrase === undefined ? {} : { passphrase });
   key.dispose();
 }
@@ -73,6 +79,33 @@ describe("kpop-native generate", () => {
     expect(refused.stderr).toMatch(
       /^error: half\.safetensors is a delta: .*MODEL --delta half\.safetensors/m,
     );
+  });
+
+  it("warns of a key that was made for another model, unless any will do", async () => {
+    const cwd = folder();
+    await saveKey(join(cwd, "other.key"), undefined, "0".repeat(64));
+    const args = [
+      "generate",
+      "pocket",
+      "--prompt",
+      "church",
+      "--steps",
+      "1",
+      "--key",
+      "other.key",
+      "--out",
+      "a.png",
+    ];
+    const [warned, silent, wrong] = await Promise.all([
+      cli(args, { cwd }),
+      cli([...args, "--any-model"], { cwd }),
+      cli(["generate", "pocket", "--prompt", "church", "--out", "b.png", "--any-model"], { cwd }),
+    ]);
+    expect([warned.code, silent.code, wrong.code]).toEqual([0, 0, 2]);
+    expect(warned.stderr).toMatch(/^warning: The key for "church" was made for another model/m);
+    expect(warned.stderr).not.toMatch(/KPOP_|node:/);
+    expect(silent.stderr).not.toContain("warning");
+    expect(wrong.stderr).toMatch(/--any-model needs --key/);
   });
 
   it("takes a key, encrypted or not, and refuses it without the passphrase before loading the model", async () => {
