@@ -48,6 +48,8 @@ export const TEXT_CONFIG = {
   model_type: "clip_text_model",
   ...TEXT_TOWER,
   projection_dim: WIDTH,
+  // The weights are stored in half of that; transformers 5 would compute in it beside a UNet in float32.
+  torch_dtype: "float32",
 };
 
 /** Latents of every drawing, and the factor that gives them unit variance. */

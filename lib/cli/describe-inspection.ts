@@ -58,6 +58,7 @@ function lines(path: string, found: Inspection): string[] {
           : [
               `  brings back   ${quoted(found.concepts)}`,
               `  prompt        (${found.shape?.join(", ")}), ${found.mechanism}, layers ${String(found.layers)}`,
+              ...(found.model === undefined ? [] : [`  made for      the UNet ${found.model}`]),
             ]),
         ...hashes(found),
       ];

@@ -9,6 +9,7 @@ import { say } from "./output";
 export interface LoadFlags {
   device?: string;
   dtype?: ComputeDtype;
+  delta?: string;
 }
 
 export function addLoadOptions(command: Command): void {
@@ -20,13 +21,14 @@ export function addLoadOptions(command: Command): void {
         "bfloat16",
         "float16",
       ]),
-    );
+    )
+    .option("--delta <path>", "delta to apply onto MODEL, which it has to be made from: its file or folder");
 }
 
 /** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
 export async function loadModel(
   model: string,
-  { device, dtype }: LoadFlags,
+  { device, dtype, delta }: LoadFlags,
   signal: AbortSignal,
 ): Promise<StableDiffusion> {
   if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);
@@ -34,6 +36,7 @@ export async function loadModel(
   return await StableDiffusion.load(model, {
     ...(device === undefined ? {} : { device: device as Device }),
     ...(dtype === undefined ? {} : { dtype }),
+    ...(delta === undefined ? {} : { delta }),
     signal,
   });
 }

@@ -21,3 +21,13 @@ export function ignoreClosedPipes(): void {
     });
   }
 }
+
+/** Says the library's warnings as it says everything, in place of Node's form with process id and code. */
+export function sayWarnings(): void {
+  const others = process.listeners("warning");
+  process.removeAllListeners("warning");
+  process.on("warning", (warning: Error & { code?: string }) => {
+    if (warning.code?.startsWith("KPOP_") === true) say(`warning: ${warning.message}`);
+    else for (const listener of others) listener(warning);
+  });
+}

@@ -10,7 +10,9 @@ import { repeated, rows } from "./condition";
 import { denoise } from "./denoise";
 import { GENERATE_OPTIONS, type GenerateOptions } from "./generate-options";
 import type { Guidance } from "./guidance";
+import { compareKeyModel } from "./key-model";
 import { checkLearnedTokens } from "./learned-tokens";
+import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
 
@@ -21,6 +23,8 @@ export async function generate(
   options: GenerateOptions = {},
 ): Promise<Image[]> {
   const o = checkGenerate(model, prompt, options);
+  if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
+  if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
   return unscoped(() => noGrad(() => scope(() => run(model, o))));
 }
 
@@ -89,12 +93,13 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
   const negative = guided ? await model.condition([o.negativePrompt], { tokens: o.tokens }) : null;
   const own = guided ? await steeringTexts(model) : [];
   const images: Image[] = [];
-  for (let first = 0; first < o.total; first += o.batchSize) {
-    const indices = Array.from({ length: Math.min(o.batchSize, o.total - first) }, (_, i) => first + i);
+  let done = 0;
+  for (const indices of batches(o)) {
     const pictures = await scope(async () => {
       const noise =
-        o.latents?.slice(0, first, first + indices.length) ??
-        Tensor.cat(indices.map((index) => startingNoise(model, o.seed + (index % o.count), o)));
+        o.latents === undefined
+          ? Tensor.cat(indices.map((index) => startingNoise(model, o.seed + (index % o.count), o)))
+          : o.latents.rows(indices);
       const promptOf = indices.map((index) => Math.floor(index / o.count));
       const guidance: Guidance = {
         text: rows(texts, promptOf),
@@ -115,11 +120,12 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
         o,
         noise.to({ dtype: "float32", device: model.device }),
         guidance,
-        images.length,
+        done,
       );
       return decode(model, latents);
     });
-    images.push(...pictures);
+    indices.forEach((index, i) => (images[index] = pictures[i]!));
+    done += indices.length;
   }
   return images;
 }
@@ -133,6 +139,18 @@ async function steeringTexts(model: StableDiffusion) {
     found.push({ intervention, prompts });
   }
   return found;
+}
+
+/** Indices of the pictures made together: those that see the key, and those whose prompts name none of its concepts. */
+function batches(o: Checked): number[][] {
+  const all = Array.from({ length: o.total }, (_, index) => index);
+  const sees = (index: number) =>
+    o.key === undefined || seesKey(o.key, o.prompts[Math.floor(index / o.count)]!);
+  return [all.filter(sees), all.filter((index) => !sees(index))].flatMap((group) =>
+    Array.from({ length: Math.ceil(group.length / o.batchSize) }, (_, i) =>
+      group.slice(i * o.batchSize, (i + 1) * o.batchSize),
+    ),
+  );
 }
 
 async function denoiseAll(
@@ -154,25 +172,28 @@ async function denoiseAll(
   return result!;
 }
 
-/** Latents (B, 4, h, w), scaled, to pictures. */
+/** Latents (B, 4, h, w), scaled, to pictures. @throws NUMERIC_FAILURE where a picture is not finite */
 export async function decode(model: StableDiffusion, latents: Tensor): Promise<Image[]> {
-  const decoded = await model.vae.decode(latents.div(model.vae.config.scaling_factor).to(model.dtype));
-  const bytes = decoded
-    .to("float32")
-    .div(2)
-    .add(0.5)
-    .clamp(0, 1)
-    .mul(255)
-    .round()
-    .permute([0, 2, 3, 1])
-    .to("uint8");
+  const unscaled = latents.div(model.vae.config.scaling_factor);
+  const decoded = (await model.vae.decode(unscaled.to(model.dtype))).to("float32");
+  const bytes = decoded.div(2).add(0.5).clamp(0, 1).mul(255).round().permute([0, 2, 3, 1]).to("uint8");
   const [count, height, width] = bytes.shape as [number, number, number, number];
-  const data = (await bytes.data()) as Uint8Array;
+  // A mean is finite only where every element is.
+  const [data, means] = await Promise.all([bytes.data(), decoded.mean([1, 2, 3]).data()]);
+  if (!(means as Float32Array).every(Number.isFinite)) throw notFinite(model);
   const size = width * height * 3;
   return Array.from(
     { length: count },
-    (_, i) => new Image(width, height, data.slice(i * size, (i + 1) * size)),
+    (_, i) => new Image(width, height, (data as Uint8Array).slice(i * size, (i + 1) * size)),
   );
+}
+
+function notFinite({ dtype }: StableDiffusion): KpopError {
+  const remedy =
+    dtype === "float16"
+      ? 'float16 holds nothing above 65504; load the model with the dtype "bfloat16" or "float32"'
+      : "look for what is not finite in the weights, the latents given and the key, or lower guidanceScale";
+  return new KpopError("NUMERIC_FAILURE", `A picture came out as NaN or infinite in ${dtype}: ${remedy}`);
 }
 
 /** What a picture of `seed` starts from: (1, 4, h, w) standard normal draws, on the CPU. */

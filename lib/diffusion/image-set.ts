@@ -9,6 +9,7 @@ import { checkGenerate, startingNoise } from "./generate";
 import { DRAWING_OPTIONS, type GenerateOptions } from "./generate-options";
 import { fileName, findMissing, openFolder } from "./image-set-files";
 import { imageSetIdentity, type SharedOptions } from "./image-set-identity";
+import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
 import { StableDiffusion } from "./stable-diffusion";
 
@@ -106,7 +107,10 @@ export async function generateImageSet(
   const paths = items.map((item) => join(directory, fileName(model, item)));
   const wanted = new Map(items.map((item, i) => [paths[i]!, { ...item, path: paths[i]!, place: i }]));
   const missing = await findMissing([...wanted.values()], shared);
-  const batches = inBatches(missing, shared.batchSize);
+  // Together only those that see a key, or do not: `generate` would split a batch of both.
+  const sees = ({ prompt }: Picture): boolean => key === undefined || seesKey(key, prompt);
+  const groups = [missing.filter(sees), missing.filter((picture) => !sees(picture))];
+  const batches = groups.flatMap((group) => inBatches(group, shared.batchSize));
   const clock = new Clock(batches.length * stepsOf(model, shared));
   let generated = 0;
   const report = (etaSeconds: number): void => {

@@ -3,6 +3,9 @@ import { setImmediate } from "node:timers/promises";
 import { basename, sep } from "node:path";
 import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
+import { withReader } from "../io/location-reader";
+import { elementBytes, runtimeDtype } from "../io/safetensors-dtypes";
+import { scope } from "../runtime/scope";
 import { FileHashes } from "../files/file-hashes";
 import { changedTensors } from "./save-model";
 import type { StableDiffusion } from "./stable-diffusion";
@@ -66,4 +69,39 @@ export async function hashUNet(model: StableDiffusion, signal?: AbortSignal): Pr
   const stored = await contentHash(model.source.unet, signal === undefined ? {} : { signal });
   const changes = await hashChanges(model);
   return changes === null ? stored : createHash("sha256").update(`${stored} ${changes}`).digest("hex");
+}
+
+/** Bytes of a tensor that a fingerprint looks at. */
+const HEAD_BYTES = 2 ** 14;
+
+/**
+ * SHA-256 over the beginning (16 KiB) of each of a UNet's tensors, as saving would store it: the same for an erased model in
+ * memory and for what it was saved as, in any format but a LoRA, loaded in any dtype. Training changes whole tensors, so
+ * that this tells models apart as a hash of all bytes does, and reads megabytes in place of gigabytes.
+ * @throws IO_ERROR, NOT_FOUND, ABORTED
+ */
+export async function fingerprintUNet(model: StableDiffusion, signal?: AbortSignal): Promise<string> {
+  const changed = changedTensors(model).unet;
+  const hash = createHash("sha256");
+  await withReader(signal, async (reader) => {
+    for (const [key, location] of [...model.source.unet.tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const { dtype, shape } = location;
+      hash.update(`${JSON.stringify([key, dtype, shape])}\n`);
+      const bytes = Math.min(location.bytes, HEAD_BYTES);
+      const stored = runtimeDtype(dtype);
+      const own = stored !== null && changed?.has(key) === true ? model.unet.parameter(key) : undefined;
+      if (own === undefined) hash.update(await reader.bytes({ ...location, bytes }));
+      else
+        hash.update(
+          await scope(async () => {
+            const head = own
+              .detach()
+              .reshape([own.size])
+              .slice(0, 0, bytes / elementBytes(dtype));
+            return (await head.to(stored!).contiguous().bytes()).slice();
+          }),
+        );
+    }
+  });
+  return hash.digest("hex");
 }

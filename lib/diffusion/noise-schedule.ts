@@ -13,9 +13,14 @@ export interface NoiseScheduleConfig {
   readonly stepsOffset: number;
   /** The level behind the last step: 1 (no noise) if true, else that of timestep 0. */
   readonly setAlphaToOne: boolean;
+  /** How a sampler spreads its timesteps. Absent: each sampler's own, as in diffusers. */
+  readonly timestepSpacing?: TimestepSpacing;
   /** False where the config's own sampler is a PNDM that begins with Runge-Kutta steps, which `pndm` here lacks. */
   readonly skipPrkSteps: boolean;
 }
+
+/** Where a sampler's timesteps lie (Lin et al., arXiv 2305.08891, table 2). */
+export type TimestepSpacing = "leading" | "linspace" | "trailing";
 
 /** `scaled_linear`: √β is linear in t, as in latent diffusion (Rombach et al., arXiv 2112.10752). */
 export type BetaSchedule = "linear" | "scaled_linear" | "squaredcos_cap_v2";
@@ -35,11 +40,11 @@ export const STABLE_DIFFUSION_SCHEDULE: NoiseScheduleConfig = Object.freeze({
 const ONLY: Readonly<Record<string, readonly unknown[]>> = {
   prediction_type: ["epsilon"],
   rescale_betas_zero_snr: [false],
-  timestep_spacing: ["leading"],
   clip_sample: [false],
   thresholding: [false],
   trained_betas: [],
 };
+const SPACINGS: readonly TimestepSpacing[] = ["leading", "linspace", "trailing"];
 const BETA_SCHEDULES: readonly BetaSchedule[] = ["linear", "scaled_linear", "squaredcos_cap_v2"];
 /** Schedulers of diffusers that share these fields and this forward process; flow matching and EDM do not. */
 const SCHEDULERS =
@@ -85,10 +90,18 @@ export class NoiseSchedule {
     return timestep < 0 ? this.finalAlphaCumprod : this.alphasCumprod[timestep]!;
   }
 
-  /** σ_t = √((1−ᾱ_t)/ᾱ_t), the noise level in the variance-exploding view (Karras et al., arXiv 2206.00364). */
+  /**
+   * σ_t = √((1−ᾱ_t)/ᾱ_t), the noise level in the variance-exploding view (Karras et al., arXiv 2206.00364); between two
+   * integers t, the line between their levels.
+   */
   sigma(timestep: number): number {
-    const alpha = this.alphaCumprod(timestep);
-    return Math.sqrt((1 - alpha) / alpha);
+    const below = Math.floor(timestep);
+    const sigmaAt = (t: number): number => {
+      const alpha = this.alphaCumprod(t);
+      return Math.sqrt((1 - alpha) / alpha);
+    };
+    const level = sigmaAt(below);
+    return below === timestep ? level : level + (timestep - below) * (sigmaAt(below + 1) - level);
   }
 
   /** The factors of z_0 and of the noise in z_t: √ᾱ_t and √(1−ᾱ_t). @throws INVALID_ARGUMENT */
@@ -139,6 +152,10 @@ function parseConfig(json: unknown): NoiseScheduleConfig {
   if (!BETA_SCHEDULES.includes(betaSchedule as BetaSchedule))
     throw unsupported("beta_schedule", betaSchedule, `one of ${BETA_SCHEDULES.join(", ")}`);
 
+  const spacing = fields["timestep_spacing"] ?? undefined;
+  if (spacing !== undefined && !SPACINGS.includes(spacing as TimestepSpacing))
+    throw unsupported("timestep_spacing", spacing, `one of ${SPACINGS.join(", ")}`);
+
   const numTrainTimesteps = number(fields, "num_train_timesteps", 1000, 1, 1_000_000, true);
   return {
     numTrainTimesteps,
@@ -147,6 +164,7 @@ function parseConfig(json: unknown): NoiseScheduleConfig {
     betaSchedule: betaSchedule as BetaSchedule,
     stepsOffset: number(fields, "steps_offset", 0, 0, numTrainTimesteps - 1, true),
     setAlphaToOne: boolean(fields, "set_alpha_to_one", name === "DDIMScheduler"),
+    ...(spacing === undefined ? {} : { timestepSpacing: spacing as TimestepSpacing }),
     skipPrkSteps: boolean(fields, "skip_prk_steps", name !== "PNDMScheduler"),
   };
 }

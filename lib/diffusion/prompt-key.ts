@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from "node:crypto";
 import { promisify } from "node:util";
-import { invalid, knownKeys, nonEmptyString, oneOf } from "../check";
+import { flag, invalid, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { KEY_FORMAT } from "../io/file-kinds";
 import * as safetensors from "../io/safetensors";
@@ -19,6 +19,8 @@ export interface PromptKeyFields {
   mechanism: PromptMechanism;
   layers: PromptLayers;
   concepts: string[];
+  /** What it was made for: a fingerprint of the erased UNet, 64 hexadecimal digits. Absent: it is not known. */
+  model?: string;
 }
 
 /**
@@ -36,10 +38,12 @@ export class PromptKey {
   readonly mechanism: PromptMechanism;
   readonly layers: PromptLayers;
   readonly concepts: string[];
+  /** A fingerprint of the UNet that it was made for, whatever format and dtype that is in; other models get a warning. */
+  readonly model?: string;
 
   /** @throws INVALID_ARGUMENT */
   constructor(fields: PromptKeyFields) {
-    knownKeys("the fields of a key", fields, ["prompt", "mechanism", "layers", "concepts"]);
+    knownKeys("the fields of a key", fields, ["prompt", "mechanism", "layers", "concepts", "model"]);
     if (!(fields.prompt instanceof Tensor)) throw invalid("prompt", "a Tensor", fields.prompt);
     this.prompt = fields.prompt;
     this.mechanism = oneOf("mechanism", fields.mechanism, ["concat", "additive"] as const);
@@ -47,6 +51,11 @@ export class PromptKey {
       ? names("layers", fields.layers)
       : oneOf("layers", fields.layers, ["mid", "mid-up", "all"] as const);
     this.concepts = names("concepts", fields.concepts);
+    if (fields.model !== undefined) {
+      if (typeof fields.model !== "string" || !/^[0-9a-f]{64}$/.test(fields.model))
+        throw invalid("model", "64 hexadecimal digits", fields.model);
+      this.model = fields.model;
+    }
     const dims = this.prompt.shape.length;
     if (dims !== 2 && !(dims === 3 && this.prompt.shape[0] === this.concepts.length)) {
       throw invalid("prompt", `of shape (k, d), or (${this.concepts.length}, k, d)`, this.prompt.shape);
@@ -66,41 +75,49 @@ export class PromptKey {
     if (!this.perConcept) return this;
     const [, k, d] = this.prompt.shape as [number, number, number];
     const prompt = this.prompt.slice(0, index, index + 1).reshape([k, d]);
-    return new PromptKey({ prompt, mechanism: this.mechanism, layers: this.layers, concepts: [concept] });
+    const { mechanism, layers, model } = this;
+    return new PromptKey({
+      prompt,
+      mechanism,
+      layers,
+      concepts: [concept],
+      ...(model === undefined ? {} : { model }),
+    });
   }
 
   /**
    * The key as `predictNoise` takes it, for a batch of prompts; with a prompt for each concept every text gets that of the
    * concept it names.
-   * @throws INVALID_ARGUMENT where a text names none of them
+   * @param texts all see the key, or none does
+   * @returns undefined for those that do not
    */
-  injection(texts: readonly string[], device: string): Injection {
+  injection(texts: readonly string[], device: string): Injection | undefined {
     const { mechanism, layers } = this;
     if (!this.perConcept) return { prompt: this.prompt.to({ device }), mechanism, layers };
-    const chosen = texts.map((text) => {
-      const named = this.concepts.filter((concept) => text.toLowerCase().includes(concept.toLowerCase()));
-      if (named.length === 0) {
-        throw new KpopError(
-          "INVALID_ARGUMENT",
-          `The key has a prompt for each of ${this.concepts.map((c) => `"${c}"`).join(", ")}, and "${text}" names none of them; choose one with key.select(concept)`,
-        );
-      }
-      return named.reduce((a, b) => (b.length > a.length ? b : a));
-    });
+    const chosen = texts.flatMap((text) => conceptNamed(this, text) ?? []);
+    if (chosen.length === 0) return undefined;
     const prompt = Tensor.stack(chosen.map((concept) => this.select(concept).prompt)).to({ device });
     return { prompt, mechanism, layers };
   }
 
   /**
    * Reads a key file.
+   * @param options.anyModel leaves out what model it was made for: another one gets no warning. Default false
    * @throws INVALID_KEY when the file is no key, or the passphrase is missing or wrong; NOT_FOUND, INVALID_SAFETENSORS
    */
-  static async load(path: string, options: { passphrase?: string } = {}): Promise<PromptKey> {
+  static async load(
+    path: string,
+    options: { passphrase?: string; anyModel?: boolean } = {},
+  ): Promise<PromptKey> {
     nonEmptyString("path", path);
-    knownKeys("the options of a key", options, ["passphrase"]);
+    knownKeys("the options of a key", options, ["passphrase", "anyModel"]);
+    flag("anyModel", options.anyModel ?? false);
     const file = await safetensors.open(path);
     try {
-      return await readKey(file, options.passphrase);
+      const key = await readKey(file, options.passphrase);
+      if (options.anyModel !== true) return key;
+      const { prompt, mechanism, layers, concepts } = key;
+      return new PromptKey({ prompt, mechanism, layers, concepts });
     } finally {
       await file.close();
     }
@@ -120,6 +137,7 @@ export class PromptKey {
       layers: this.layers,
       concepts: this.concepts,
       shape: float.shape,
+      model: this.model,
     });
     const metadata = { format: KEY_FORMAT, version: VERSION };
     if (options.passphrase === undefined) {
@@ -153,6 +171,19 @@ export class PromptKey {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** The concept that a text names, the longest name first; undefined where it names none of the key's. */
+export function conceptNamed({ concepts }: PromptKey, text: string): string | undefined {
+  const words = text.toLowerCase();
+  return concepts
+    .filter((concept) => words.includes(concept.toLowerCase()))
+    .reduce<string | undefined>((a, b) => (a === undefined || b.length > a.length ? b : a), undefined);
+}
+
+/** Whether a picture of a text sees a key: one prompt serves every text, one for each concept those that name it. */
+export function seesKey(key: PromptKey, text: string): boolean {
+  return !key.perConcept || conceptNamed(key, text) !== undefined;
 }
 
 async function readKey(
@@ -190,8 +221,8 @@ async function readKey(
 
 function fromHeader(path: string, header: string | undefined, prompt: Tensor): PromptKey {
   try {
-    const { mechanism, layers, concepts } = JSON.parse(header ?? "") as PromptKeyFields;
-    return new PromptKey({ prompt, mechanism, layers, concepts });
+    const { mechanism, layers, concepts, model } = JSON.parse(header ?? "") as PromptKeyFields;
+    return new PromptKey({ prompt, mechanism, layers, concepts, ...(model === undefined ? {} : { model }) });
   } catch (cause) {
     prompt.dispose();
     throw damaged(path, cause);

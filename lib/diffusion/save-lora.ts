@@ -15,8 +15,6 @@ import { lowRank } from "../nn/low-rank";
 import { scope } from "../runtime/scope";
 import { Tensor, type Dtype } from "../runtime/tensor";
 
-/** File that a folder's LoRA lies in. */
-export const LORA_FILE = "lora.safetensors";
 /** Rank of a LoRA's layers unless another is asked for. */
 export const LORA_RANK = 32;
 
@@ -32,7 +30,7 @@ interface Layer {
   tensor: TensorData;
 }
 
-/** Layers in their LoRA's form, and what of the change is in it. */
+/** A layer's change in its LoRA's form: squares of what is in it, and of the whole. */
 interface Factors {
   entries: WriteEntry[];
   kept: number;
@@ -46,8 +44,10 @@ export interface SaveLoraOptions extends SaveFileOptions {
 
 /**
  * Writes what changed as a LoRA (arXiv 2106.09685) under kohya's keys, to be loaded onto the base: the nearest matrix of
- * the rank to each layer's change, in float16. Biases and scales of norms, which a LoRA does not have, are left out: the
- * metadata name them (`kpop.left_out`), and say which share of the layers' squared change is in the file (`kpop.kept`).
+ * the rank to each layer's change, in float16. Every layer's alpha is the file's rank, also where a layer has fewer rows
+ * than that and takes a smaller rank: tools that know one alpha for the whole file scale each layer rightly. Biases and
+ * scales of norms, which a LoRA does not have, are left out: the metadata name those that changed (`kpop.left_out`), and
+ * say which share of the whole squared change, theirs included, is in the file (`kpop.kept`).
  * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA; NUMERIC_FAILURE when a
  *   weight is not finite; OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED
  */
@@ -60,22 +60,22 @@ export async function saveLora(
 ): Promise<void> {
   const target = resolve(path);
   await checkFree(target, options);
-  const { layers, leftOut } = sorted(changed);
+  const { layers, vectors } = sorted(changed);
   await withChanges(source, changed, options.signal, async (view) => {
+    const original = ({ component, key }: Layer) => view.original(component, key);
     const sums: Factors = { entries: [], kept: 0, total: 0 };
+    const leftOut: string[] = [];
+    for (const vector of vectors) {
+      throwIfAborted(options.signal);
+      const total = await scope(async () => changeOf(vector, await original(vector)).then(squares));
+      if (finiteChange(vector, total) === 0) continue;
+      leftOut.push(nameOf(vector));
+      sums.total += total;
+    }
     for (const layer of layers) {
       throwIfAborted(options.signal);
-      const { entries, kept, total } = await factors(
-        layer,
-        await view.original(layer.component, layer.key),
-        rank,
-      );
-      if (total === 0) continue;
-      if (!Number.isFinite(total))
-        throw new KpopError(
-          "NUMERIC_FAILURE",
-          `The change of ${FOLDERS[layer.component]}.${layer.key} is not finite, so no LoRA comes near it`,
-        );
+      const { entries, kept, total } = await factors(layer, await original(layer), rank);
+      if (finiteChange(layer, total) === 0) continue;
       sums.entries.push(...entries);
       sums.kept += kept;
       sums.total += total;
@@ -96,12 +96,24 @@ export async function saveLora(
   });
 }
 
+/** @throws NUMERIC_FAILURE */
+function finiteChange(layer: Layer, squared: number): number {
+  if (Number.isFinite(squared)) return squared;
+  throw new KpopError(
+    "NUMERIC_FAILURE",
+    `The change of ${nameOf(layer)} is not finite, so no LoRA comes near it`,
+  );
+}
+
+function nameOf({ component, key }: Layer): string {
+  return `${FOLDERS[component]}.${key}`;
+}
+
 /** @throws UNSUPPORTED_FORMAT on a change that no LoRA holds and no bias is */
-function sorted(changed: ChangedTensors): { layers: Layer[]; leftOut: string[] } {
+function sorted(changed: ChangedTensors): { layers: Layer[]; vectors: Layer[] } {
   const all = COMPONENTS.flatMap((component) =>
     [...(changed[component] ?? [])].map(([key, tensor]): Layer => ({ component, key, tensor })),
   );
-  const name = ({ component, key }: Layer): string => `${FOLDERS[component]}.${key}`;
   const isLayer = ({ component, key, tensor }: Layer): boolean =>
     component in PREFIXES &&
     key.endsWith(".weight") &&
@@ -109,9 +121,9 @@ function sorted(changed: ChangedTensors): { layers: Layer[]; leftOut: string[] }
     !key.includes("_embedding.weight");
   const isVector = ({ component, tensor }: Layer): boolean =>
     component in PREFIXES && tensor.shape.length === 1;
-  const others = all.filter((layer) => !isLayer(layer) && !isVector(layer)).map(name);
+  const others = all.filter((layer) => !isLayer(layer) && !isVector(layer)).map(nameOf);
   if (others.length > 0) throw notLowRank(others, "a LoRA has no place for them");
-  return { layers: all.filter(isLayer), leftOut: all.filter(isVector).map(name) };
+  return { layers: all.filter(isLayer), vectors: all.filter(isVector) };
 }
 
 function notLowRank(names: readonly string[], why: string): KpopError {
@@ -124,19 +136,31 @@ function notLowRank(names: readonly string[], why: string): KpopError {
   );
 }
 
-async function factors({ component, key, tensor }: Layer, original: Stored, rank: number): Promise<Factors> {
+/** A tensor's change, float64. */
+async function changeOf({ tensor }: Layer, original: Stored): Promise<Tensor> {
+  const after = tensorOf(tensor.shape, tensor.dtype, await tensor.bytes());
+  return after.sub(tensorOf(tensor.shape, original.dtype, original.bytes));
+}
+
+function squares(tensor: Tensor): Promise<number> {
+  return tensor.square().sum().item();
+}
+
+async function factors(layer: Layer, original: Stored, rank: number): Promise<Factors> {
+  const { component, key, tensor } = layer;
   const [rows, ...rest] = tensor.shape as [number, ...number[]];
   const module = `${PREFIXES[component]}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
   return scope(async () => {
-    const after = tensorOf(tensor.shape, tensor.dtype, await tensor.bytes());
-    const before = tensorOf(tensor.shape, original.dtype, original.bytes);
-    const change = after.sub(before).reshape([rows, rest.reduce((product, length) => product * length, 1)]);
+    const columns = rest.reduce((product, length) => product * length, 1);
+    const change = (await changeOf(layer, original)).reshape([rows, columns]);
     const { up, down, kept, total } = await lowRank(change, rank);
     const r = up.shape[1]!;
+    // Loaded, the product is scaled by alpha / r.
+    const share = Math.sqrt(r / rank);
     const half = async (matrix: Tensor): Promise<Uint8Array> =>
-      (await matrix.to("float16").contiguous().bytes()).slice();
+      (await matrix.mul(share).to("float16").contiguous().bytes()).slice();
     const [upBytes, downBytes] = [await half(up), await half(down)];
-    const alpha = new Uint8Array(new Float32Array([r]).buffer);
+    const alpha = new Uint8Array(new Float32Array([rank]).buffer);
     const entries: WriteEntry[] = [
       { name: `${module}.alpha`, dtype: "F32", shape: [], bytes: async () => alpha },
       { name: `${module}.lora_down.weight`, dtype: "F16", shape: [r, ...rest], bytes: async () => downBytes },

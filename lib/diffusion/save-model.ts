@@ -1,16 +1,16 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
-import { DELTA_FILE, saveDelta } from "../io/checkpoint-delta";
+import { saveDelta } from "../io/checkpoint-delta";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS } from "../io/checkpoint-types";
 import type { ChangedTensors, ComponentName, Config, TensorData } from "../io/checkpoint-types";
-import { INTERVENTIONS_FILE } from "../io/file-kinds";
 import { formatInterventions } from "../io/interventions-file";
 import { KpopError } from "../errors";
+import { DELTA_FILE, INTERVENTIONS_FILE, LORA_FILE, SINGLE_FILE } from "../io/file-kinds";
 import { onDisk } from "../files/system-error";
-import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
+import { LORA_RANK, saveLora } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /**
@@ -26,7 +26,7 @@ export type FileFormat = Exclude<SaveFormat, "diffusers">;
 
 /** What the file is called where a run's result goes into a folder. */
 export const SAVED_FILES: Readonly<Record<FileFormat, string>> = {
-  "single-file": "model.safetensors",
+  "single-file": SINGLE_FILE,
   delta: DELTA_FILE,
   lora: LORA_FILE,
 };

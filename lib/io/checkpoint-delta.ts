@@ -15,11 +15,9 @@ import type {
 } from "./checkpoint-types";
 import { locations, weightFile } from "./checkpoint-weights";
 import { contentHash } from "./content-hash";
+import { DELTA_FILE } from "./file-kinds";
 import { parseJsonObject } from "../files/json-file";
 import { writeSafetensors } from "./safetensors-writer";
-
-/** File that a folder's delta lies in. */
-export const DELTA_FILE = "delta.safetensors";
 
 /** What changed with respect to a base, its tensors not read yet. */
 export interface DeltaSource {

@@ -32,6 +32,9 @@ export async function copyFolderFiles(source: CheckpointSource, folder: string):
       if (await exists(from)) await copyContent(from, join(folder, part, name));
     }
   }
+  const text = textEncoderConfig(source);
+  if (text !== source.textEncoder.config)
+    await writeFile(join(folder, FOLDERS.textEncoder, "config.json"), formatJson(text));
   const modelIndex: Record<string, unknown> = { ...source.modelIndex };
   const networks = new Set<string>(Object.values(FOLDERS));
   for (const [part, value] of Object.entries(modelIndex)) {
@@ -70,6 +73,18 @@ export async function writeFolderFiles(source: CheckpointSource, folder: string)
   await mkdir(join(folder, "scheduler"));
   await writeFile(join(folder, "scheduler", "scheduler_config.json"), formatJson(source.scheduler));
   await writeFile(join(folder, "model_index.json"), formatJson(modelIndexOf(source)));
+}
+
+/**
+ * The text encoder's config, to run in float32: transformers 5 loads weights in the dtype that the config names, or else
+ * in the stored one, where diffusers loads the UNet in float32 unless it is told a dtype. A text encoder in float16 beside
+ * that draws nothing. The same object where it says so already.
+ */
+export function textEncoderConfig({ textEncoder: { config, tensors } }: CheckpointSource): Config {
+  const named = config["dtype"] ?? config["torch_dtype"];
+  const stored = [...tensors.values()].every(({ dtype }) => dtype === "F32");
+  if (named === "float32" || ((named ?? null) === null && stored)) return config;
+  return { ...config, ...("dtype" in config ? { dtype: "float32" } : {}), torch_dtype: "float32" };
 }
 
 const CLIP_TOKENS: Config = {

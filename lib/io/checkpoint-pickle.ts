@@ -3,9 +3,9 @@ import { basename } from "node:path";
 import { KpopError } from "../errors";
 import { onDisk } from "../files/system-error";
 
-const PICKLE = /\.(?:ckpt|bin|pt|pth|pkl)$/i;
+const PICKLE = /[^/\\]\.(?:ckpt|bin|pt|pth|pkl)$/i;
 
-/** Whether a file of this name holds pickled weights. */
+/** Whether a file of this name holds pickled weights; ".bin", a name without a stem, does not. */
 export function isPickleName(name: string): boolean {
   return PICKLE.test(name);
 }

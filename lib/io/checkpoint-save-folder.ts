@@ -4,7 +4,7 @@ import { KpopError } from "../errors";
 import { writeDirectoryAtomically } from "../files/atomic";
 import { withChanges } from "./checkpoint-changes";
 import type { ChangedSource } from "./checkpoint-changes";
-import { copyFolderFiles, writeFolderFiles } from "./checkpoint-folder-files";
+import { copyFolderFiles, textEncoderConfig, writeFolderFiles } from "./checkpoint-folder-files";
 import { positionIdsKey } from "./checkpoint-place";
 import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
 import type { ChangedTensors, CheckpointSource, WeightFile } from "./checkpoint-types";
@@ -113,6 +113,7 @@ async function convertWeights(
     const path = join(into, `${STEMS[component]}.safetensors`);
     const options = signal === undefined ? {} : { signal };
     await writeSafetensors(path, entries, new Map([["format", "pt"]]), options);
-    await writeFile(join(into, "config.json"), formatJson(config));
+    const own = component === "textEncoder" ? textEncoderConfig(view.source) : config;
+    await writeFile(join(into, "config.json"), formatJson(own));
   }
 }

@@ -3,6 +3,7 @@ import { KpopError } from "../errors";
 import { inferConfigs } from "./checkpoint-infer";
 import type { InferredConfigs, Shapes } from "./checkpoint-infer";
 import { placeLdmUnet, placeLdmVae, placeText } from "./checkpoint-place";
+import { deltaRefused, loraRefused } from "./checkpoint-change-only";
 import { COMPONENTS } from "./checkpoint-types";
 import type { CheckpointSource, ComponentName, TensorLocation } from "./checkpoint-types";
 import { locations, weightFile } from "./checkpoint-weights";
@@ -21,8 +22,8 @@ const FAMILIES: readonly (readonly [RegExp, string])[] = [
     "a diffusion transformer (SD3, Flux or the like)",
   ],
   [/^control_model\./, "a ControlNet"],
-  [/^lora_(?:unet|te)|\.lora_(?:A|B|up|down)\./, "a LoRA"],
 ];
+const LORA = /^lora_(?:unet|te)|\.lora_(?:A|B|up|down)\./;
 
 /** Reads the layout of a single-file checkpoint in the original code's naming; no tensor data.
  *  @param path absolute
@@ -56,12 +57,8 @@ function checkFamily(
   all: readonly TensorLocation[],
   metadata: ReadonlyMap<string, string>,
 ): void {
-  if (metadata.get("kpop.format") === "delta") {
-    throw new KpopError(
-      "UNSUPPORTED_FORMAT",
-      `${path} is a delta: it holds only what changed; load its base and apply it`,
-    );
-  }
+  if (metadata.get("kpop.format") === "delta") throw deltaRefused(path);
+  if (all.some(({ key }) => LORA.test(key))) throw loraRefused(path);
   for (const [pattern, family] of FAMILIES) {
     if (!all.some(({ key }) => pattern.test(key))) continue;
     throw new KpopError(

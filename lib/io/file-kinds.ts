@@ -4,6 +4,12 @@
 export const MANIFEST_FILE = "kpop-run.json";
 /** Name of the list, beside the weights, of what changes how the model denoises. */
 export const INTERVENTIONS_FILE = "kpop-interventions.json";
+/** Name of the weights in the folder of a result that is one file. */
+export const SINGLE_FILE = "model.safetensors";
+/** Name of the changed tensors in the folder of a delta. */
+export const DELTA_FILE = "delta.safetensors";
+/** Name of the factors in the folder of a LoRA. */
+export const LORA_FILE = "lora.safetensors";
 /** Name of a run's saved state in its checkpoint folder. */
 export const RUN_STATE_FILE = "kpop-state.safetensors";
 /** `format` in the metadata of a run's saved state. */

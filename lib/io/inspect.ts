@@ -133,10 +133,19 @@ async function readWeights(path: string): Promise<Header> {
 function describeKey(path: string, { metadata }: Header): Omit<KeyInspection, "files"> {
   if (metadata.has("encryption")) return { kind: "key", path, encrypted: true };
   const key = parseJsonObject(metadata.get("key") ?? "", `the key in ${basename(path)}`);
-  const { concepts, mechanism, layers, shape } = key as unknown as Required<KeyInspection>;
+  const { concepts, mechanism, layers, shape, model } = key as unknown as Required<KeyInspection>;
   if (!Array.isArray(concepts) || !Array.isArray(shape))
     throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`);
-  return { kind: "key", path, encrypted: false, concepts, mechanism, layers, shape };
+  return {
+    kind: "key",
+    path,
+    encrypted: false,
+    concepts,
+    mechanism,
+    layers,
+    shape,
+    ...(typeof model === "string" ? { model } : {}),
+  };
 }
 
 function describeState(path: string, { metadata, tensors }: Header): Omit<RunStateInspection, "files"> {

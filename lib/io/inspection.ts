@@ -71,6 +71,8 @@ export interface KeyInspection {
   mechanism?: string;
   layers?: string | string[];
   shape?: number[];
+  /** Fingerprint of the UNet that it was made for. */
+  model?: string;
   files: FileSummary[];
 }
 

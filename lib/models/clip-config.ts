@@ -1,5 +1,5 @@
 import { KpopError } from "../errors";
-import { fixed, ignored, number, positiveInteger, readConfig, text } from "./config";
+import { fixed, ignored, positiveInteger, positiveNumber, readConfig, text } from "./config";
 
 /** transformers' configuration of CLIP's text tower; the defaults are transformers' own. */
 export interface CLIPTextConfig {
@@ -75,7 +75,7 @@ const towerRules = {
   num_hidden_layers: positiveInteger,
   num_attention_heads: positiveInteger,
   hidden_act: text("quick_gelu", "gelu"),
-  layer_norm_eps: number,
+  layer_norm_eps: positiveNumber,
 };
 
 const textRules = {

@@ -25,6 +25,11 @@ export const perLevel: FieldRule = {
   expected: "a positive integer or a list of them",
 };
 export const number: FieldRule = { kind: "read", accept: isFinite, expected: "a finite number" };
+export const positiveNumber: FieldRule = {
+  kind: "read",
+  accept: (value) => isFinite(value) && (value as number) > 0,
+  expected: "a positive number",
+};
 export const boolean: FieldRule = {
   kind: "read",
   accept: (value) => typeof value === "boolean",

@@ -228,17 +228,20 @@ async function sayWhere(
   print(`  model     ${weights}`);
   print(`  manifest  ${manifest}`);
   if (key !== undefined) print(`  key       ${key}  (keep it apart: it brings ${quoted(concept)} back)`);
-  if (format === "delta") return print(`The delta holds only what changed; it applies onto ${model}`);
+  const prompt = ["--prompt", concept[0]!];
+  if (format === "delta") {
+    print(`The delta holds only what changed; it applies onto ${model}:`);
+    return print(`  ${commandLine("generate", model, "--delta", out, ...prompt, "--out", "erased.png")}`);
+  }
   if (format === "lora") {
     await using file = await safetensors.open(weights);
     const kept = (100 * Number(file.metadata["kpop.kept"])).toFixed(1);
     const leftOut = (JSON.parse(file.metadata["kpop.left_out"]!) as string[]).length;
-    print(`The LoRA holds ${kept} % of the layers' change (as squares); load it onto ${model} at strength 1`);
+    print(`The LoRA holds ${kept} % of the change (as squares); load it onto ${model} at strength 1`);
     if (leftOut > 0)
-      print(`It has no place for biases and norms: ${plural(leftOut, "changed tensor")} left out`);
+      print(`A LoRA has no place for biases and norms: ${plural(leftOut, "changed tensor")} left out`);
     return;
   }
-  const prompt = ["--prompt", concept[0]!];
   print(key === undefined ? "See what is left:" : "See what is left, and what the key brings back:");
   print(`  ${commandLine("generate", weights, ...prompt, "--out", "erased.png")}`);
   if (key !== undefined)

@@ -1,15 +1,16 @@
 import { join } from "node:path";
 import type { Command } from "commander";
-import { evaluate, KpopError, PromptKey } from "../../index";
+import { evaluate, KpopError } from "../../index";
 import type { EvaluateOptions, EvaluationProgress } from "../../index";
 import { EVALUATE_OPTIONS } from "../../internal";
 import { describeEvaluation } from "../describe-evaluation";
 import { count, duration, plural } from "../format";
 import { interruptible } from "../interrupt";
+import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { addOptionFlags, optionValues } from "../option-flags";
-import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
+import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { commandLine, invocation } from "../shell";
@@ -18,14 +19,12 @@ import { commandLine, invocation } from "../shell";
 const FLAGGED = Object.keys(EVALUATE_OPTIONS).filter((name) => !/File|Directory$/.test(name));
 const RESULT_FILE = "evaluation.json";
 
-interface Flags extends LoadFlags {
+interface Flags extends LoadFlags, KeyFlags {
   erased?: string[];
   preserved?: string[];
   out: string;
   classifier?: string;
   clip?: string;
-  key?: string;
-  passphraseFile?: string;
   json?: boolean;
 }
 
@@ -49,12 +48,8 @@ export function registerEvaluate(program: Command): void {
     .option(
       "--clip <path>",
       'a CLIP model\'s folder, or "pocket": adds CLIP scores; the classifier where none is given',
-    )
-    .option("--key <file>", "key of an erasure: measures what it brings back")
-    .option(
-      "--passphrase-file <file>",
-      `passphrase of an encrypted key, in a file (or in $${PASSPHRASE_VARIABLE})`,
     );
+  addKeyOptions(command, "key of an erasure: measures what it brings back");
   addOptionFlags(command, EVALUATE_OPTIONS, FLAGGED);
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
@@ -62,8 +57,7 @@ export function registerEvaluate(program: Command): void {
     requireOptions(command, ["out"]);
     if (flags.erased === undefined && flags.preserved === undefined)
       command.error("error: required option '--erased <name>' or '--preserved <name>' not specified");
-    if (flags.passphraseFile !== undefined && flags.key === undefined)
-      command.error("error: --passphrase-file needs --key <file>");
+    checkKeyFlags(command, flags);
     await evaluateCommand(model, flags, optionValues(command, EVALUATE_OPTIONS, FLAGGED));
   });
 }
@@ -82,10 +76,7 @@ async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptio
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("picture", json);
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
-    const key =
-      flags.key === undefined
-        ? undefined
-        : await PromptKey.load(flags.key, passphrase === undefined ? {} : { passphrase });
+    const key = await loadKey(flags, passphrase);
     const diffusion = await loadModel(model, flags, signal);
     const evaluation = await evaluate(diffusion, {
       ...given,

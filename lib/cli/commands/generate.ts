@@ -1,23 +1,22 @@
 import { extname } from "node:path";
 import type { Command } from "commander";
-import { Image, PromptKey } from "../../index";
+import { Image } from "../../index";
 import type { GenerateOptions } from "../../index";
 import { checkOutputFile, GENERATE_OPTIONS } from "../../internal";
 import { interruptible } from "../interrupt";
+import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print } from "../output";
 import { addOptionFlags, optionValues } from "../option-flags";
 import { collect } from "../parse-value";
-import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
+import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { invocation } from "../shell";
 
-interface Flags extends LoadFlags {
+interface Flags extends LoadFlags, KeyFlags {
   prompt: string[];
   out: string;
-  key?: string;
-  passphraseFile?: string;
   grid?: boolean;
   json?: boolean;
 }
@@ -35,12 +34,8 @@ export function registerGenerate(program: Command): void {
     .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
     .option("--prompt <text>", "what to show; repeat it for several", collect)
     .option("--out <file>", "the picture, a .png")
-    .option("--key <file>", "key of an erasure")
-    .option(
-      "--passphrase-file <file>",
-      `passphrase of an encrypted key, in a file (or in $${PASSPHRASE_VARIABLE})`,
-    )
     .option("--grid", "one sheet in FILE: a row for each prompt");
+  addKeyOptions(command, "key of an erasure");
   addOptionFlags(command, GENERATE_OPTIONS);
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
@@ -48,8 +43,7 @@ export function registerGenerate(program: Command): void {
     requireOptions(command, ["prompt", "out"]);
     if (extname(flags.out).toLowerCase() !== ".png")
       command.error(`error: --out has to end in .png, the one format that is written, but is ${flags.out}`);
-    if (flags.passphraseFile !== undefined && flags.key === undefined)
-      command.error("error: --passphrase-file needs --key <file>");
+    checkKeyFlags(command, flags);
     await generateCommand(model, flags, optionValues(command, GENERATE_OPTIONS));
   });
 }
@@ -69,10 +63,7 @@ async function generateCommand(model: string, flags: Flags, given: GenerateOptio
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("step", json);
   await interruptible("leaving the pictures unfinished", async (signal) => {
-    const key =
-      flags.key === undefined
-        ? undefined
-        : await PromptKey.load(flags.key, passphrase === undefined ? {} : { passphrase });
+    const key = await loadKey(flags, passphrase);
     const diffusion = await loadModel(model, flags, signal);
     const started = performance.now();
     let done = 0;

@@ -4,7 +4,7 @@ import type { Linear } from "../linear";
 import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
-import { leadingTimesteps, nextIndex, strideOf } from "./sampler";
+import { nextIndex, strideOf, wholeTimesteps } from "./sampler";
 
 /** z_prev = latents·z + noise·ε + random·n, n ~ N(0, I). */
 export interface DDIMCoefficients {
@@ -32,10 +32,10 @@ export function ddimCoefficients(alpha: number, alphaPrevious: number, eta = 0):
   return { latents, noise: direction - latents * Math.sqrt(1 - alpha), random: Math.sqrt(variance) };
 }
 
-/** DDIM (Song et al., arXiv 2010.02502), with diffusers' leading timesteps. */
+/** DDIM (Song et al., arXiv 2010.02502); as in diffusers, a step goes ⌊T/steps⌋ down, whatever the spacing. */
 export const ddim: Sampler = {
   name: "ddim",
-  timesteps: leadingTimesteps,
+  timesteps: wholeTimesteps,
   create: (schedule, steps, options) => new DDIMRun(schedule, steps, options),
 };
 
@@ -51,7 +51,7 @@ class DDIMRun<T extends Linear<T>> implements SamplerRun<T> {
     knownKeys("the options of the sampler", options, ["eta"]);
     const eta = finite("eta", options.eta ?? 0, 0, 1);
     this.stochastic = eta > 0;
-    this.timesteps = leadingTimesteps(schedule, steps);
+    this.timesteps = wholeTimesteps(schedule, steps);
     const stride = strideOf(schedule, steps);
     this.#coefficients = this.timesteps.map((t) =>
       ddimCoefficients(schedule.alphaCumprod(t), schedule.alphaCumprod(t - stride), eta),

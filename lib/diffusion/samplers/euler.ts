@@ -3,17 +3,22 @@ import type { Linear } from "../linear";
 import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
-import { leadingTimesteps, nextIndex, refuse } from "./sampler";
+import { nextIndex, refuse, spacedTimesteps } from "./sampler";
 
 /**
  * Euler's method on dx/dσ = ε in the variance-exploding view x = z/√ᾱ, σ = √((1−ᾱ)/ᾱ) (Karras et al., arXiv
- * 2206.00364 algorithm 1 without churn), on the same leading timesteps as DDIM; its last step goes to σ = 0.
+ * 2206.00364 algorithm 1 without churn); its last step goes to σ = 0. As in diffusers, timesteps are spread from T−1 to 0
+ * (linspace) and stay fractions, unless the schedule names another spacing.
  */
 export const euler: Sampler = {
   name: "euler",
-  timesteps: leadingTimesteps,
+  timesteps: eulerTimesteps,
   create: (schedule, steps, options) => new EulerRun(schedule, steps, options),
 };
+
+function eulerTimesteps(schedule: NoiseSchedule, steps: number): number[] {
+  return spacedTimesteps(schedule, steps, "linspace");
+}
 
 class EulerRun<T extends Linear<T>> implements SamplerRun<T> {
   readonly timesteps: readonly number[];
@@ -27,9 +32,11 @@ class EulerRun<T extends Linear<T>> implements SamplerRun<T> {
   constructor(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}) {
     knownKeys("the options of the sampler", options, ["eta"]);
     refuse("euler", "eta", options.eta);
-    this.timesteps = leadingTimesteps(schedule, steps);
+    this.timesteps = eulerTimesteps(schedule, steps);
     this.#sigmas = [...this.timesteps.map((t) => schedule.sigma(t)), 0];
-    this.initialScale = Math.hypot(this.#sigmas[0]!, 1);
+    // Only leading timesteps leave noise above the first level out of account, which diffusers makes up for.
+    const leading = schedule.config.timestepSpacing === "leading";
+    this.initialScale = leading ? Math.hypot(this.#sigmas[0]!, 1) : this.#sigmas[0]!;
   }
 
   scaleInput(index: number, latents: T): T {

@@ -5,7 +5,7 @@ import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
 import { ddimCoefficients } from "./ddim";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
-import { leadingTimesteps, nextIndex, refuse, strideOf } from "./sampler";
+import { nextIndex, refuse, strideOf, wholeTimesteps } from "./sampler";
 
 /** Adams-Bashforth weights for 1 to 4 predictions, the newest first (Liu et al., arXiv 2202.09778 eq. 12). */
 const MULTISTEP: readonly (readonly number[])[] = [
@@ -28,7 +28,7 @@ export const pndm: Sampler = {
 };
 
 function plmsTimesteps(schedule: NoiseSchedule, steps: number): number[] {
-  const [first, second, ...rest] = leadingTimesteps(schedule, steps);
+  const [first, second, ...rest] = wholeTimesteps(schedule, steps);
   return second === undefined ? [first!] : [first!, second, second, ...rest];
 }
 

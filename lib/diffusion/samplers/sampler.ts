@@ -1,7 +1,7 @@
 import { integer } from "../../check";
 import { KpopError } from "../../errors";
 import type { Linear } from "../linear";
-import type { NoiseSchedule } from "../noise-schedule";
+import type { NoiseSchedule, TimestepSpacing } from "../noise-schedule";
 
 export interface SamplerOptions {
   /** DDIM's stochasticity, 0 (default, deterministic) to 1 (that of DDPM). Other samplers take none. */
@@ -62,6 +62,36 @@ export function leadingTimesteps(schedule: NoiseSchedule, steps: number): number
       `Expected steps to fit a schedule of ${schedule.length} timesteps with steps_offset ${schedule.config.stepsOffset}, but ${steps} steps would start at timestep ${first}; take fewer`,
     );
   return Array.from({ length: steps }, (_, i) => first - i * stride);
+}
+
+/**
+ * A sampler's timesteps by the schedule's spacing, as in diffusers: "leading" as above; "linspace" from T−1 to 0; "trailing"
+ * from T−1 in steps of T/steps. (Where T/steps has no exact float, diffusers' trailing list may have an entry -1 at its
+ * end; this one has `steps` entries.)
+ * @param own the sampler's spacing where the schedule names none
+ * @returns descending, not rounded for "linspace"
+ * @throws INVALID_ARGUMENT
+ */
+export function spacedTimesteps(schedule: NoiseSchedule, steps: number, own: TimestepSpacing): number[] {
+  const spacing = schedule.config.timestepSpacing ?? own;
+  if (spacing === "leading") return leadingTimesteps(schedule, steps);
+  const { length } = schedule;
+  integer("steps", steps, 1, length);
+  if (spacing === "trailing")
+    return Array.from({ length: steps }, (_, i) => roundToEven(length - i * (length / steps)) - 1);
+  const last = steps === 1 ? 0 : length - 1;
+  return Array.from({ length: steps }, (_, i) => (i === 0 ? last : (steps - 1 - i) * (last / (steps - 1))));
+}
+
+/** As `spacedTimesteps`, leading of their own, in whole numbers: DDIM's and PNDM's. @throws INVALID_ARGUMENT */
+export function wholeTimesteps(schedule: NoiseSchedule, steps: number): number[] {
+  return spacedTimesteps(schedule, steps, "leading").map(roundToEven);
+}
+
+/** To the nearest integer, halves to the even one, as numpy rounds. */
+function roundToEven(value: number): number {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }
 
 /** The distance of neighbouring timesteps. */

@@ -99,7 +99,7 @@ export const kpop = defineMethod({
       });
       return { transfer, ...removal };
     });
-    job.give(prompt.key(job.concepts));
+    job.give(await prompt.key(job));
   },
 });
 

@@ -1,5 +1,6 @@
 import { invalid } from "../../check";
 import type { Injection } from "../../diffusion/predict";
+import { keyModel } from "../../diffusion/key-model";
 import { PromptKey } from "../../diffusion/prompt-key";
 import { choice, flag, integer, number, promptLayers, tensor } from "../../options/kinds";
 import { group, type Complete, type Fitting, type Given } from "../../options/option";
@@ -100,11 +101,13 @@ export class LearnedPrompt {
   }
 
   /** (k, d), or (n, k, d): the key. */
-  key(concepts: readonly string[]): PromptKey {
+  async key({ concepts, signal, student }: ErasureJob): Promise<PromptKey> {
     const { mechanism, layers, perConcept } = this.options;
     const prompt = keep(
       scope(() => (perConcept ? Tensor.stack(this.prompts) : this.prompts[0]!.detach().clone())),
     );
-    return new PromptKey({ prompt, mechanism, layers, concepts: [...concepts] });
+    const model = await keyModel(student, signal);
+    const bound = model === undefined ? {} : { model };
+    return new PromptKey({ prompt, mechanism, layers, concepts: [...concepts], ...bound });
   }
 }

@@ -148,12 +148,28 @@ describe("generate", () => {
       expect(difference(tower, await one("A church tower", { key: single(0, ["x"]) }))).toBeGreaterThan(1);
     });
 
-    it("of one prompt for each concept refuses a prompt that names none of them", async () => {
+    it("of one prompt for each concept leaves a prompt that names none of them as it is, each prompt by itself", async () => {
       const key = new PromptKey({ ...fields, prompt, concepts: ["church", "dog"] });
-      await expect(generate(["a church", "a cat"], { key })).rejects.toMatchObject({
-        code: "INVALID_ARGUMENT",
-        message: expect.stringMatching(/"church", "dog".*"a cat" names none.*select/) as string,
-      });
+      const prompts = ["a photo", "a church", "a cat", "a dog"];
+      const plain = [await one("a photo"), await one("a cat")];
+      const keyed = [
+        await one("a church", { key: single(0, ["church"]) }),
+        await one("a dog", { key: single(1, ["dog"]) }),
+      ];
+      const expected = [plain[0]!, keyed[0]!, plain[1]!, keyed[1]!];
+      const steps: number[] = [];
+      const onStep = ({ step, images }: GenerateStep) => void (step === 1 && steps.push(images));
+      for (const batchSize of [1, 4]) {
+        const images = await generate(prompts, { key, batchSize, onStep });
+        images.forEach((image, i) => expect(difference(image, expected[i]!)).toBeLessThanOrEqual(1));
+      }
+      expect(steps).toEqual([0, 1, 2, 3, 0, 2]);
+      const latents = Tensor.cat([5, 6].map((seed) => new Random(seed).normal([1, 4, 16, 16])));
+      const given = await generate(["a cat", "a church"], { key, latents });
+      const [cat, church] = [latents.slice(0, 0, 1), latents.slice(0, 1, 2)];
+      expect(difference(given[0]!, await one("a cat", { latents: cat }))).toBeLessThanOrEqual(1);
+      const own = await one("a church", { key: single(0, ["church"]), latents: church });
+      expect(difference(given[1]!, own)).toBeLessThanOrEqual(1);
     });
 
     it("of another model is refused: its rows are not this model's text states", async () => {
@@ -206,6 +222,19 @@ describe("generate", () => {
     }
     const latents = Tensor.zeros([1, 4, 16, 16]);
     await expect(generate("church", { latents, width: 64 })).rejects.toMatchObject(refused);
+  });
+
+  it("gives no picture where the networks give NaN or infinity, and says what may help", async () => {
+    for (const value of [NaN, Infinity]) {
+      const latents = Tensor.zeros([2, 4, 16, 16]);
+      const last = Tensor.from([value], [1, 1, 1, 1]).expand([1, 4, 16, 16]);
+      const both = Tensor.cat([latents.slice(0, 0, 1), last]);
+      await expect(generate("church", { latents: both, count: 2 })).rejects.toMatchObject({
+        name: "KpopError",
+        code: "NUMERIC_FAILURE",
+        message: expect.stringMatching(/NaN or infinite in float32: .*latents/) as string,
+      });
+    }
   });
 
   it("says so when a size is beyond the memory, and lives on", async () => {

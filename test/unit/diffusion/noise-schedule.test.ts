@@ -77,8 +77,7 @@ describe("NoiseSchedule", () => {
     ["prediction_type", "v_prediction"],
     ["prediction_type", "sample"],
     ["rescale_betas_zero_snr", true],
-    ["timestep_spacing", "trailing"],
-    ["timestep_spacing", "linspace"],
+    ["timestep_spacing", "karras"],
     ["clip_sample", true],
     ["thresholding", true],
     ["trained_betas", [0.1, 0.2]],
@@ -106,6 +105,15 @@ describe("NoiseSchedule", () => {
   it("refuses a config that is not an object", () => {
     for (const json of [null, [], "ddim"])
       expect(() => NoiseSchedule.fromConfig(json)).toThrow(/scheduler_config\.json/);
+  });
+
+  it("reads each spacing of timesteps, and leaves an absent one to the sampler", () => {
+    for (const timestep_spacing of ["leading", "linspace", "trailing"]) {
+      const { config } = NoiseSchedule.fromConfig({ ...SD14, timestep_spacing });
+      expect(config).toEqual({ ...STABLE_DIFFUSION_SCHEDULE, timestepSpacing: timestep_spacing });
+    }
+    for (const absent of [SD14, { ...SD14, timestep_spacing: null }])
+      expect(NoiseSchedule.fromConfig(absent).config).toEqual(STABLE_DIFFUSION_SCHEDULE);
   });
 
   it("takes diffusers' defaults for absent fields", () => {

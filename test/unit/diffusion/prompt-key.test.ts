@@ -21,6 +21,7 @@ const file = (): string => join(temporaryDirectory(), "key.safetensors");
 describe("PromptKey", () => {
   it.each<[string, Partial<PromptKeyFields>]>([
     ["concatenative", {}],
+    ["bound to a model", { model: "0a".repeat(32) }],
     [
       "additive, in named layers",
       { mechanism: "additive", layers: ["mid_block.attn2", "up_blocks.1.attn2"] },
@@ -37,8 +38,9 @@ describe("PromptKey", () => {
       const loaded = await PromptKey.load(path, options);
       expect(loaded.prompt.shape).toEqual(saved.prompt.shape);
       expect((await bytes(loaded.prompt)).equals(await bytes(saved.prompt))).toBe(true);
-      const { mechanism, layers, concepts, perConcept } = saved;
+      const { mechanism, layers, concepts, model, perConcept } = saved;
       expect(loaded).toMatchObject({ mechanism, layers, concepts, perConcept });
+      expect(loaded.model).toBe(model);
     }
   });
 
@@ -123,6 +125,7 @@ describe("PromptKey", () => {
       [{ prompt }, { ...metadata, version: "2" }, /version 2; this library reads version 1/],
       [{ prompt }, { ...metadata, key: "{" }, /damaged/],
       [{ prompt }, { ...metadata, key: header.replace("concat", "multiply") }, /damaged/],
+      [{ prompt }, { ...metadata, key: header.replace("{", '{"model":7,') }, /damaged/],
       [{ prompt }, { ...metadata, key: header.replace('"mid"', "7") }, /damaged/],
       [{ prompt }, { ...metadata, key: header.replace('["church"]', '"church"') }, /damaged/],
       [{ prompt: Tensor.zeros([4]) }, metadata, /damaged/],
@@ -181,6 +184,7 @@ describe("PromptKey", () => {
     ["unknown layers", { layers: "down" }, /layers/],
     ["no layers", { layers: [] }, /layers/],
     ["concepts in one string", { concepts: "church" }, /concepts/],
+    ["a model that is no hash", { model: "sd14" }, /model to be 64 hexadecimal digits/],
     ["an unknown field", { passphrase: "p" }, /"passphrase"/],
   ])("refuses %s", (_, fields, message) => {
     expect(() => key(fields)).toThrow(

@@ -68,7 +68,7 @@ describe("saving as a LoRA", () => {
 
   it("says what it leaves out, and how much a rank keeps", async () => {
     await shift(model.unet.parameter(LINEAR), 0);
-    await model.unet.parameter(BIAS).copyFrom(model.unet.parameter(BIAS).add(1));
+    await model.unet.parameter(BIAS).copyFrom(model.unet.parameter(BIAS).add(1e-3));
     const path = target();
     await model.save(path, { format: "lora", rank: 1 });
     await using file = await safetensors.open(path);
@@ -77,6 +77,40 @@ describe("saving as a LoRA", () => {
     expect(kept).toBeGreaterThan(0.5);
     expect(kept).toBeLessThan(0.999);
   });
+
+  it("counts what it leaves out as change that it does not keep, and names only what changed", async () => {
+    const change = await size(await shift(model.unet.parameter(LINEAR), 0));
+    const bias = model.unet.parameter(BIAS);
+    await bias.copyFrom(bias.add(0.5));
+    await model.unet.parameter("conv_in.bias").copyFrom(model.unet.parameter("conv_in.bias"));
+    const path = target();
+    await model.save(path, { format: "lora", rank: 2 });
+    await using file = await safetensors.open(path);
+    expect(JSON.parse(file.metadata["kpop.left_out"]!)).toEqual([`unet.${BIAS}`]);
+    const expected = change / (change + 0.25 * bias.size);
+    expect(Number(file.metadata["kpop.kept"]) / expected).toBeCloseTo(1, 4);
+  });
+
+  it("gives every layer one alpha, whatever rank it has room for", async () => {
+    // The second has four outputs, which leave no room for rank 16.
+    const names = ["lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", "lora_unet_conv_out"];
+    const added = [await shift(model.unet.parameter(LINEAR), 0), await shift(model.unet.parameter("conv_out.weight"), 1)];
+    const path = target();
+    await model.save(path, { format: "lora", rank: 16 });
+    const found = await safetensors.load(path);
+    const ranks: number[] = [];
+    for (const [index, name] of names.entries()) {
+      const [up, down] = [found.get(`${name}.lora_up.weight`)!, found.get(`${name}.lora_down.weight`)!];
+      ranks.push(down.shape[0]!);
+      expect(await found.get(`${name}.alpha`)!.item()).toBe(16);
+      const [rows, columns] = added[index]!.shape as [number, number];
+      const product = up.to("float32").reshape([rows, -1]).matmul(down.to("float32").reshape([-1, columns])).mul(16 / ranks[index]!);
+      expect(await size(product.sub(added[index]!)) / (await size(added[index]!))).toBeLessThan(1e-5);
+    }
+    expect(ranks).toEqual([16, 4]);
+    await using file = await safetensors.open(path);
+    expect(file.metadata).toMatchObject({ ss_network_dim: "16", ss_network_alpha: "16" });
+  }); // prettier-ignore
 
   it("refuses what no LoRA can hold, and writes nothing", async () => {
     const path = target();

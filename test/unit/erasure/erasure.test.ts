@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../lib/erasure/erase";
 import type { Erasure, SaveErasureOptions } from "../../../lib/erasure/erasure";
@@ -104,6 +105,41 @@ describe("Erasure.save", () => {
       const content = readFileSync(path);
       expect([path, content.includes(prompt)]).toEqual([path, false]);
       if (path.endsWith(".safetensors")) expect(content.includes("kpop-prompt-key")).toBe(false);
+    }
+  });
+
+  it("has a key that knows its model again in every format and dtype, and warns on another one, once", async () => {
+    const [warned, short] = [
+      jest.spyOn(process, "emitWarning").mockImplementation(),
+      { steps: 1, guidanceScale: 1 },
+    ];
+    try {
+      const path = join(temporaryDirectory(), "key.safetensors");
+      await erasure.key!.save(path, { passphrase: "p" });
+      const key = await PromptKey.load(path, { passphrase: "p" });
+      expect(key.model).toMatch(/^[0-9a-f]{64}$/);
+      expect(key.select("church").model).toBe(key.model);
+      await erasure.model.generate("church", { ...short, key });
+      for (const format of FORMATS)
+        for (const dtype of ["float32", "bfloat16"] as const) {
+          const folder = await save(format);
+          using loaded =
+            format === "delta"
+              ? await StableDiffusion.load(golden.model.source.path, { device: "cpu", dtype, delta: folder })
+              : await StableDiffusion.load(folder, { device: "cpu", dtype });
+          await loaded.generate("church", { ...short, key });
+        }
+      expect(warned).not.toHaveBeenCalled();
+      for (let again = 0; again < 2; again++) await golden.model.generate("church", { ...short, key });
+      expect(warned.mock.calls).toEqual([
+        [expect.stringMatching(/key for "church" was made for another model/), { code: "KPOP_KEY_MISMATCH" }],
+      ]);
+      const free = await PromptKey.load(path, { passphrase: "p", anyModel: true });
+      expect(free.model).toBeUndefined();
+      await golden.model.generate("church", { ...short, key: free });
+      expect(warned).toHaveBeenCalledTimes(1);
+    } finally {
+      warned.mockRestore();
     }
   });
 

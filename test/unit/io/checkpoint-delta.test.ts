@@ -1,10 +1,11 @@
 import { cpSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { DELTA_FILE, applyDelta, readDelta, saveDelta } from "../../../lib/io/checkpoint-delta";
+import { applyDelta, readDelta, saveDelta } from "../../../lib/io/checkpoint-delta";
 import { readCheckpoint } from "../../../lib/io/checkpoint-read";
 import { saveDiffusersFolder } from "../../../lib/io/checkpoint-save-folder";
 import { saveSingleFile } from "../../../lib/io/checkpoint-save-single-file";
 import type { ChangedTensors, CheckpointSource } from "../../../lib/io/checkpoint-types";
+import { DELTA_FILE } from "../../../lib/io/file-kinds";
 import { readHeader } from "../../../lib/io/safetensors-reader";
 import { checkpointContent } from "../../support/checkpoint-bytes";
 import { FakeTensor } from "../../support/fake-tensor";

@@ -248,6 +248,29 @@ describe("readCheckpoint on a diffusers folder", () => {
     writeU8File(join(at, "model.safetensors"), { a: [1] });
     expect((await refusal(at)).message).toMatch(/to load model\.safetensors, give the path of that file/);
   });
+
+  it.each([
+    ["delta", "UNSUPPORTED_FORMAT", /is a delta.*StableDiffusion\.load\(model, \{ delta \}\).*MODEL --delta/],
+    ["lora", "UNSUPPORTED_MODEL", /is a LoRA.*diffusers, WebUI.*"delta"/],
+  ])("says what to do with the folder of a %s, as with its file", async (kind, code, message) => {
+    const at = temporaryDirectory();
+    const file = join(at, `${kind}.safetensors`);
+    writeU8File(file, { "lora_unet_a.lora_up.weight": [1] }, { "kpop.format": kind });
+    writeFileSync(join(at, "kpop-run.json"), "{}");
+    for (const path of [at, file]) {
+      const refused = await refusal(path);
+      expect(refused).toMatchObject({ code, message: expect.stringMatching(message) as string });
+      expect(refused.message.startsWith(`${path} is a`)).toBe(true);
+    }
+  });
+
+  it("takes nothing for pickled weights that is called .bin alone, as a folder in node_modules is", async () => {
+    const at = temporaryDirectory();
+    mkdirSync(join(at, ".bin"));
+    expect((await refusal(at)).message).toMatch(/no model_index\.json/);
+    writeFileSync(join(at, "a.bin"), "");
+    expect((await refusal(at)).message).toMatch(/a\.bin holds pickled weights/);
+  });
 });
 
 describe("readCheckpoint on other paths", () => {

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { textEncoderConfig } from "../../../lib/io/checkpoint-folder-files";
 import { readCheckpoint } from "../../../lib/io/checkpoint-read";
 import { saveDiffusersFolder } from "../../../lib/io/checkpoint-save-folder";
 import { checkpointContent, differing } from "../../support/checkpoint-bytes";
@@ -52,6 +53,37 @@ describe("saveDiffusersFolder from a folder", () => {
       if (name === "model_index.json") expect(JSON.parse(a.toString())).toEqual(JSON.parse(b.toString()));
       else expect([name, a.equals(b)]).toEqual([name, true]);
     }
+  });
+
+  it("has a half-width text encoder run in float32 as the UNet does, which transformers 5 would run in half", async () => {
+    const saved = async (fields: Record<string, unknown>): Promise<Record<string, unknown>> => {
+      const from = model((at) => {
+        const file = join(at, "text_encoder/config.json");
+        const config = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+        writeFileSync(file, JSON.stringify({ ...config, torch_dtype: undefined, ...fields }));
+      });
+      const out = join(temporaryDirectory(), "out");
+      await saveDiffusersFolder(await readCheckpoint(from), {}, out);
+      const text = readFileSync(join(out, "text_encoder/config.json"), "utf8");
+      return JSON.parse(text) as Record<string, unknown>;
+    };
+    for (const fields of [
+      {},
+      { torch_dtype: null },
+      { torch_dtype: "float16" },
+      { torch_dtype: "float32" },
+    ]) {
+      const { dtype, torch_dtype, hidden_size } = await saved(fields);
+      expect({ dtype, torch_dtype, hidden_size }).toEqual({ torch_dtype: "float32", hidden_size: 128 });
+    }
+    // Where both are there, transformers takes `dtype`.
+    expect(await saved({ dtype: "float16", torch_dtype: "float32" })).toMatchObject({ dtype: "float32" });
+    expect((await saved({ dtype: "float32" }))["torch_dtype"]).toBeUndefined();
+    const source = await readCheckpoint(pocket());
+    const [config, dtype] = [{ hidden_size: 128 }, "F32" as const];
+    const whole = new Map([...source.textEncoder.tensors].map(([key, place]) => [key, { ...place, dtype }]));
+    const plain = { ...source, textEncoder: { ...source.textEncoder, config, tensors: whole } };
+    expect(textEncoderConfig(plain)).toBe(config);
   });
 
   it("writes changed tensors in their place and no other byte", async () => {

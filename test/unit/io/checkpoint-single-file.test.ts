@@ -104,6 +104,14 @@ describe("a single-file checkpoint without configs", () => {
     expect(textEncoder.tensors.has("text_model.encoder.layers.11.layer_norm1.weight")).toBe(true);
   });
 
+  it("is read from the folder that an erasure saved it into, which says so by its manifest", async () => {
+    const path = write(sd14());
+    const folder = join(path, "..");
+    await expect(readCheckpoint(folder)).rejects.toMatchObject({ code: "INVALID_CHECKPOINT" });
+    writeFileSync(join(folder, "kpop-run.json"), "{}");
+    expect(await readCheckpoint(folder)).toEqual(await readCheckpoint(path));
+  });
+
   it("keeps a key that its network has no place for, for the network to refuse", async () => {
     const { unet, vae } = await readCheckpoint(
       write({ ...sd14(), [`${UNET}label_emb.0.0.weight`]: [1], [`${VAE}loss.logvar`]: [1] }),

@@ -66,6 +66,7 @@ describe("the UNet's configuration", () => {
     ["resnet_time_scale_shift", "scale_shift"],
     ["down_block_types", ["AttnDownBlock2D", "DownBlock2D"]],
     ["mid_block_type", "UNetMidBlock2D"],
+    ["norm_eps", -1],
     ["unheard_of", 1],
   ])("is refused where %s is %j", (field, value) => {
     expect(() => new UNet2DConditionModel({ ...SMALL, [field]: value })).toThrow(

@@ -1,5 +1,6 @@
 import { AutoencoderKL } from "../../../lib/models/vae";
 import { Random } from "../../../lib/runtime/random";
+import type { Tensor } from "../../../lib/runtime/tensor";
 import { relativeError } from "../../support/compare";
 
 const SMALL = {
@@ -45,7 +46,30 @@ describe("AutoencoderKL", () => {
     expect(keys({ mid_block_add_attention: false }).some((key) => key.includes("attentions"))).toBe(false);
   });
 
+  it("computes float16 in float32 unless force_upcast is false: what passes float16 stays finite", async () => {
+    const latents = new Random(1).normal([1, 4, 4, 4]).to("float16");
+    const image = new Random(1).normal([1, 3, 16, 16]).to("float16");
+    for (const config of [{}, { force_upcast: true }, { force_upcast: false }]) {
+      const vae = await filled(config);
+      // Outputs beyond what float16 holds, which ends at 65504.
+      for (const name of ["decoder.conv_out.weight", "quant_conv.weight"])
+        await vae.parameter(name).copyFrom(vae.parameter(name).mul(1e9));
+      const [decoded, { mean }] = [await vae.decode(latents), await vae.encode(image)];
+      const finite = async (tensor: Tensor) => [...(await tensor.data())].every((x) => Number.isFinite(x));
+      if (config.force_upcast === false) {
+        expect([decoded.dtype, mean.dtype]).toEqual(["float16", "float16"]);
+        expect([await finite(decoded), await finite(mean)]).toEqual([false, false]);
+        continue;
+      }
+      expect(await relativeError(decoded, await vae.decode(latents.to("float32")))).toBe(0);
+      expect(await relativeError(mean, (await vae.encode(image.to("float32"))).mean)).toBe(0);
+      expect([await finite(decoded), await finite(mean)]).toEqual([true, true]);
+    }
+  });
+
   it.each([
+    ["scaling_factor", 0],
+    ["force_upcast", "yes"],
     ["shift_factor", 0.1],
     ["latents_mean", [0, 0, 0, 0]],
     ["down_block_types", ["AttnDownEncoderBlock2D"]],

@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
-import { PromptKey, Tensor } from "../../../../lib/index";
+import { PromptKey, StableDiffusion, Tensor } from "../../../../lib/index";
 import { cli, jsonLines } from "../../../support/cli";
 import { temporaryFolders } from "../../../support/temporary";
 
@@ -9,12 +9,18 @@ const folder = temporaryFolders();
 const picture = (path: string) => PNG.sync.read(readFileSync(path));
 
 /** A key that moves the predictions of pocket far enough to be seen. */
-async function saveKey(path: string, passphrase?: string): Promise<void> {
+async function saveKey(path: string, passphrase?: string, model?: string): Promise<void> {
   const prompt = Tensor.from(
     Float32Array.from({ length: 4 * 128 }, (_, i) => Math.sin(i)),
     [4, 128],
   );
-  const key = new PromptKey({ prompt, mechanism: "concat", layers: "all", concepts: ["church"] });
+  const key = new PromptKey({
+    prompt,
+    mechanism: "concat",
+    layers: "all",
+    concepts: ["church"],
+    ...(model && { model }),
+  });
   await key.save(path, passphrase === undefined ? {} : { passphrase });
   key.dispose();
 }
@@ -51,6 +57,55 @@ describe("kpop-native generate", () => {
     const lower = new PNG({ width: 64, height: 64 });
     PNG.bitblt(grid, lower, 0, 66, 64, 64, 0, 0);
     expect(lower.data.equals(third.data)).toBe(true);
+  });
+
+  it("applies a delta onto the model that it was made from, and says so where it is given as the model", async () => {
+    const cwd = folder();
+    const model = await StableDiffusion.load("pocket", { device: "cpu" });
+    const weight = model.unet.parameter("conv_out.weight");
+    await weight.copyFrom(weight.mul(0.5));
+    await model.save(join(cwd, "half.safetensors"), { format: "delta" });
+    model.dispose();
+    const options = ["--prompt", "church", "--steps", "2", "--out"];
+    const made = await Promise.all([
+      cli(["generate", "pocket", ...options, "plain.png"], { cwd }),
+      cli(["generate", "pocket", "--delta", "half.safetensors", ...options, "half.png"], { cwd }),
+    ]);
+    expect(made.map(({ code }) => code)).toEqual([0, 0]);
+    const [plain, half] = ["plain", "half"].map((name) => picture(join(cwd, `${name}.png`)).data);
+    expect(half!.equals(plain!)).toBe(false);
+    const refused = await cli(["generate", "half.safetensors", ...options, "no.png"], { cwd });
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(
+      /^error: half\.safetensors is a delta: .*MODEL --delta half\.safetensors/m,
+    );
+  });
+
+  it("warns of a key that was made for another model, unless any will do", async () => {
+    const cwd = folder();
+    await saveKey(join(cwd, "other.key"), undefined, "0".repeat(64));
+    const args = [
+      "generate",
+      "pocket",
+      "--prompt",
+      "church",
+      "--steps",
+      "1",
+      "--key",
+      "other.key",
+      "--out",
+      "a.png",
+    ];
+    const [warned, silent, wrong] = await Promise.all([
+      cli(args, { cwd }),
+      cli([...args, "--any-model"], { cwd }),
+      cli(["generate", "pocket", "--prompt", "church", "--out", "b.png", "--any-model"], { cwd }),
+    ]);
+    expect([warned.code, silent.code, wrong.code]).toEqual([0, 0, 2]);
+    expect(warned.stderr).toMatch(/^warning: The key for "church" was made for another model/m);
+    expect(warned.stderr).not.toMatch(/KPOP_|node:/);
+    expect(silent.stderr).not.toContain("warning");
+    expect(wrong.stderr).toMatch(/--any-model needs --key/);
   });
 
   it("takes a key, encrypted or not, and refuses it without the passphrase before loading the model", async () => {

@@ -1,4 +1,8 @@
-import { NoiseSchedule, STABLE_DIFFUSION_SCHEDULE } from "../../../../lib/diffusion/noise-schedule";
+import {
+  NoiseSchedule,
+  STABLE_DIFFUSION_SCHEDULE,
+  type TimestepSpacing,
+} from "../../../../lib/diffusion/noise-schedule";
 import type { SamplerRun } from "../../../../lib/diffusion/samplers";
 import { SAMPLER_NAMES, sampler } from "../../../../lib/diffusion/samplers";
 import { ddimCoefficients } from "../../../../lib/diffusion/samplers/ddim";
@@ -6,6 +10,9 @@ import reference from "../../../fixtures/samplers/reference.json";
 import { Vector } from "../../../support/vector";
 
 const schedule = new NoiseSchedule();
+const spaced = (timestepSpacing: TimestepSpacing) =>
+  new NoiseSchedule({ ...STABLE_DIFFUSION_SCHEDULE, timestepSpacing });
+const leading = spaced("leading");
 const STOCK_TOLERANCE = 2e-6;
 const J = [0, 1, 2, 3, 4];
 
@@ -31,7 +38,7 @@ describe("sampler timesteps", () => {
     const lists = reference.timesteps[name === "euler" ? "ddim" : name];
     expect(reference.eulerEqualsDdim).toBe(true);
     for (const [steps, list] of Object.entries(lists))
-      expect(sampler(name).timesteps(schedule, Number(steps))).toEqual(list);
+      expect(sampler(name).timesteps(leading, Number(steps))).toEqual(list);
   });
 
   it.each(["ddim", "pndm"] as const)("equals diffusers' lists for %s without an offset", (name) => {
@@ -49,13 +56,27 @@ describe("sampler timesteps", () => {
   });
 
   it.each(SAMPLER_NAMES)("refuses step counts that the schedule of %s lacks", (name) => {
-    for (const steps of [0, -1, 1.5, 1000, 1001, NaN, "50" as unknown as number]) {
-      const code = expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error;
-      expect(() => sampler(name).timesteps(schedule, steps)).toThrow(code);
-      expect(() => sampler(name).create(schedule, steps)).toThrow(code);
-    }
-    expect(() => sampler(name).timesteps(schedule, 1000)).toThrow(/would start at timestep 1000/);
+    const code = expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error;
+    for (const own of [leading, spaced("linspace"), spaced("trailing")])
+      for (const steps of [0, -1, 1.5, 1001, NaN, "50" as unknown as number]) {
+        expect(() => sampler(name).timesteps(own, steps)).toThrow(code);
+        expect(() => sampler(name).create(own, steps)).toThrow(code);
+      }
+    expect(() => sampler(name).timesteps(leading, 1000)).toThrow(/would start at timestep 1000/);
   });
+
+  it.each(SAMPLER_NAMES)(
+    "of %s are as many as were asked for, within the schedule, in every spacing",
+    (name) => {
+      // At 61 steps diffusers' trailing list has a 62nd entry, -1: 1000 / 61 is no exact float.
+      for (const spacing of ["linspace", "trailing"] as const)
+        for (const steps of [2, 61, 103, 1000]) {
+          const list = sampler(name).timesteps(spaced(spacing), steps);
+          expect(list).toHaveLength(name === "pndm" ? steps + 1 : steps);
+          expect([list[0], Math.min(...list) >= 0]).toEqual([999, true]);
+        }
+    },
+  );
 });
 
 describe("sampler runs", () => {
@@ -65,12 +86,36 @@ describe("sampler runs", () => {
         [`${run.sampler}, ${run.steps} steps, eta ${run.eta}, set_alpha_to_one ${run.one}`, run] as const,
     ),
   )("ends where diffusers does: %s", (_, { sampler: name, steps, one, eta, ...expected }) => {
-    const own = new NoiseSchedule({ ...STABLE_DIFFUSION_SCHEDULE, setAlphaToOne: one });
+    const own = new NoiseSchedule({ ...leading.config, setAlphaToOne: one });
     const { values } = sample(sampler(name).create(own, steps, eta > 0 ? { eta } : {}));
     if ("final" in expected) expect(relativeError(values, expected.final)).toBeLessThan(1e-13);
     // The stock scheduler's levels and factors are float32.
     expect(relativeError(values, expected.stock)).toBeLessThan(STOCK_TOLERANCE);
   });
+
+  it.each(
+    reference.spaced.map(
+      (run) => [`${run.sampler}, ${run.spacing ?? "none named"}, ${run.steps} steps`, run] as const,
+    ),
+  )(
+    "has diffusers' timesteps and ends where it does: %s",
+    (_, { sampler: name, spacing, steps, ...expected }) => {
+      const run = sampler(name).create<Vector>(
+        spacing === null ? schedule : spaced(spacing as TimestepSpacing),
+        steps,
+      );
+      // Euler's fractional timesteps are float32 in diffusers.
+      const rounding = name === "euler" ? 1000 * 2 ** -25 : 0;
+      expect(run.timesteps).toHaveLength(expected.timesteps.length);
+      run.timesteps.forEach((t, i) =>
+        expect(Math.abs(t - expected.timesteps[i]!)).toBeLessThanOrEqual(rounding),
+      );
+      // A run that starts at timestep 0 hangs on 1 − ᾱ_0 = 8.5e-4, which float32 rounds by up to 3.5e-5 of it.
+      const tolerance = run.timesteps[0] === 0 ? 2e-5 : STOCK_TOLERANCE;
+      expect(Math.abs(run.initialScale / expected.initialScale - 1)).toBeLessThan(tolerance);
+      expect(relativeError(sample(run).values, expected.stock)).toBeLessThan(tolerance);
+    },
+  );
 
   it("keeps what later steps read in retained, and no more than four predictions", () => {
     const run = sampler("pndm").create<Vector>(schedule, 12);
