@@ -12,8 +12,9 @@ import {
 } from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../files/atomic";
-import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
+import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { MANIFEST_FILE } from "../io/file-kinds";
+import { foreignFiles } from "../io/saved-model";
 import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
@@ -26,7 +27,7 @@ export interface SaveErasureOptions {
   format?: SaveFormat;
   /** Of a LoRA's layers. Default 32. */
   rank?: number;
-  /** Replace a folder that holds a saved model. Default false. */
+  /** Replace a folder that holds a saved model and nothing else. Default false. */
   force?: boolean;
   signal?: AbortSignal;
 }
@@ -85,7 +86,7 @@ export class Erasure {
       });
       return;
     }
-    await checkTarget(directory, { force, replaceable: isSavedModel });
+    await checkTarget(directory, { force, foreign: foreignFiles });
     await writeDirectoryAtomically(
       directory,
       async (folder) => {
@@ -99,7 +100,7 @@ export class Erasure {
         });
         await writeFile(join(folder, MANIFEST_FILE), await this.describe(folder));
       },
-      { force, replaceable: isSavedModel },
+      { force, foreign: foreignFiles },
     );
   }
 

@@ -2,7 +2,7 @@ import { access, constants, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { KpopError } from "../errors";
 import { checkTarget } from "../files/atomic";
-import { isSavedModel } from "./checkpoint-save-folder";
+import { foreignFiles } from "./saved-model";
 import { onDisk } from "../files/system-error";
 
 /** Options of `checkOutputFile` and `checkOutputFolder`. */
@@ -17,7 +17,7 @@ export interface CheckOutputOptions {
  */
 export async function checkOutputFolder(path: string, options: CheckOutputOptions = {}): Promise<void> {
   await onDisk("write", path, () =>
-    checkTarget(path, { force: options.force ?? false, replaceable: isSavedModel }),
+    checkTarget(path, { force: options.force ?? false, foreign: foreignFiles }),
   );
   await checkCreatable(path);
 }

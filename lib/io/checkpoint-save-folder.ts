@@ -10,13 +10,14 @@ import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
 import type { ChangedTensors, CheckpointSource, WeightFile } from "./checkpoint-types";
 import { copyPatched } from "./copy-patched";
 import { formatJson } from "../files/json-file";
+import { foreignFiles } from "./saved-model";
 import { writeSafetensors } from "./safetensors-writer";
 
 export interface SaveFolderOptions {
   /** More text files, by name within the folder; a function is given the folder as it stands before they are added. */
   extraFiles?:
     Readonly<Record<string, string>> | ((folder: string) => Promise<Readonly<Record<string, string>>>);
-  /** Replace a folder that holds a saved model; default false. */
+  /** Replace a folder that holds a saved model and nothing else; default false. */
   force?: boolean;
   signal?: AbortSignal;
 }
@@ -46,13 +47,8 @@ export async function saveDiffusersFolder(
       const extra = typeof extraFiles === "function" ? await extraFiles(folder) : extraFiles;
       for (const [name, text] of Object.entries(extra)) await writeFile(join(folder, name), text);
     };
-    await writeDirectoryAtomically(directory, fill, { force, replaceable: isSavedModel });
+    await writeDirectoryAtomically(directory, fill, { force, foreign: foreignFiles });
   });
-}
-
-/** Whether a folder with these entries is one that saving wrote, or could have. */
-export function isSavedModel(entries: readonly string[]): boolean {
-  return entries.includes("model_index.json") || entries.includes("kpop-run.json");
 }
 
 /** Replacing a folder that has the source somewhere below it would delete the source. */

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkOutputFile, checkOutputFolder } from "../../../lib/io/check-output";
 import { temporaryDirectory } from "../../support/temporary-directory";
@@ -7,9 +7,15 @@ const root = process.getuid?.() === 0;
 
 function tree(): (name: string) => string {
   const folder = temporaryDirectory();
-  for (const name of ["empty", "full", "model"]) mkdirSync(join(folder, name));
+  for (const name of ["empty", "full", "model", "model/unet", "claimed", "delta"])
+    mkdirSync(join(folder, name));
   writeFileSync(join(folder, "full/something"), "");
-  writeFileSync(join(folder, "model/model_index.json"), "{}");
+  for (const name of ["model/model_index.json", "model/unet/config.json", "claimed/model_index.json"])
+    writeFileSync(join(folder, name), "{}");
+  for (const name of ["unet/diffusion_pytorch_model-00001-of-00002.safetensors", "README.md"])
+    writeFileSync(join(folder, "model", name), "");
+  writeFileSync(join(folder, "delta/kpop-run.json"), '{"outputs":{"delta.safetensors":"00"}}');
+  writeFileSync(join(folder, "delta/delta.safetensors"), "");
   writeFileSync(join(folder, "file"), "");
   return (name) => join(folder, name);
 }
@@ -25,9 +31,30 @@ describe("checkOutputFolder", () => {
     const at = tree();
     await expect(checkOutputFolder(at("model"))).rejects.toMatchObject({ code: "OUTPUT_NOT_EMPTY" });
     await expect(checkOutputFolder(at("model"), { force: true })).resolves.toBeUndefined();
+    await expect(checkOutputFolder(at("delta"), { force: true })).resolves.toBeUndefined();
     await expect(checkOutputFolder(at("full"), { force: true })).rejects.toMatchObject({
       code: "OUTPUT_NOT_EMPTY",
     });
+  });
+
+  it("names what no saved model consists of, and does not have it replaced", async () => {
+    const at = tree();
+    for (const [path, foreign] of [
+      ["model/notes.txt", "notes.txt"],
+      ["model/unet/my.safetensors", "unet/my.safetensors"],
+      ["delta/model.safetensors", "model.safetensors"],
+      ["delta/README.md", "README.md"],
+    ] as const) {
+      writeFileSync(at(path), "mine");
+      await expect(checkOutputFolder(at(path.split("/")[0]!), { force: true })).rejects.toMatchObject({
+        code: "OUTPUT_NOT_EMPTY",
+        message: expect.stringContaining(foreign) as string,
+      });
+      rmSync(at(path));
+    }
+    mkdirSync(at("model/drafts"));
+    await expect(checkOutputFolder(at("model"), { force: true })).rejects.toThrow(": drafts/. Move that");
+    await expect(checkOutputFolder(at("claimed"), { force: true })).rejects.toThrow(": model_index.json.");
   });
 
   it("refuses what cannot be made", async () => {

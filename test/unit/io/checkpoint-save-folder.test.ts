@@ -190,6 +190,10 @@ describe("saveDiffusersFolder from a folder", () => {
   it("replaces a saved model under force, even its own source, and nothing else", async () => {
     const path = model();
     const source = await readCheckpoint(path);
+    const forced = { force: true };
+    await expect(saveDiffusersFolder(source, {}, path, forced)).rejects.toThrow(/classifier\/, clip\//);
+    for (const judge of ["classifier", "clip", "style-classifier"])
+      rmSync(join(path, judge), { recursive: true });
     await expect(saveDiffusersFolder(source, {}, path)).rejects.toMatchObject({ code: "OUTPUT_NOT_EMPTY" });
     await saveDiffusersFolder(source, { unet: new Map([[KEY, half(1)]]) }, path, { force: true });
     expect(files(path)).toEqual(files(pocket()));
