@@ -1,7 +1,8 @@
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { checkOutputFile, checkOutputFolder, KpopError, RUN_STATE_FILE } from "../index";
-import type { Erasure, SaveFormat } from "../index";
+import { checkOutputFile, checkOutputFolder, inspect, KpopError, PromptKey, RUN_STATE_FILE } from "../index";
+import type { CheckOutputOptions, Erasure, SaveFormat } from "../index";
+import { quoted } from "./format";
 import { say } from "./output";
 
 /** Where an erasure leaves what it makes. */
@@ -22,19 +23,17 @@ export interface Outputs {
 /** Everything that could refuse the result, asked before the work.
  *  @throws OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NOT_FOUND, IO_ERROR */
 export async function checkOutputs(
-  model: string,
+  source: string,
   { out, key, force = false, checkpoint, resume }: Outputs,
 ): Promise<void> {
-  await withForceHint(() => checkOutputFolder(out, { force }));
+  await withForceHint(() => checkOutputFolder(out, { force, source }));
   if (key !== undefined) refuseWithin(out, "--key", key, "whoever gets the model would get the key");
   if (checkpoint !== undefined) refuseWithin(out, "--checkpoint", checkpoint, "that folder is written anew");
-  if (model !== "pocket" && resolve(model) !== resolve(out))
-    refuseWithin(out, "MODEL", model, "that folder is written anew");
-  if (key !== undefined) await checkKeyFile(key, out, force);
+  if (key !== undefined) await checkKeyFile(key, out, { force, source });
   if (checkpoint === undefined) return;
-  await checkOutputFile(join(checkpoint, "state"), { force: true }).catch(async (error: unknown) => {
+  await checkOutputFile(join(checkpoint, "state"), { force: true, source }).catch(async (error: unknown) => {
     if (!(error instanceof KpopError) || error.code !== "NOT_FOUND") throw error;
-    await checkOutputFolder(checkpoint);
+    await checkOutputFolder(checkpoint, { source });
   });
   if (resume === true || force || (await missing(join(checkpoint, RUN_STATE_FILE)))) return;
   throw new KpopError(
@@ -43,10 +42,39 @@ export async function checkOutputs(
   );
 }
 
-async function checkKeyFile(key: string, out: string, force: boolean): Promise<void> {
+async function checkKeyFile(key: string, out: string, options: CheckOutputOptions): Promise<void> {
   const besideOut = dirname(resolve(key)) === dirname(resolve(out));
   const folderComes = besideOut && (await missing(dirname(resolve(out))));
-  if (!folderComes) await withForceHint(() => checkOutputFile(key, { force }));
+  if (!folderComes) await withForceHint(() => checkOutputFile(key, options));
+}
+
+/**
+ * Refuses to replace the key of other concepts: nothing else brings those back.
+ * @param passphrase opens an old key that is encrypted
+ * @throws OUTPUT_NOT_EMPTY
+ */
+export async function checkOldKey(
+  key: string,
+  concepts: readonly string[],
+  passphrase: string | undefined,
+): Promise<void> {
+  const old = await inspect(key).catch(() => null);
+  if (old?.kind !== "key") return;
+  const held = old.concepts ?? (await openedConcepts(key, passphrase));
+  if (held !== null && [...held].sort().join("\n") === [...concepts].sort().join("\n")) return;
+  const what =
+    held === null ? "an encrypted key that does not open with this passphrase" : `the key of ${quoted(held)}`;
+  throw new KpopError(
+    "OUTPUT_NOT_EMPTY",
+    `${key} is ${what}, and nothing else brings back what it holds; move it away, or choose another file (--key)`,
+  );
+}
+
+async function openedConcepts(path: string, passphrase: string | undefined): Promise<string[] | null> {
+  if (passphrase === undefined) return null;
+  const key = await PromptKey.load(path, { passphrase }).catch(() => null);
+  key?.dispose();
+  return key?.concepts ?? null;
 }
 
 function refuseWithin(folder: string, name: string, path: string, why: string): void {

@@ -15,7 +15,7 @@ import {
   SAVED_FILES,
 } from "../../index";
 import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
-import { checkOutputs, saveOutputs } from "../erase-outputs";
+import { checkOldKey, checkOutputs, saveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
 import { addMethodFlags, methodOptions } from "../method-flags";
@@ -71,7 +71,7 @@ export function registerErase(program: Command): void {
       "--passphrase-file <file>",
       `encrypt the key with the passphrase in this file (or in $${PASSPHRASE_VARIABLE})`,
     )
-    .option("--force", "replace a saved model in DIR, and an old key")
+    .option("--force", "replace a saved model in DIR, and an old key of the same concepts")
     .option("--checkpoint <dir>", "save the state of the run here, so that it can be resumed")
     .option("--checkpoint-every <n>", "iterations between two saves (default: 50)", parseInteger)
     .option("--resume", "go on from the state in --checkpoint");
@@ -126,6 +126,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   const key = givesKey ? (flags.key ?? defaultKeyPath(flags.out)) : undefined;
   await checkOutputs(model, { ...flags, key });
   const passphrase = await readPassphrase(flags.passphraseFile);
+  if (key !== undefined) await checkOldKey(key, flags.concept, passphrase);
   const { checkpoint } = flags;
   const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
   let last: StepReport | undefined;

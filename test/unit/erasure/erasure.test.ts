@@ -112,7 +112,7 @@ describe("Erasure.save", () => {
     writeFileSync(join(folder, "thesis.txt"), "mine");
     const refused = { name: "KpopError", code: "OUTPUT_NOT_EMPTY" };
     await expect(erasure.save(folder, { format })).rejects.toMatchObject(refused);
-    // Nor by force: it does not look like a saved model.
+    // Nor by force: it is part of no saved model.
     await expect(erasure.save(folder, { format, force: true })).rejects.toMatchObject(refused);
     expect(readdirSync(folder)).toEqual(["thesis.txt"]);
   });
@@ -125,6 +125,17 @@ describe("Erasure.save", () => {
     }
     expect(readdirSync(folder)).toContain("unet");
     expect(readdirSync(folder)).not.toContain("delta.safetensors");
+  });
+
+  it.each(FORMATS)("as %s is never written over what the model was read from", async (format) => {
+    const { path } = erasure.model.source;
+    for (const folder of [path, dirname(path), join(path, "erased")])
+      await expect(erasure.save(folder, { format, force: true })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+      });
+    expect(await checkpointContent(await readCheckpoint(path))).toHaveLength(
+      (await checkpointContent(await readCheckpoint(goldenPath("small")))).length,
+    );
   });
 
   it.each(FORMATS)("as %s leaves nothing behind when the signal fires", async (format) => {

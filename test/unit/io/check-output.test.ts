@@ -1,6 +1,7 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkOutputFile, checkOutputFolder } from "../../../lib/io/check-output";
+import { golden } from "../../support/golden";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
 const root = process.getuid?.() === 0;
@@ -87,5 +88,34 @@ describe("checkOutputFile", () => {
     await expect(checkOutputFile(at("file"))).rejects.toMatchObject({ code: "OUTPUT_NOT_EMPTY" });
     await expect(checkOutputFile(at("file"), { force: true })).resolves.toBeUndefined();
     await expect(checkOutputFile(at("full"), { force: true })).rejects.toMatchObject({ code: "IO_ERROR" });
+  });
+});
+
+describe("an output that belongs to the model it comes from", () => {
+  it("is refused where it is, holds or lies in it, through links too", async () => {
+    const at = tree();
+    cpSync(golden("small"), at("models/sd"), { recursive: true });
+    symlinkSync(at("models"), at("link"));
+    const weights = "unet/diffusion_pytorch_model.safetensors";
+    renameSync(at(`models/sd/${weights}`), at("full/blob"));
+    symlinkSync(at("full/blob"), at(`models/sd/${weights}`));
+    const options = { force: true, source: at("models/sd") };
+    for (const [name, how] of [
+      ["models/sd", "is"],
+      ["link/sd", "is"],
+      ["models", "holds"],
+      ["link", "holds"],
+      ["full", "holds"],
+      ["models/sd/new/deep", "lies in"],
+      ["link/sd/new", "lies in"],
+    ] as const)
+      await expect(checkOutputFolder(at(name), options)).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringContaining(`Cannot write ${at(name)}: it ${how} `) as string,
+      });
+    for (const name of ["full/blob", `models/sd/${weights}`, "link/sd/key"])
+      await expect(checkOutputFile(at(name), options)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(checkOutputFolder(at("models/sd-2"), options)).resolves.toBeUndefined();
+    await expect(checkOutputFile(at("models/sd.key"), options)).resolves.toBeUndefined();
   });
 });

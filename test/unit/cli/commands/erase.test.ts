@@ -81,6 +81,24 @@ describe("kpop-native erase", () => {
     expect(stderr).toContain(`Expected ${flag} to lie outside of new`);
   });
 
+  it("never writes over its input, nor over the key of other concepts", async () => {
+    const before = hash(cwd, UNET);
+    const again = ["erase", "out", "--concept", "dog", "--iterations", "1", ...TINY, "--force"];
+    for (const [args, code, message] of [
+      [["--out", "out"], 2, /Cannot write out: it is out, which the model comes from/],
+      [["--out", "."], 2, /Cannot write \.: it holds/],
+      [["--out", "out/second"], 2, /it lies in/],
+      [["--out", "new", "--key", "out/model_index.json"], 2, /it lies in/],
+      [["--out", "new", "--key", "out.key.safetensors"], 1, /is the key of "church", and nothing else/],
+    ] as const) {
+      const refused = await cli([...again, ...args], { cwd });
+      expect(refused).toMatchObject({ code, stderr: expect.stringMatching(message) as string });
+      expect(refused.stderr).not.toContain("Loading");
+    }
+    expect(hash(cwd, UNET)).toBe(before);
+    expect(readdirSync(cwd).sort()).toEqual(["out", "out.key.safetensors"]);
+  });
+
   it("says the library's errors in terms of flags", async () => {
     const { code, stderr } = await cli(run("--out", "new", "--prompt-size", "0"), { cwd });
     expect(code).toBe(2);
