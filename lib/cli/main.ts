@@ -8,7 +8,7 @@ import { registerEvaluate } from "./commands/evaluate";
 import { registerGenerate } from "./commands/generate";
 import { registerInspect } from "./commands/inspect";
 import { registerInstallRuntime } from "./commands/install-runtime";
-import { ignoreClosedPipes } from "./output";
+import { ignoreClosedPipes, sayWarnings } from "./output";
 import { helpHint, reportError } from "./report-error";
 import { invocation } from "./shell";
 
@@ -27,6 +27,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 async function main(): Promise<void> {
   ignoreClosedPipes();
+  sayWarnings();
   const program = new Command("kpop-native")
     .description("Remove concepts from Stable Diffusion checkpoints, and bring them back with a key.")
     .version(version)

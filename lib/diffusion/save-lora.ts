@@ -11,6 +11,7 @@ import type {
   TensorData,
 } from "../io/checkpoint-types";
 import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
+import { checkApart } from "../io/source-places";
 import { lowRank } from "../nn/low-rank";
 import { scope } from "../runtime/scope";
 import { Tensor, type Dtype } from "../runtime/tensor";
@@ -48,7 +49,8 @@ export interface SaveLoraOptions extends SaveFileOptions {
  * Writes what changed as a LoRA (arXiv 2106.09685) under kohya's keys, to be loaded onto the base: the nearest matrix of
  * the rank to each layer's change, in float16. Biases and scales of norms, which a LoRA does not have, are left out: the
  * metadata name them (`kpop.left_out`), and say which share of the layers' squared change is in the file (`kpop.kept`).
- * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA; NUMERIC_FAILURE when a
+ * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA, and when the file that
+ *   holds the weights before the change is no longer what was read; NUMERIC_FAILURE when a
  *   weight is not finite; OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED
  */
 export async function saveLora(
@@ -60,8 +62,9 @@ export async function saveLora(
 ): Promise<void> {
   const target = resolve(path);
   await checkFree(target, options);
+  await checkApart(source, target);
   const { layers, leftOut } = sorted(changed);
-  await withChanges(source, changed, options.signal, async (view) => {
+  await withChanges(source, changed, options, async (view) => {
     const sums: Factors = { entries: [], kept: 0, total: 0 };
     for (const layer of layers) {
       throwIfAborted(options.signal);

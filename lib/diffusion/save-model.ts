@@ -5,7 +5,7 @@ import { DELTA_FILE, saveDelta } from "../io/checkpoint-delta";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS } from "../io/checkpoint-types";
-import type { ChangedTensors, ComponentName, Config, TensorData } from "../io/checkpoint-types";
+import type { ChangedTensors, ComponentName, Config, InMemory, TensorData } from "../io/checkpoint-types";
 import { onDisk } from "../files/system-error";
 import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
@@ -53,6 +53,11 @@ export function changedTensors(model: StableDiffusion): ChangedTensors {
   return changed;
 }
 
+/** A model's tensors, for saving where the source's files have changed. */
+export function inMemory(model: StableDiffusion): InMemory {
+  return (component, key) => model[component].parameter(key);
+}
+
 /** @throws INVALID_ARGUMENT */
 export function loraRank(format: SaveFormat, given: number | undefined): number {
   if (given !== undefined && format !== "lora")
@@ -62,16 +67,18 @@ export function loraRank(format: SaveFormat, given: number | undefined): number 
 
 /** Writes a model, what changed in it, or a LoRA of that, with the manifest in the latter two's metadata. */
 export async function saveFile(
-  { source }: StableDiffusion,
+  model: StableDiffusion,
   changed: ChangedTensors,
   path: string,
   {
     format,
     rank,
     manifest,
-    ...options
-  }: SaveFileOptions & { format: FileFormat; rank: number; manifest: Config },
+    ...given
+  }: Omit<SaveFileOptions, "memory"> & { format: FileFormat; rank: number; manifest: Config },
 ): Promise<void> {
+  const { source } = model;
+  const options = { ...given, memory: inMemory(model) };
   if (format === "single-file") return saveSingleFile(source, changed, path, options);
   if (format === "delta") return saveDelta(source, changed, path, manifest, options);
   return saveLora(source, changed, path, manifest, { ...options, rank });
@@ -92,7 +99,10 @@ export async function saveModel(
   flag("force", force);
   const shared = { force, ...(signal === undefined ? {} : { signal }) };
   const changed = changedTensors(model);
-  if (format === "diffusers") return saveDiffusersFolder(model.source, changed, path, shared);
+  if (format === "diffusers") {
+    const memory = inMemory(model);
+    return saveDiffusersFolder(model.source, changed, path, { ...shared, memory });
+  }
   await onDisk("write", path, () => mkdir(dirname(path), { recursive: true }));
   return saveFile(model, changed, path, { ...shared, format, rank, manifest: {} });
 }

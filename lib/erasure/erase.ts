@@ -1,5 +1,5 @@
 import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
-import { hashChanges, hashInputs } from "../diffusion/model-hash";
+import { hashChanges, hashInputs, rememberBase } from "../diffusion/model-hash";
 import { PromptKey } from "../diffusion/prompt-key";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { selectParameters } from "../models/parameter-selector";
@@ -74,6 +74,7 @@ async function run(
   own: MethodOptions,
 ): Promise<Erasure> {
   const inputs = await hashInputs(base, common.signal);
+  await rememberBase(base, common.signal);
   const changes = await hashChanges(base);
   const described = describeOptions(own);
   const network = method.network?.(own) ?? "unet";

@@ -4,6 +4,7 @@ import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import type { PromptKey } from "../diffusion/prompt-key";
 import {
   changedTensors,
+  inMemory,
   loraRank,
   SAVE_FORMATS,
   SAVED_FILES,
@@ -15,6 +16,7 @@ import { checkTarget, writeDirectoryAtomically } from "../files/atomic";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { MANIFEST_FILE } from "../io/file-kinds";
 import { foreignFiles } from "../io/saved-model";
+import { checkApart } from "../io/source-places";
 import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
@@ -65,8 +67,11 @@ export class Erasure {
   /**
    * Writes the model and kpop-run.json into a folder: a diffusers folder, or `model.safetensors` (single-file), or
    * `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank). The key is
-   * never among them; save it with `key.save`.
-   * @throws OUTPUT_NOT_EMPTY (unless `force`), UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
+   * never among them; save it with `key.save`. What the model was read from is never written over: with it the concepts
+   * would be gone for good. If its files have changed since they were read, the weights are saved from memory, and a
+   * process warning (KPOP_SAVED_FROM_MEMORY) says so.
+   * @throws OUTPUT_NOT_EMPTY (unless `force`), INVALID_ARGUMENT (a folder that is, holds or lies in the input),
+   *   UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
    */
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
     nonEmptyString("directory", directory);
@@ -77,11 +82,13 @@ export class Erasure {
     const rank = loraRank(format, options.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
+    await checkApart(this.model.source, directory);
     const changed = changedTensors(this.model);
     if (format === "diffusers") {
       await saveDiffusersFolder(this.model.source, changed, directory, {
         force,
         ...cancel,
+        memory: inMemory(this.model),
         extraFiles: async (folder) => ({ [MANIFEST_FILE]: await this.describe(folder) }),
       });
       return;

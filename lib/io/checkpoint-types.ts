@@ -1,5 +1,6 @@
 import type { Dtype } from "../runtime/tensor";
 import type { FileStamp } from "../files/read-range";
+import type { TokenizerFiles } from "./checkpoint-tokenizer";
 import type { FileDtype } from "./safetensors-dtypes";
 import type { SafetensorsHeader } from "./safetensors-header";
 
@@ -73,6 +74,8 @@ export interface CheckpointSource extends Readonly<Record<ComponentName, Compone
   readonly scheduler: Config;
   /** model_index.json; null for a single file. */
   readonly modelIndex: Config | null;
+  /** The tokenizer's texts, once they were read for a model: saving does not look for them again. */
+  readonly tokenizer?: TokenizerFiles;
 }
 
 /** What saving needs of a tensor; `Tensor` has it. */
@@ -83,6 +86,9 @@ export interface TensorData {
   bytes(): Promise<Uint8Array>;
   dispose(): void;
 }
+
+/** A network's tensor as a model holds it in memory; every key of the source has one. */
+export type InMemory = (component: ComponentName, key: string) => TensorData;
 
 /** Tensors that differ from the source, by diffusers key. */
 export type ChangedTensors = Readonly<Partial<Record<ComponentName, ReadonlyMap<string, TensorData>>>>;
