@@ -1,9 +1,16 @@
-import { mkdir, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve } from "node:path";
-import { checkOutputFile, checkOutputFolder, inspect, KpopError, PromptKey, RUN_STATE_FILE } from "../index";
-import type { CheckOutputOptions, Erasure, SaveFormat } from "../index";
+import { stat } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
+import {
+  checkOutputFile,
+  checkOutputFolder,
+  inspect,
+  KpopError,
+  PromptKey,
+  reserveOutputFolder,
+  RUN_STATE_FILE,
+} from "../index";
+import type { CheckOutputOptions, Reservation, SaveFormat } from "../index";
 import { quoted } from "./format";
-import { say } from "./output";
 
 /** Where an erasure leaves what it makes. */
 export interface Outputs {
@@ -46,6 +53,32 @@ async function checkKeyFile(key: string, out: string, options: CheckOutputOption
   const besideOut = dirname(resolve(key)) === dirname(resolve(out));
   const folderComes = besideOut && (await missing(dirname(resolve(out))));
   if (!folderComes) await withForceHint(() => checkOutputFile(key, options));
+}
+
+/**
+ * Whether the key can take its place, asked once more when it is to.
+ * @throws OUTPUT_NOT_EMPTY, NOT_FOUND, IO_ERROR
+ */
+export async function checkKey(
+  key: string,
+  concepts: readonly string[],
+  passphrase: string | undefined,
+  force: boolean,
+): Promise<void> {
+  await withForceHint(() => checkOutputFile(key, { force }));
+  await checkOldKey(key, concepts, passphrase);
+}
+
+/**
+ * Keeps the places for the run: nobody else writes there, and there is room.
+ * @throws OUTPUT_NOT_EMPTY, NO_SPACE, NOT_FOUND, IO_ERROR
+ */
+export async function reserveOutputs(
+  source: string,
+  { out, key, format, force = false }: Outputs,
+): Promise<Reservation> {
+  const whole = format === "diffusers" || format === "single-file";
+  return await reserveOutputFolder(out, { source, whole, force, files: key === undefined ? [] : [key] });
 }
 
 /**
@@ -101,41 +134,4 @@ async function missing(path: string): Promise<boolean> {
     () => false,
     () => true,
   );
-}
-
-/**
- * Saves the model and its key. The key takes its name only when the model is whole, so that an old pair is replaced as
- * a pair. What no LoRA holds becomes a delta: the work of a run is not given up for its form.
- * @returns the format that was written
- */
-export async function saveOutputs(
-  erasure: Erasure,
-  { out, key, format, rank, force = false }: Outputs,
-  passphrase: string | undefined,
-  signal: AbortSignal,
-): Promise<SaveFormat> {
-  const save = async (): Promise<SaveFormat> => {
-    const options = { force, signal };
-    try {
-      await erasure.save(out, { ...options, format, ...(rank === undefined ? {} : { rank }) });
-      return format;
-    } catch (error) {
-      if (!(error instanceof KpopError) || error.code !== "UNSUPPORTED_FORMAT" || format !== "lora")
-        throw error;
-      say(`${error.message}. Saving a delta instead`);
-      await erasure.save(out, { ...options, format: "delta" });
-      return "delta";
-    }
-  };
-  if (erasure.key === undefined || key === undefined) return await save();
-  await mkdir(dirname(resolve(out)), { recursive: true });
-  const pending = join(dirname(key), `.${basename(key)}.${process.pid}.tmp`);
-  await erasure.key.save(pending, passphrase === undefined ? {} : { passphrase });
-  const written = await save().catch(async (error: unknown) => {
-    await rm(pending, { force: true });
-    throw error;
-  });
-  // Outside of what cleans up: the model is saved by now, and this key alone fits it.
-  await rename(pending, key);
-  return written;
 }

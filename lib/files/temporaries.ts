@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import { lstat, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { removeStaleLock } from "./lock";
 import { stateOfMark, thisMark } from "./lock-holder";
 
 /** One whose process cannot be seen from here (another machine, an earlier boot) is left for this long. */
 const UNSEEN_MS = 24 * 60 * 60 * 1000;
 const TEMPORARY = /^\.kpop-(\d+-(?:\d+|x)-[0-9a-f]{8})-[0-9a-f]{16}\.tmp$/;
+const LOCK = /^\.kpop-[0-9a-f]{16}\.lock$/;
 const SET_ASIDE = /^\.kpop-(\d+-(?:\d+|x)-[0-9a-f]{8})-[0-9a-f]{16}\.old$/;
 
 /** A name beside `path` for what is not complete, so that the rename stays within one file system. It is short, so that
@@ -24,12 +26,13 @@ export function nameHash(path: string): string {
   return createHash("sha256").update(basename(path)).digest("hex").slice(0, 16);
 }
 
-/** Removes the temporaries of a folder that no living process owns. What cannot be removed stays: it is in nobody's way. */
+/** Removes the temporaries and locks of a folder that no living process owns. What cannot be removed stays: it is in nobody's way. */
 export async function removeAbandoned(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
+    const path = join(folder, name);
+    if (LOCK.test(name)) await removeStaleLock(path).catch(() => undefined);
     const mark = TEMPORARY.exec(name)?.[1];
     if (mark === undefined) continue;
-    const path = join(folder, name);
     const state = stateOfMark(mark);
     if (state === "alive" || (state === "unseen" && !(await isOld(path)))) continue;
     if (await isOwn(path)) await rm(path, { recursive: true, force: true }).catch(() => undefined);

@@ -15,7 +15,7 @@ import {
   SAVED_FILES,
 } from "../../index";
 import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
-import { checkOldKey, checkOutputs, saveOutputs } from "../erase-outputs";
+import { checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
 import { addMethodFlags, methodOptions } from "../method-flags";
@@ -24,6 +24,7 @@ import { emit, print, say } from "../output";
 import { collect, parseInteger } from "../parse-value";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
+import { saveOutputs } from "../save-outputs";
 import { requireOptions } from "../require-options";
 import { commandLine, invocation } from "../shell";
 
@@ -132,6 +133,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   let last: StepReport | undefined;
   let preparing: Progress | undefined;
   const progress = new Progress("iteration", json);
+  const place = await reserveOutputs(model, { ...flags, key });
   try {
     await interruptible(doing, async (signal) => {
       const base = await loadModel(model, flags, signal);
@@ -158,7 +160,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       } as EraseOptions);
       progress.stop();
       say(`Saving ${flags.out}`);
-      const format = await saveOutputs(erasure, { ...flags, key }, passphrase, signal);
+      const format = await saveOutputs(model, erasure, { ...flags, key }, passphrase, signal);
       await sayWhere(model, { ...flags, format }, erasure, key);
       erasure.dispose();
       base.dispose();
@@ -168,6 +170,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   } finally {
     preparing?.stop();
     progress.stop();
+    await place.release();
   }
 }
 
