@@ -20,6 +20,7 @@ export type {
   TensorSummary,
 } from "./io/inspection";
 export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
+export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { Adam, type AdamOptions } from "./nn/optimizer";
 export { clipGradients } from "./nn/clip-gradients";

@@ -1,9 +1,10 @@
-import { mkdir, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve } from "node:path";
-import { KpopError } from "../index";
-import type { Erasure, SaveFormat } from "../index";
-import { checkOutputFile, checkOutputFolder, RUN_STATE_FILE } from "../internal";
-import { say } from "./output";
+import { stat } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
+import { inspect, KpopError, PromptKey } from "../index";
+import type { SaveFormat } from "../index";
+import { checkOutputFile, checkOutputFolder, reserveOutputFolder, RUN_STATE_FILE } from "../internal";
+import type { CheckOutputOptions, Reservation } from "../internal";
+import { quoted } from "./format";
 
 /** Where an erasure leaves what it makes. */
 export interface Outputs {
@@ -23,19 +24,17 @@ export interface Outputs {
 /** Everything that could refuse the result, asked before the work.
  *  @throws OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NOT_FOUND, IO_ERROR */
 export async function checkOutputs(
-  model: string,
+  source: string,
   { out, key, force = false, checkpoint, resume }: Outputs,
 ): Promise<void> {
-  await withForceHint(() => checkOutputFolder(out, { force }));
+  await withForceHint(() => checkOutputFolder(out, { force, source }));
   if (key !== undefined) refuseWithin(out, "--key", key, "whoever gets the model would get the key");
   if (checkpoint !== undefined) refuseWithin(out, "--checkpoint", checkpoint, "that folder is written anew");
-  if (model !== "pocket" && resolve(model) !== resolve(out))
-    refuseWithin(out, "MODEL", model, "that folder is written anew");
-  if (key !== undefined) await checkKeyFile(key, out, force);
+  if (key !== undefined) await checkKeyFile(key, out, { force, source });
   if (checkpoint === undefined) return;
-  await checkOutputFile(join(checkpoint, "state"), { force: true }).catch(async (error: unknown) => {
+  await checkOutputFile(join(checkpoint, "state"), { force: true, source }).catch(async (error: unknown) => {
     if (!(error instanceof KpopError) || error.code !== "NOT_FOUND") throw error;
-    await checkOutputFolder(checkpoint);
+    await checkOutputFolder(checkpoint, { source });
   });
   if (resume === true || force || (await missing(join(checkpoint, RUN_STATE_FILE)))) return;
   throw new KpopError(
@@ -44,10 +43,65 @@ export async function checkOutputs(
   );
 }
 
-async function checkKeyFile(key: string, out: string, force: boolean): Promise<void> {
+async function checkKeyFile(key: string, out: string, options: CheckOutputOptions): Promise<void> {
   const besideOut = dirname(resolve(key)) === dirname(resolve(out));
   const folderComes = besideOut && (await missing(dirname(resolve(out))));
-  if (!folderComes) await withForceHint(() => checkOutputFile(key, { force }));
+  if (!folderComes) await withForceHint(() => checkOutputFile(key, options));
+}
+
+/**
+ * Whether the key can take its place, asked once more when it is to.
+ * @throws OUTPUT_NOT_EMPTY, NOT_FOUND, IO_ERROR
+ */
+export async function checkKey(
+  key: string,
+  concepts: readonly string[],
+  passphrase: string | undefined,
+  force: boolean,
+): Promise<void> {
+  await withForceHint(() => checkOutputFile(key, { force }));
+  await checkOldKey(key, concepts, passphrase);
+}
+
+/**
+ * Keeps the places for the run: nobody else writes there, and there is room.
+ * @throws OUTPUT_NOT_EMPTY, NO_SPACE, NOT_FOUND, IO_ERROR
+ */
+export async function reserveOutputs(
+  source: string,
+  { out, key, format, force = false }: Outputs,
+): Promise<Reservation> {
+  const whole = format === "diffusers" || format === "single-file";
+  return await reserveOutputFolder(out, { source, whole, force, files: key === undefined ? [] : [key] });
+}
+
+/**
+ * Refuses to replace the key of other concepts: nothing else brings those back.
+ * @param passphrase opens an old key that is encrypted
+ * @throws OUTPUT_NOT_EMPTY
+ */
+export async function checkOldKey(
+  key: string,
+  concepts: readonly string[],
+  passphrase: string | undefined,
+): Promise<void> {
+  const old = await inspect(key).catch(() => null);
+  if (old?.kind !== "key") return;
+  const held = old.concepts ?? (await openedConcepts(key, passphrase));
+  if (held !== null && [...held].sort().join("\n") === [...concepts].sort().join("\n")) return;
+  const what =
+    held === null ? "an encrypted key that does not open with this passphrase" : `the key of ${quoted(held)}`;
+  throw new KpopError(
+    "OUTPUT_NOT_EMPTY",
+    `${key} is ${what}, and nothing else brings back what it holds; move it away, or choose another file (--key)`,
+  );
+}
+
+async function openedConcepts(path: string, passphrase: string | undefined): Promise<string[] | null> {
+  if (passphrase === undefined) return null;
+  const key = await PromptKey.load(path, { passphrase }).catch(() => null);
+  key?.dispose();
+  return key?.concepts ?? null;
 }
 
 function refuseWithin(folder: string, name: string, path: string, why: string): void {
@@ -74,41 +128,4 @@ async function missing(path: string): Promise<boolean> {
     () => false,
     () => true,
   );
-}
-
-/**
- * Saves the model and its key. The key takes its name only when the model is whole, so that an old pair is replaced as
- * a pair. What no LoRA holds becomes a delta: the work of a run is not given up for its form.
- * @returns the format that was written
- */
-export async function saveOutputs(
-  erasure: Erasure,
-  { out, key, format, rank, force = false }: Outputs,
-  passphrase: string | undefined,
-  signal: AbortSignal,
-): Promise<SaveFormat> {
-  const save = async (): Promise<SaveFormat> => {
-    const options = { force, signal };
-    try {
-      await erasure.save(out, { ...options, format, ...(rank === undefined ? {} : { rank }) });
-      return format;
-    } catch (error) {
-      if (!(error instanceof KpopError) || error.code !== "UNSUPPORTED_FORMAT" || format !== "lora")
-        throw error;
-      say(`${error.message}. Saving a delta instead`);
-      await erasure.save(out, { ...options, format: "delta" });
-      return "delta";
-    }
-  };
-  if (erasure.key === undefined || key === undefined) return await save();
-  await mkdir(dirname(resolve(out)), { recursive: true });
-  const pending = join(dirname(key), `.${basename(key)}.${process.pid}.tmp`);
-  await erasure.key.save(pending, passphrase === undefined ? {} : { passphrase });
-  const written = await save().catch(async (error: unknown) => {
-    await rm(pending, { force: true });
-    throw error;
-  });
-  // Outside of what cleans up: the model is saved by now, and this key alone fits it.
-  await rename(pending, key);
-  return written;
 }

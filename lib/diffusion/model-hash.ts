@@ -1,6 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { basename, sep } from "node:path";
+import { KpopError } from "../errors";
 import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
 import { withReader } from "../io/location-reader";
@@ -32,6 +33,16 @@ export async function hashInputs(
   const hashes: Record<string, string> = {};
   for (const [path, name] of names) hashes[name] = await fileHashes.sha256(path, signal);
   return hashes;
+}
+
+/** Reads what a delta of the model has to know of its base, so that it can be saved when the files are gone. */
+export async function rememberBase({ source }: StableDiffusion, signal?: AbortSignal): Promise<void> {
+  for (const component of COMPONENTS) {
+    await contentHash(source[component], signal === undefined ? {} : { signal }).catch((error: unknown) => {
+      // The files are gone or others by now: everything but a delta can be saved all the same.
+      if (!(error instanceof KpopError) || !["IO_ERROR", "NOT_FOUND"].includes(error.code)) throw error;
+    });
+  }
 }
 
 function placeIn(checkpoint: string, path: string): string {

@@ -11,6 +11,7 @@ import type {
   TensorData,
 } from "../io/checkpoint-types";
 import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
+import { checkApart } from "../io/source-places";
 import { lowRank } from "../nn/low-rank";
 import { scope } from "../runtime/scope";
 import { Tensor, type Dtype } from "../runtime/tensor";
@@ -48,8 +49,9 @@ export interface SaveLoraOptions extends SaveFileOptions {
  * than that and takes a smaller rank: tools that know one alpha for the whole file scale each layer rightly. Biases and
  * scales of norms, which a LoRA does not have, are left out: the metadata name those that changed (`kpop.left_out`), and
  * say which share of the whole squared change, theirs included, is in the file (`kpop.kept`).
- * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA; NUMERIC_FAILURE when a
- *   weight is not finite; OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED
+ * @throws UNSUPPORTED_FORMAT when nothing that changed, or not all that matters, can be in a LoRA, and when the file that
+ *   holds the weights before the change is no longer what was read; NUMERIC_FAILURE when a weight is not finite;
+ *   OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED
  */
 export async function saveLora(
   source: CheckpointSource,
@@ -60,8 +62,9 @@ export async function saveLora(
 ): Promise<void> {
   const target = resolve(path);
   await checkFree(target, options);
+  await checkApart(source, target);
   const { layers, vectors } = sorted(changed);
-  await withChanges(source, changed, options.signal, async (view) => {
+  await withChanges(source, changed, options, async (view) => {
     const original = ({ component, key }: Layer) => view.original(component, key);
     const sums: Factors = { entries: [], kept: 0, total: 0 };
     const leftOut: string[] = [];

@@ -5,7 +5,7 @@ import { saveDelta } from "../io/checkpoint-delta";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS } from "../io/checkpoint-types";
-import type { ChangedTensors, ComponentName, Config, TensorData } from "../io/checkpoint-types";
+import type { ChangedTensors, ComponentName, Config, InMemory, TensorData } from "../io/checkpoint-types";
 import { formatInterventions } from "../io/interventions-file";
 import { KpopError } from "../errors";
 import { DELTA_FILE, INTERVENTIONS_FILE, LORA_FILE, SINGLE_FILE } from "../io/file-kinds";
@@ -56,6 +56,11 @@ export function changedTensors(model: StableDiffusion): ChangedTensors {
   return changed;
 }
 
+/** A model's tensors, for saving where the source's files have changed. */
+export function inMemory(model: StableDiffusion): InMemory {
+  return (component, key) => model[component].parameter(key);
+}
+
 /**
  * The file of a model's interventions, by name; none where it has none.
  * @throws UNSUPPORTED_FORMAT where there are some and the format has no place for them
@@ -82,16 +87,18 @@ export function loraRank(format: SaveFormat, given: number | undefined): number 
 
 /** Writes a model, what changed in it, or a LoRA of that, with the manifest in the latter two's metadata. */
 export async function saveFile(
-  { source }: StableDiffusion,
+  model: StableDiffusion,
   changed: ChangedTensors,
   path: string,
   {
     format,
     rank,
     manifest,
-    ...options
-  }: SaveFileOptions & { format: FileFormat; rank: number; manifest: Config },
+    ...given
+  }: Omit<SaveFileOptions, "memory"> & { format: FileFormat; rank: number; manifest: Config },
 ): Promise<void> {
+  const { source } = model;
+  const options = { ...given, memory: inMemory(model) };
   if (format === "single-file") return saveSingleFile(source, changed, path, options);
   if (format === "delta") return saveDelta(source, changed, path, manifest, options);
   return saveLora(source, changed, path, manifest, { ...options, rank });
@@ -114,7 +121,11 @@ export async function saveModel(
   const changed = changedTensors(model);
   const extraFiles = interventionFiles(model, format);
   if (format === "diffusers")
-    return saveDiffusersFolder(model.source, changed, path, { ...shared, extraFiles });
+    return saveDiffusersFolder(model.source, changed, path, {
+      ...shared,
+      memory: inMemory(model),
+      extraFiles,
+    });
   await onDisk("write", path, () => mkdir(dirname(path), { recursive: true }));
   return saveFile(model, changed, path, { ...shared, format, rank, manifest: {} });
 }

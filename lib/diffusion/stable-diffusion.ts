@@ -132,7 +132,8 @@ export class StableDiffusion {
           [],
           `${source.path} (${FOLDERS[name]})`,
         );
-      const tokenizer = new CLIPTokenizer(await readTokenizer(source), {
+      const tokenizerFiles = await readTokenizer(source);
+      const tokenizer = new CLIPTokenizer(tokenizerFiles, {
         maxLength: textEncoder.config.max_position_embeddings,
       });
       const schedule = NoiseSchedule.fromConfig(source.scheduler);
@@ -141,7 +142,7 @@ export class StableDiffusion {
         ...networks,
         tokenizer,
         schedule,
-        source,
+        source: { ...source, tokenizer: tokenizerFiles },
         device,
         dtype,
         changed: new Set(),
@@ -208,8 +209,11 @@ export class StableDiffusion {
   }
 
   /**
-   * Writes the model. Tensors that no method changed have the input's bytes.
-   * @throws OUTPUT_NOT_EMPTY (unless `force`), NO_SPACE, IO_ERROR
+   * Writes the model. Tensors that no method changed have the input's bytes. By force the input itself may be replaced,
+   * by a model of the same layout; nothing else is written over it, into it, or around it. If files of the input have
+   * changed since they were read, the weights are saved from memory, in the dtypes that those files had, and a process
+   * warning (KPOP_SAVED_FROM_MEMORY) says so; a LoRA, and a delta that no erasure made, cannot be.
+   * @throws OUTPUT_NOT_EMPTY (unless `force`), INVALID_ARGUMENT, NO_SPACE, IO_ERROR
    */
   save(path: string, options: SaveOptions = {}): Promise<void> {
     return saveModel(this, path, options);

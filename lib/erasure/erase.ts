@@ -1,6 +1,6 @@
 import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
-import { hashInputs } from "../diffusion/model-hash";
+import { hashInputs, rememberBase } from "../diffusion/model-hash";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
@@ -49,6 +49,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   fit(method.options, own, base);
   method.fit?.(own, base, { concepts });
   const inputs = await hashInputs(base, signal);
+  await rememberBase(base, signal);
   const network = method.network?.(own) ?? "unet";
   const selector = method.parameters?.(own) ?? (own as { parameters?: string }).parameters;
   const trained =

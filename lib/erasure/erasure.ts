@@ -5,6 +5,7 @@ import { PromptKey } from "../diffusion/prompt-key";
 import {
   changedTensors,
   interventionFiles,
+  inMemory,
   loraRank,
   SAVE_FORMATS,
   SAVED_FILES,
@@ -13,8 +14,10 @@ import {
 } from "../diffusion/save-model";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../files/atomic";
-import { isSavedModel, saveDiffusersFolder } from "../io/checkpoint-save-folder";
+import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { MANIFEST_FILE } from "../io/file-kinds";
+import { foreignFiles } from "../io/saved-model";
+import { checkApart } from "../io/source-places";
 import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
@@ -28,7 +31,7 @@ export interface SaveErasureOptions {
   format?: SaveFormat;
   /** Of a LoRA's layers. Default 32. */
   rank?: number;
-  /** Replace a folder that holds a saved model. Default false. */
+  /** Replace a folder that holds a saved model and nothing else. Default false. */
   force?: boolean;
   signal?: AbortSignal;
 }
@@ -72,8 +75,11 @@ export class Erasure {
   /**
    * Writes the model and kpop-run.json into a folder: a diffusers folder, or `model.safetensors` (single-file), or
    * `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank). The key is
-   * never among them; save it with `key.save`.
-   * @throws OUTPUT_NOT_EMPTY (unless `force`), UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
+   * never among them; save it with `key.save`. What the model was read from is never written over: with it the concepts
+   * would be gone for good. If its files have changed since they were read, the weights are saved from memory, and a
+   * process warning (KPOP_SAVED_FROM_MEMORY) says so.
+   * @throws OUTPUT_NOT_EMPTY (unless `force`), INVALID_ARGUMENT (a folder that is, holds or lies in the input),
+   *   UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
    */
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
     nonEmptyString("directory", directory);
@@ -85,16 +91,18 @@ export class Erasure {
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
     const extra = interventionFiles(this.model, format);
+    await checkApart(this.model.source, directory);
     const changed = changedTensors(this.model);
     if (format === "diffusers") {
       await saveDiffusersFolder(this.model.source, changed, directory, {
         force,
         ...cancel,
+        memory: inMemory(this.model),
         extraFiles: async (folder) => ({ ...extra, [MANIFEST_FILE]: await this.describe(folder) }),
       });
       return;
     }
-    await checkTarget(directory, { force, replaceable: isSavedModel });
+    await checkTarget(directory, { force, foreign: foreignFiles });
     await writeDirectoryAtomically(
       directory,
       async (folder) => {
@@ -108,7 +116,7 @@ export class Erasure {
         });
         await writeFile(join(folder, MANIFEST_FILE), await this.describe(folder));
       },
-      { force, replaceable: isSavedModel },
+      { force, foreign: foreignFiles },
     );
   }
 

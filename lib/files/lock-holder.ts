@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 
@@ -29,6 +29,25 @@ export function thisHolder(): LockHolder {
 export function stateOf(holder: LockHolder): "alive" | "gone" | "unseen" {
   if (holder.place === "" || holder.place !== placeHere() || holder.started === null) return "unseen";
   return startOf(holder.pid) === holder.started ? "alive" : "gone";
+}
+
+/** The running process as the name of a file holds it: process number, start and place, joined by "-". */
+export function thisMark(): string {
+  mark ??= `${process.pid}-${startOf(process.pid) ?? "x"}-${placeMark()}`;
+  return mark;
+}
+
+/** `stateOf` for what `thisMark` gave. */
+export function stateOfMark(given: string): ReturnType<typeof stateOf> {
+  const [pid, started, place] = given.split("-");
+  if (started === "x" || place !== placeMark()) return "unseen";
+  return startOf(Number(pid)) === started ? "alive" : "gone";
+}
+
+let mark: string | undefined;
+
+function placeMark(): string {
+  return createHash("sha256").update(placeHere()).digest("hex").slice(0, 8);
 }
 
 /** For a message. */

@@ -27,29 +27,49 @@ export async function withLock<T>(
   options: LockOptions = {},
 ): Promise<T> {
   await mkdir(dirname(path), { recursive: true });
-  const own = thisHolder();
-  let waited = false;
-  while (!(await create(path, own))) {
-    throwIfAborted(options.signal);
-    if (await isStale(path)) {
-      await discard(path, own);
-      continue;
+  for (let waited = false; ; waited = true) {
+    const lock = await tryLock(path);
+    if (typeof lock !== "string") {
+      try {
+        return await work();
+      } finally {
+        await lock.release();
+      }
     }
-    if (!waited) options.onWait?.(describeHolder(await read(path)));
-    waited = true;
+    throwIfAborted(options.signal);
+    if (!waited) options.onWait?.(lock);
     await sleep(POLL_MS);
+  }
+}
+
+/** A lock that is held. */
+export interface Lock {
+  release(): Promise<void>;
+}
+
+/** Takes a lock without waiting; its folder has to be there. @returns who holds it where another process does */
+export async function tryLock(path: string): Promise<Lock | string> {
+  const own = thisHolder();
+  while (!(await create(path, own))) {
+    if (!(await isStale(path))) return describeHolder(await read(path));
+    await discard(path, own);
   }
   const heartbeat = setInterval(() => {
     const now = new Date();
     utimes(path, now, now).catch(() => undefined);
   }, HEARTBEAT_MS);
-  try {
-    return await work();
-  } finally {
-    clearInterval(heartbeat);
-    // One that was suspended past its heartbeat may have lost the lock to another.
-    if ((await read(path))?.token === own.token) await rm(path, { force: true });
-  }
+  return {
+    async release() {
+      clearInterval(heartbeat);
+      // One that was suspended past its heartbeat may have lost the lock to another.
+      if ((await read(path))?.token === own.token) await rm(path, { force: true });
+    },
+  };
+}
+
+/** Removes a lock whose holder is gone. */
+export async function removeStaleLock(path: string): Promise<void> {
+  if (await isStale(path)) await discard(path, thisHolder());
 }
 
 /** Removes what the death of an earlier holder left; it may be called again at any time. */

@@ -1,3 +1,4 @@
+import type { BigIntStats } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { KpopError, throwIfAborted } from "../errors";
@@ -10,6 +11,7 @@ const MAX_READ = 2 ** 30;
 export interface FileStamp {
   readonly size: number;
   readonly modified: bigint;
+  readonly inode: bigint;
 }
 
 /** Opens a regular file for reading. @throws NOT_FOUND, IO_ERROR */
@@ -54,12 +56,24 @@ export async function readRange(
 
 /** @throws IO_ERROR when the open file is not (or no longer) the one that was stamped */
 export async function checkUnchanged(file: FileHandle, path: string, stamp: FileStamp): Promise<void> {
-  const now = await onDisk("read", path, () => stampOf(file));
-  if (now.size === stamp.size && now.modified === stamp.modified) return;
+  if (sameStamp(await onDisk("read", path, () => stampOf(file)), stamp)) return;
   throw new KpopError("IO_ERROR", `${path} has changed since it was opened; open the checkpoint again`);
 }
 
+/** Whether the file that was stamped is still at the path. */
+export async function isUnchanged(path: string, stamp: FileStamp): Promise<boolean> {
+  const found = await stat(path, { bigint: true }).catch(() => null);
+  return found !== null && sameStamp(toStamp(found), stamp);
+}
+
 async function stampOf(file: FileHandle): Promise<FileStamp> {
-  const { size, mtimeNs } = await file.stat({ bigint: true });
-  return { size: Number(size), modified: mtimeNs };
+  return toStamp(await file.stat({ bigint: true }));
+}
+
+function toStamp({ size, mtimeNs, ino }: BigIntStats): FileStamp {
+  return { size: Number(size), modified: mtimeNs, inode: ino };
+}
+
+function sameStamp(a: FileStamp, b: FileStamp): boolean {
+  return a.size === b.size && a.modified === b.modified && a.inode === b.inode;
 }

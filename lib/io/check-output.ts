@@ -2,31 +2,39 @@ import { access, constants, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { KpopError } from "../errors";
 import { checkTarget } from "../files/atomic";
-import { isSavedModel } from "./checkpoint-save-folder";
+import { readCheckpoint } from "./checkpoint-read";
+import { modelPath } from "./model-path";
+import { foreignFiles } from "./saved-model";
+import { checkApart, checkPlaces } from "./source-places";
 import { onDisk } from "../files/system-error";
 
 /** Options of `checkOutputFile` and `checkOutputFolder`. */
 export interface CheckOutputOptions {
   /** What stands there may be replaced. Default false. */
   force?: boolean;
+  /** The model that the output comes from, as `StableDiffusion.load` takes it: an output that is, holds or lies in it is
+   *  refused. Default: none. */
+  source?: string;
 }
 
 /**
  * Throws what saving a model to this folder would throw, before hours of work are spent on it.
- * @throws OUTPUT_NOT_EMPTY; NOT_FOUND, IO_ERROR when it cannot be made there
+ * @throws OUTPUT_NOT_EMPTY; INVALID_ARGUMENT over `source`; NOT_FOUND, IO_ERROR when it cannot be made there
  */
 export async function checkOutputFolder(path: string, options: CheckOutputOptions = {}): Promise<void> {
+  await checkSource(path, options.source);
   await onDisk("write", path, () =>
-    checkTarget(path, { force: options.force ?? false, replaceable: isSavedModel }),
+    checkTarget(path, { force: options.force ?? false, foreign: foreignFiles }),
   );
   await checkCreatable(path);
 }
 
 /**
  * Throws what writing this file would throw. Its folder has to be there.
- * @throws OUTPUT_NOT_EMPTY when the file exists, unless `force`; NOT_FOUND, IO_ERROR
+ * @throws OUTPUT_NOT_EMPTY when the file exists, unless `force`; INVALID_ARGUMENT over `source`; NOT_FOUND, IO_ERROR
  */
 export async function checkOutputFile(path: string, options: CheckOutputOptions = {}): Promise<void> {
+  await checkSource(path, options.source);
   const found = await kindOf(path);
   if (found === "folder") throw new KpopError("IO_ERROR", `Cannot write ${path}: it is a folder`);
   if (found === "file" && options.force !== true) {
@@ -40,6 +48,14 @@ export async function checkOutputFile(path: string, options: CheckOutputOptions 
     throw new KpopError("NOT_FOUND", `Cannot write ${path}: there is no folder ${folder}`);
   }
   await checkCreatable(path);
+}
+
+async function checkSource(path: string, source: string | undefined): Promise<void> {
+  if (source === undefined) return;
+  const place = modelPath(source);
+  // What is no checkpoint is refused when it is loaded.
+  const checkpoint = await readCheckpoint(place).catch(() => null);
+  await (checkpoint === null ? checkPlaces([resolve(place)], path) : checkApart(checkpoint, path));
 }
 
 /** Looks at the nearest folder that exists: everything below it is to be made there. @throws IO_ERROR */

@@ -18,6 +18,7 @@ import { contentHash } from "./content-hash";
 import { DELTA_FILE } from "./file-kinds";
 import { parseJsonObject } from "../files/json-file";
 import { writeSafetensors } from "./safetensors-writer";
+import { checkApart } from "./source-places";
 
 /** What changed with respect to a base, its tensors not read yet. */
 export interface DeltaSource {
@@ -33,7 +34,8 @@ export interface DeltaSource {
 }
 
 /** Writes only the changed tensors, in the source's dtypes, as `unet.KEY`, `vae.KEY`, `text_encoder.KEY`, with the
- *  manifest and the hash of every network of the base in the metadata. Reads the whole base for that.
+ *  manifest and the hash of every network of the base in the metadata. Reads the whole base for that, unless an
+ *  erasure has done so.
  *  @throws OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NO_SPACE, IO_ERROR, ABORTED */
 export async function saveDelta(
   source: CheckpointSource,
@@ -44,15 +46,15 @@ export async function saveDelta(
 ): Promise<void> {
   const target = resolve(path);
   await checkFree(target, options);
-  await withChanges(source, changed, options.signal, async (view) => {
+  await checkApart(source, target);
+  await withChanges(source, changed, options, async (view) => {
     const entries = COMPONENTS.flatMap((component) =>
       [...(changed[component] ?? [])].map(([key, { shape }]) =>
         view.entry(component, key, { name: `${FOLDERS[component]}.${key}`, shape }),
       ),
     );
     const base: Record<string, string> = {};
-    for (const component of COMPONENTS)
-      base[FOLDERS[component]] = await contentHash(source[component], options);
+    for (const component of COMPONENTS) base[FOLDERS[component]] = await view.contentHash(component, options);
     const metadata = new Map([
       ["format", "pt"],
       ["kpop.format", "delta"],

@@ -6,15 +6,7 @@ import type { TokenizerFiles } from "./checkpoint-tokenizer";
 import { COMPONENTS, FOLDERS } from "./checkpoint-types";
 import type { CheckpointSource, Config } from "./checkpoint-types";
 import { copyContent, copyInside, copyTree, linkRoot } from "../files/copy-tree";
-import { formatJson } from "../files/json-file";
-
-/** Files without which the folder does not load. They are texts that reading the checkpoint has made sense of, so
- *  they are taken even through a link that leads elsewhere. */
-const ESSENTIAL: readonly (readonly [string, readonly string[]])[] = [
-  ...COMPONENTS.map((component) => [FOLDERS[component], ["config.json"]] as const),
-  ["scheduler", ["scheduler_config.json"]],
-  ["tokenizer", Object.values(TOKENIZER_FILES)],
-];
+import { formatJson, readText } from "../files/json-file";
 
 const WEIGHTS =
   /\.(?:safetensors|safetensors\.index.*\.json|bin\.index.*\.json|msgpack|h5|onnx|onnx_data|ot|gguf)$/i;
@@ -22,26 +14,34 @@ const FOREIGN = /\.(?:bin\.index.*\.json|msgpack|h5|onnx|onnx_data|ot|gguf)$/i;
 const DOCUMENTS = /^(?:README|LICEN[CS]E|NOTICE|COPYING)/i;
 
 /** Copies what a diffusers folder holds besides the weights of its three networks, into a folder that has those
- *  already. A part that comes as pickle only is left out, and marked so in model_index.json. */
-export async function copyFolderFiles(source: CheckpointSource, folder: string): Promise<void> {
-  const root = await linkRoot(source.path);
-  for (const [part, names] of ESSENTIAL) {
+ *  already. A part that comes as pickle only is left out, and marked so in model_index.json. What has changed in the
+ *  source since it was read is written as it was then.
+ *  @returns the parts that the source no longer has, which are marked so too */
+export async function copyFolderFiles(source: CheckpointSource, folder: string): Promise<string[]> {
+  const root = await linkRoot(source.path).catch(() => null);
+  for (const [part, name, text] of essentials(source)) {
     await mkdir(join(folder, part), { recursive: true });
-    for (const name of names) {
-      const from = join(source.path, part, name);
-      if (await exists(from)) await copyContent(from, join(folder, part, name));
-    }
+    const from = join(source.path, part, name);
+    const now = await readText(from).catch(() => null);
+    if (now !== null && (text === undefined || isSame(now, text)))
+      await copyContent(from, join(folder, part, name));
+    else if (text !== undefined) await writeFile(join(folder, part, name), text);
   }
   const text = textEncoderConfig(source);
   if (text !== source.textEncoder.config)
     await writeFile(join(folder, FOLDERS.textEncoder, "config.json"), formatJson(text));
   const modelIndex: Record<string, unknown> = { ...source.modelIndex };
+  const essential = new Set<string>(essentials(source).map(([part]) => part));
   const networks = new Set<string>(Object.values(FOLDERS));
+  const gone: string[] = [];
   for (const [part, value] of Object.entries(modelIndex)) {
     const from = join(source.path, part);
-    if (!Array.isArray(value) || value[0] === null || !/^[\w-]+$/.test(part) || !(await exists(from)))
-      continue;
-    if (networks.has(part)) {
+    if (!Array.isArray(value) || value[0] === null || !/^[\w-]+$/.test(part)) continue;
+    if (root === null || !(await exists(from))) {
+      if (root !== null || essential.has(part)) continue;
+      modelIndex[part] = [null, null];
+      gone.push(part);
+    } else if (networks.has(part)) {
       await copyTree(from, join(folder, part), root, (name) => !WEIGHTS.test(name) && !isPickleName(name));
     } else if (await isPickleOnly(from)) {
       modelIndex[part] = [null, null];
@@ -49,10 +49,38 @@ export async function copyFolderFiles(source: CheckpointSource, folder: string):
       await copyTree(from, join(folder, part), root, (name) => !FOREIGN.test(name) && !isPickleName(name));
     }
   }
-  for (const name of await readdir(source.path)) {
-    if (DOCUMENTS.test(name)) await copyInside(join(source.path, name), join(folder, name), root);
-  }
+  if (root !== null)
+    for (const name of await readdir(source.path))
+      if (DOCUMENTS.test(name)) await copyInside(join(source.path, name), join(folder, name), root);
   await writeFile(join(folder, "model_index.json"), formatJson(modelIndex));
+  return gone;
+}
+
+/** Files without which the folder does not load, with what reading the checkpoint found in them. They are texts, so they
+ *  are taken even through a link that leads elsewhere. */
+function essentials(source: CheckpointSource): [part: string, name: string, text: string | undefined][] {
+  const { tokenizer } = source;
+  return [
+    ...COMPONENTS.map((component): [string, string, string] => [
+      FOLDERS[component],
+      "config.json",
+      formatJson(source[component].config),
+    ]),
+    ["scheduler", "scheduler_config.json", formatJson(source.scheduler)],
+    ...(Object.entries(TOKENIZER_FILES) as [keyof TokenizerFiles, string][])
+      .filter(([field]) => tokenizer === undefined || tokenizer[field] !== undefined)
+      .map(([field, name]): [string, string, string | undefined] => ["tokenizer", name, tokenizer?.[field]]),
+  ];
+}
+
+/** Whether two texts are the same, or the same JSON. */
+function isSame(a: string, b: string): boolean {
+  if (a === b) return true;
+  try {
+    return JSON.stringify(JSON.parse(a)) === JSON.stringify(JSON.parse(b));
+  } catch {
+    return false;
+  }
 }
 
 /** Writes what a diffusers folder needs besides weights and the networks' configs, from a single-file checkpoint.

@@ -1,23 +1,26 @@
-import { mkdir, realpath, writeFile } from "node:fs/promises";
-import { join, resolve, sep } from "node:path";
-import { KpopError } from "../errors";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { writeDirectoryAtomically } from "../files/atomic";
 import { withChanges } from "./checkpoint-changes";
 import type { ChangedSource } from "./checkpoint-changes";
 import { copyFolderFiles, textEncoderConfig, writeFolderFiles } from "./checkpoint-folder-files";
 import { positionIdsKey } from "./checkpoint-place";
 import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
-import type { ChangedTensors, CheckpointSource, WeightFile } from "./checkpoint-types";
+import type { ChangedTensors, CheckpointSource, InMemory, WeightFile } from "./checkpoint-types";
 import { copyPatched } from "./copy-patched";
 import { formatJson } from "../files/json-file";
+import { foreignFiles } from "./saved-model";
 import { writeSafetensors } from "./safetensors-writer";
+import { checkApart } from "./source-places";
 
 export interface SaveFolderOptions {
   /** More text files, by name within the folder; a function is given the folder as it stands before they are added. */
   extraFiles?:
     Readonly<Record<string, string>> | ((folder: string) => Promise<Readonly<Record<string, string>>>);
-  /** Replace a folder that holds a saved model; default false. */
+  /** Replace a folder that holds a saved model and nothing else; default false. */
   force?: boolean;
+  /** The model's tensors, for files of the source that have changed since they were read. Default: that is an error. */
+  memory?: InMemory;
   signal?: AbortSignal;
 }
 
@@ -31,13 +34,13 @@ export async function saveDiffusersFolder(
   directory: string,
   options: SaveFolderOptions = {},
 ): Promise<void> {
-  await refuseParentOf(source, directory);
+  await checkApart(source, directory, { itself: true });
   const { force = false, signal } = options;
-  await withChanges(source, changed, signal, async (view) => {
+  await withChanges(source, changed, options, async (view) => {
     const fill = async (folder: string) => {
       if (source.format === "diffusers") {
         await copyWeights(view, folder, signal);
-        await copyFolderFiles(source, folder);
+        view.leaveOut(...(await copyFolderFiles(source, folder)));
       } else {
         await convertWeights(view, folder, signal);
         await writeFolderFiles(source, folder);
@@ -46,24 +49,8 @@ export async function saveDiffusersFolder(
       const extra = typeof extraFiles === "function" ? await extraFiles(folder) : extraFiles;
       for (const [name, text] of Object.entries(extra)) await writeFile(join(folder, name), text);
     };
-    await writeDirectoryAtomically(directory, fill, { force, replaceable: isSavedModel });
+    await writeDirectoryAtomically(directory, fill, { force, foreign: foreignFiles });
   });
-}
-
-/** Whether a folder with these entries is one that saving wrote, or could have. */
-export function isSavedModel(entries: readonly string[]): boolean {
-  return entries.includes("model_index.json") || entries.includes("kpop-run.json");
-}
-
-/** Replacing a folder that has the source somewhere below it would delete the source. */
-async function refuseParentOf(source: CheckpointSource, directory: string): Promise<void> {
-  const target = await realpath(directory).catch(() => resolve(directory));
-  const origin = await realpath(source.path).catch(() => source.path);
-  if (!origin.startsWith(target + sep)) return;
-  throw new KpopError(
-    "INVALID_ARGUMENT",
-    `Cannot write the folder ${directory}: the model ${source.path} lies in it`,
-  );
 }
 
 async function copyWeights(
@@ -77,18 +64,21 @@ async function copyWeights(
     await mkdir(into);
     for (const file of files) {
       const options = signal === undefined ? {} : { signal };
-      await copyPatched(file, join(into, file.name), view.patches(file), options);
+      const path = join(into, file.name);
+      if (view.isLost(file.path))
+        await writeSafetensors(path, view.rebuilt(file), file.header.metadata, options);
+      else await copyPatched(file, path, view.patches(file), options);
     }
     const plain = `${STEMS[component]}.safetensors`;
     if (files.length === 1 && files[0]!.name === plain) continue;
-    await writeFile(join(into, `${plain}.index.json`), formatJson(shardIndex(files)));
+    await writeFile(join(into, `${plain}.index.json`), formatJson(shardIndex(view, files)));
   }
 }
 
 /** What diffusers and transformers find a tensor's shard by. */
-function shardIndex(files: readonly WeightFile[]): object {
-  const all = files.flatMap(({ name, header }) =>
-    [...header.tensors].map(([key, { bytes }]) => ({ key, name, bytes })),
+function shardIndex(view: ChangedSource, files: readonly WeightFile[]): object {
+  const all = files.flatMap((file) =>
+    view.keys(file).map((key) => ({ key, name: file.name, bytes: file.header.tensors.get(key)!.bytes })),
   );
   return {
     metadata: { total_size: all.reduce((sum, { bytes }) => sum + bytes, 0) },
@@ -104,9 +94,9 @@ async function convertWeights(
   for (const component of COMPONENTS) {
     const into = join(folder, FOLDERS[component]);
     await mkdir(into);
-    const { tensors, extra, config } = view.source[component];
+    const { tensors, config } = view.source[component];
     const entries = [...tensors].map(([key, { shape }]) => view.entry(component, key, { name: key, shape }));
-    for (const [key, { shape }] of extra) {
+    for (const [key, { shape }] of view.extra(component)) {
       const name = positionIdsKey(key);
       if (name !== null) entries.push(view.entry(component, key, { name, shape }));
     }

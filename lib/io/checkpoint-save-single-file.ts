@@ -7,18 +7,21 @@ import { positionIdsKey } from "./checkpoint-place";
 import { CONFIG_KEY } from "./checkpoint-single-file";
 import { readTokenizer } from "./checkpoint-tokenizer";
 import { COMPONENTS } from "./checkpoint-types";
-import type { ChangedTensors, CheckpointSource, ComponentName } from "./checkpoint-types";
+import type { ChangedTensors, CheckpointSource, ComponentName, InMemory } from "./checkpoint-types";
 import { copyPatched } from "./copy-patched";
 import type { KeyMap } from "./key-map";
 import { LDM_PREFIXES, textKeyMap, unetKeyMap, vaeKeyMap } from "./ldm-keys";
 import { TOKENIZER_KEY, packTokenizer } from "./pack-tokenizer";
 import { writeSafetensors } from "./safetensors-writer";
 import type { WriteEntry } from "./safetensors-writer";
+import { checkApart } from "./source-places";
 import { isVaeAttentionWeight } from "./vae-attention-keys";
 
 export interface SaveFileOptions {
   /** Replace a file that exists; default false. */
   force?: boolean;
+  /** The model's tensors, for files of the source that have changed since they were read. Default: that is an error. */
+  memory?: InMemory;
   signal?: AbortSignal;
 }
 
@@ -34,7 +37,8 @@ export async function saveSingleFile(
 ): Promise<void> {
   const target = resolve(path);
   await checkFree(target, options);
-  await withChanges(source, changed, options.signal, async (view) => {
+  await checkApart(source, target, { itself: source.format === "single-file" });
+  await withChanges(source, changed, options, async (view) => {
     if (source.format === "single-file") await copyFile(view, target, options.signal);
     else await convert(view, target, options);
   });
@@ -52,6 +56,10 @@ export async function checkFree(path: string, options: { force?: boolean }): Pro
 async function copyFile(view: ChangedSource, target: string, signal: AbortSignal | undefined): Promise<void> {
   const file = view.source.unet.files[0]!;
   const metadata = await withTokenizer(view.source, file.header.metadata);
+  if (view.isLost(file.path)) {
+    await writeSafetensors(target, view.rebuilt(file), metadata, signal === undefined ? {} : { signal });
+    return;
+  }
   await copyPatched(file, target, view.patches(file), {
     ...(metadata === file.header.metadata ? {} : { metadata }),
     ...(signal === undefined ? {} : { signal }),
@@ -70,7 +78,7 @@ async function convert(view: ChangedSource, target: string, options: SaveFileOpt
 }
 
 function ldmEntries(view: ChangedSource, component: ComponentName): WriteEntry[] {
-  const { tensors, extra, config } = view.source[component];
+  const { tensors, config } = view.source[component];
   const map: KeyMap = { unet: unetKeyMap, vae: vaeKeyMap, textEncoder: () => textKeyMap(true) }[component](
     config,
   );
@@ -86,7 +94,7 @@ function ldmEntries(view: ChangedSource, component: ComponentName): WriteEntry[]
     const as = { name: LDM_PREFIXES[component] + renamed, shape: attention ? [...shape, 1, 1] : shape };
     return view.entry(component, key, as);
   });
-  for (const [key, { shape }] of extra) {
+  for (const [key, { shape }] of view.extra(component)) {
     const renamed = positionIdsKey(key);
     if (renamed === null) continue;
     entries.push(view.entry(component, key, { name: LDM_PREFIXES[component] + renamed, shape }));

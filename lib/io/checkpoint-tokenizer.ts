@@ -32,6 +32,7 @@ export const TOKENIZER_FILES: Readonly<Record<keyof TokenizerFiles, string>> = {
 /** Finds the tokenizer of a checkpoint: a folder's tokenizer/, or what a single file carries or has beside it.
  *  @throws NOT_FOUND when a single file comes without; INVALID_CHECKPOINT, IO_ERROR */
 export async function readTokenizer(source: CheckpointSource): Promise<TokenizerFiles> {
+  if (source.tokenizer !== undefined) return { ...source.tokenizer };
   if (source.format === "diffusers") {
     const folder = join(source.path, "tokenizer");
     const found = await readFiles(folder);

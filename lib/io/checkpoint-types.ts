@@ -1,6 +1,7 @@
 import type { InterventionRecord } from "./interventions-file";
 import type { Dtype } from "../runtime/tensor";
 import type { FileStamp } from "../files/read-range";
+import type { TokenizerFiles } from "./checkpoint-tokenizer";
 import type { FileDtype } from "./safetensors-dtypes";
 import type { SafetensorsHeader } from "./safetensors-header";
 
@@ -76,6 +77,8 @@ export interface CheckpointSource extends Readonly<Record<ComponentName, Compone
   readonly modelIndex: Config | null;
   /** What changes how the model denoises, beside its weights; a single file has none. */
   readonly interventions?: readonly InterventionRecord[];
+  /** The tokenizer's texts, once they were read for a model: saving does not look for them again. */
+  readonly tokenizer?: TokenizerFiles;
 }
 
 /** What saving needs of a tensor; `Tensor` has it. */
@@ -86,6 +89,9 @@ export interface TensorData {
   bytes(): Promise<Uint8Array>;
   dispose(): void;
 }
+
+/** A network's tensor as a model holds it in memory; every key of the source has one. */
+export type InMemory = (component: ComponentName, key: string) => TensorData;
 
 /** Tensors that differ from the source, by diffusers key. */
 export type ChangedTensors = Readonly<Partial<Record<ComponentName, ReadonlyMap<string, TensorData>>>>;

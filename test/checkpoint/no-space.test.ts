@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { golden } from "../support/golden";
 import { resultOf, runProgram } from "../support/program";
 import { temporaryDirectory } from "../support/temporary-directory";
@@ -26,6 +27,37 @@ function obstacle(): string | null {
 }
 
 const reason = obstacle();
+
+describe(`a small disk${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
+  (reason === null ? it : it.skip)("is refused before any work is spent on what it cannot hold", () => {
+    const folder = temporaryDirectory();
+    const cli = [
+      process.execPath,
+      join(__dirname, "../../dist/cli.js"),
+      "erase",
+      "pocket",
+      "--concept",
+      "church",
+    ];
+    const look = `"$@"; echo "exit $?"; ls -A ${folder}`;
+    const [command, ...args] = [
+      ...small(folder),
+      "sh",
+      "-c",
+      look,
+      "sh",
+      ...cli,
+      "--out",
+      join(folder, "a/out"),
+    ];
+    const { stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
+    expect(stderr).toMatch(
+      /^error: Cannot write \S+: it takes \d+ MB, and \S+ has 0\.\d MB left; free some space/,
+    );
+    expect(stderr).not.toContain("Loading");
+    expect(stdout).toBe("exit 1\n");
+  });
+});
 
 describe(`a full disk${reason === null ? "" : ` (skipped: ${reason})`}`, () => {
   (reason === null ? it : it.skip)(

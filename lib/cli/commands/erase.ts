@@ -12,7 +12,7 @@ import {
   RUN_STATE_FILE,
   SAVED_FILES,
 } from "../../internal";
-import { checkOutputs, saveOutputs } from "../erase-outputs";
+import { checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
 import { addMethodFlags, helpInParts, methodOptions } from "../option-flags";
@@ -21,6 +21,7 @@ import { emit, print, say } from "../output";
 import { collect, parseInteger } from "../parse-value";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
+import { saveOutputs } from "../save-outputs";
 import { requireOptions } from "../require-options";
 import { commandLine, invocation } from "../shell";
 
@@ -68,7 +69,7 @@ export function registerErase(program: Command): void {
       "--passphrase-file <file>",
       `encrypt the key with the passphrase in this file (or in $${PASSPHRASE_VARIABLE})`,
     )
-    .option("--force", "replace a saved model in DIR, and an old key")
+    .option("--force", "replace a saved model in DIR, and an old key of the same concepts")
     .option("--checkpoint <dir>", "save the state of the run here, so that it can be resumed")
     .option("--checkpoint-every <n>", "iterations between two saves (default: 50)", parseInteger)
     .option("--resume", "go on from the state in --checkpoint");
@@ -123,11 +124,13 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   const key = givesKey(methodNamed(flags.method)) ? (flags.key ?? defaultKeyPath(flags.out)) : undefined;
   await checkOutputs(model, { ...flags, key });
   const passphrase = await readPassphrase(flags.passphraseFile);
+  if (key !== undefined) await checkOldKey(key, flags.concept, passphrase);
   const { checkpoint } = flags;
   const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
   let last: StepReport | undefined;
   let preparing: Progress | undefined;
   const progress = new Progress("iteration", json);
+  const place = await reserveOutputs(model, { ...flags, key });
   try {
     await interruptible(doing, async (signal) => {
       const base = await loadModel(model, flags, signal);
@@ -154,7 +157,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       } as EraseOptions);
       progress.stop();
       say(`Saving ${flags.out}`);
-      const format = await saveOutputs(erasure, { ...flags, key }, passphrase, signal);
+      const format = await saveOutputs(model, erasure, { ...flags, key }, passphrase, signal);
       await sayWhere(model, { ...flags, format }, erasure, key);
       erasure.dispose();
       base.dispose();
@@ -164,6 +167,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   } finally {
     preparing?.stop();
     progress.stop();
+    await place.release();
   }
 }
 

@@ -6,6 +6,7 @@ import { readCheckpoint } from "../../../lib/io/checkpoint-read";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { checkpointContent, differing } from "../../support/checkpoint-bytes";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
+import { weightHashes } from "../../support/hashes";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
 const CHANGED = "conv_in.bias";
@@ -55,6 +56,46 @@ describe("StableDiffusion.save", () => {
       expect(await loaded.unet.parameter(CHANGED).data()).toEqual(await values.data());
     }
   });
+
+  it.each(["diffusers", "single-file"] as const)(
+    "as %s over its own input by force, saves again afterwards, and refuses to lose the input otherwise",
+    async (format) => {
+      const path = target(format === "diffusers" ? "model" : "model.safetensors");
+      await golden.model.save(path, { format });
+      using model = await StableDiffusion.load(path, { device: "cpu", dtype: "bfloat16" });
+      await model.unet.parameter(CHANGED).copyFrom(model.unet.parameter(CHANGED).mul(0));
+      await model.save(path, { format, force: true });
+      const first = await content(path);
+      expect(differing(first, await content(golden.model.source.path))).toEqual([`unet ${CHANGED}`]);
+      const warned = jest.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+      for (const again of ["diffusers", "single-file"] as const) {
+        const other = target(again === "diffusers" ? "again" : "again.safetensors");
+        await model.save(other, { format: again });
+        // From memory, in the files' dtype: what bfloat16 leaves of it.
+        using loaded = await StableDiffusion.load(other, { device: "cpu", dtype: "bfloat16" });
+        expect(await weightHashes(loaded.unet)).toEqual(await weightHashes(model.unet));
+        expect((await content(other)).map((line) => line.split(" ").slice(0, 4))).toEqual(
+          first.map((line) => line.split(" ").slice(0, 4)),
+        );
+      }
+      expect(warned).toHaveBeenCalledTimes(2);
+      expect(warned.mock.calls[0]![0]).toMatch(
+        /saved from memory, in the precision that they were loaded in/,
+      );
+      warned.mockRestore();
+      await expect(model.save(target("delta.safetensors"), { format: "delta" })).rejects.toMatchObject({
+        code: "IO_ERROR",
+        message: expect.stringMatching(/^A delta names the model .* use the format "diffusers"/) as string,
+      });
+      const others: [string, "diffusers" | "delta"][] =
+        format === "diffusers" ? [[join(path, "below"), "diffusers"]] : [[path, "delta"]];
+      for (const [over, as] of [...others, [dirname(path), "diffusers"] as const])
+        await expect(model.save(over, { format: as, force: true })).rejects.toMatchObject({
+          code: "INVALID_ARGUMENT",
+        });
+      expect(await content(path)).toEqual(first);
+    },
+  );
 
   it("makes the folder that a file goes into", async () => {
     const path = join(temporaryDirectory(), "a", "b", "delta.safetensors");

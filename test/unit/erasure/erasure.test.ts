@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
@@ -148,7 +148,7 @@ describe("Erasure.save", () => {
     writeFileSync(join(folder, "thesis.txt"), "mine");
     const refused = { name: "KpopError", code: "OUTPUT_NOT_EMPTY" };
     await expect(erasure.save(folder, { format })).rejects.toMatchObject(refused);
-    // Nor by force: it does not look like a saved model.
+    // Nor by force: it is part of no saved model.
     await expect(erasure.save(folder, { format, force: true })).rejects.toMatchObject(refused);
     expect(readdirSync(folder)).toEqual(["thesis.txt"]);
   });
@@ -161,6 +161,17 @@ describe("Erasure.save", () => {
     }
     expect(readdirSync(folder)).toContain("unet");
     expect(readdirSync(folder)).not.toContain("delta.safetensors");
+  });
+
+  it.each(FORMATS)("as %s is never written over what the model was read from", async (format) => {
+    const { path } = erasure.model.source;
+    for (const folder of [path, dirname(path), join(path, "erased")])
+      await expect(erasure.save(folder, { format, force: true })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+      });
+    expect(await checkpointContent(await readCheckpoint(path))).toHaveLength(
+      (await checkpointContent(await readCheckpoint(goldenPath("small")))).length,
+    );
   });
 
   it.each(FORMATS)("as %s leaves nothing behind when the signal fires", async (format) => {
@@ -182,6 +193,74 @@ describe("Erasure.save", () => {
     await expect(erasure.save(path, options)).rejects.toMatchObject({
       name: "KpopError",
       code: "INVALID_ARGUMENT",
+    });
+  });
+});
+
+describe("Erasure.save when the model's files are no longer there", () => {
+  let golden: GoldenModel;
+  let erasure: Erasure;
+  let warned: jest.SpyInstance;
+  beforeEach(async () => {
+    golden = await loadGolden("small");
+    erasure = await erase(golden.model, { method: "uce", concepts: "church" });
+    warned = jest.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+  });
+  afterEach(async () => {
+    warned.mockRestore();
+    erasure.dispose();
+    await golden.dispose();
+  });
+  const target = (): string => join(temporaryDirectory(), "out");
+  const saved = async (format: Format): Promise<string[]> => {
+    const folder = target();
+    await erasure.save(folder, { format });
+    if (format === "delta") {
+      const file = await safetensors.open(join(folder, "delta.safetensors"));
+      const hash = async (name: string) =>
+        createHash("sha256")
+          .update(await file.readBytes(name))
+          .digest("hex");
+      const lines = [`base ${file.metadata["kpop.base"]}`];
+      for (const name of file.names) lines.push(`${name} ${await hash(name)}`);
+      await file.close();
+      return lines;
+    }
+    const path = format === "diffusers" ? folder : join(folder, "model.safetensors");
+    using loaded = await StableDiffusion.load(path, { device: "cpu" });
+    expect((await loaded.generate("a dog", { steps: 1 })).length).toBe(1);
+    return await checkpointContent(await readCheckpoint(path));
+  };
+
+  it.each<[string, (path: string) => void]>([
+    ["deleted", (path) => rmSync(path, { recursive: true })],
+    [
+      "touched",
+      (path) => {
+        for (const part of ["unet", "vae"])
+          utimesSync(join(path, part, "diffusion_pytorch_model.safetensors"), 1e9, 1e9);
+      },
+    ],
+  ])("saves the same from memory where they were %s, and says so", async (_, happens) => {
+    const before = new Map<Format, string[]>();
+    for (const format of FORMATS) before.set(format, await saved(format));
+    expect(warned).not.toHaveBeenCalled();
+    happens(golden.model.source.path);
+    for (const format of FORMATS) {
+      // A delta holds nothing but what changed, and that was never anywhere else.
+      warned.mockClear();
+      expect([format, differing(await saved(format), before.get(format)!)]).toEqual([format, []]);
+      expect(warned.mock.calls).toEqual(
+        format === "delta"
+          ? []
+          : [[expect.stringMatching(/saved from memory/), { code: "KPOP_SAVED_FROM_MEMORY" }]],
+      );
+    }
+    await expect(erasure.save(target(), { format: "lora" })).rejects.toMatchObject({
+      code: "UNSUPPORTED_FORMAT",
+      message: expect.stringMatching(
+        /unet\/diffusion_pytorch_model\.safetensors no longer holds them: .* use the format "delta"$/,
+      ) as string,
     });
   });
 });

@@ -7,11 +7,15 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { textEncoderConfig } from "../../../lib/io/checkpoint-folder-files";
 import { readCheckpoint } from "../../../lib/io/checkpoint-read";
+import { readTokenizer } from "../../../lib/io/checkpoint-tokenizer";
+import { COMPONENTS, type InMemory } from "../../../lib/io/checkpoint-types";
+import { runtimeDtype } from "../../../lib/io/safetensors-dtypes";
 import { saveDiffusersFolder } from "../../../lib/io/checkpoint-save-folder";
 import { checkpointContent, differing } from "../../support/checkpoint-bytes";
 import { FakeTensor } from "../../support/fake-tensor";
@@ -219,9 +223,60 @@ describe("saveDiffusersFolder from a folder", () => {
     expect(readFileSync(join(b, "list"), "utf8")).toBe(files(pocket()).join());
   });
 
+  it("takes from memory what is gone or changes while it is saved, and says so", async () => {
+    const path = model((at) => {
+      const index = JSON.parse(readFileSync(join(at, "model_index.json"), "utf8")) as object;
+      writeFileSync(join(at, "model_index.json"), JSON.stringify({ ...index, safety_checker: ["sd", "Y"] }));
+      mkdirSync(join(at, "safety_checker"));
+      writeFileSync(join(at, "safety_checker/model.safetensors"), "weights");
+    });
+    const read = await readCheckpoint(path);
+    const source = { ...read, tokenizer: await readTokenizer(read) };
+    const before = await checkpointContent(source);
+    const held = new Map<string, FakeTensor>();
+    for (const component of COMPONENTS)
+      for (const [key, location] of source[component].tensors) {
+        const bytes = readFileSync(location.file).subarray(location.offset, location.offset + location.bytes);
+        held.set(component + key, new FakeTensor(location.shape, runtimeDtype(location.dtype)!, bytes));
+      }
+    const memory: InMemory = (component, key) => held.get(component + key)!;
+    const warned = jest.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+    const out = (name: string) => join(temporaryDirectory(), name);
+
+    class Touching extends FakeTensor {
+      override bytes() {
+        utimesSync(join(path, "unet", WEIGHTS), 1e9, 1e9);
+        return super.bytes();
+      }
+    }
+    const same = held.get(`unet${KEY}`)!;
+    const touching = new Touching(same.shape, same.dtype, await same.bytes());
+    const touched = out("touched");
+    await saveDiffusersFolder(source, { unet: new Map([[KEY, touching]]) }, touched, { memory });
+    expect(differing(await checkpointContent(await readCheckpoint(touched)), before)).toEqual([]);
+    expect(existsSync(join(touched, "safety_checker/model.safetensors"))).toBe(true);
+
+    rmSync(path, { recursive: true });
+    const gone = out("gone");
+    await saveDiffusersFolder(source, {}, gone, { memory });
+    expect(differing(await checkpointContent(await readCheckpoint(gone)), before)).toEqual([]);
+    expect(JSON.parse(readFileSync(join(gone, "model_index.json"), "utf8"))).toMatchObject({
+      safety_checker: [null, null],
+    });
+    expect(warned.mock.calls.map(([text]) => String(text))).toEqual([
+      expect.stringMatching(/^\S+\/unet\/\S+: changed or gone .* saved from memory$/),
+      expect.stringMatching(/\/vae\/.* Left out, because .*: safety_checker$/),
+    ]);
+    warned.mockRestore();
+  });
+
   it("replaces a saved model under force, even its own source, and nothing else", async () => {
     const path = model();
     const source = await readCheckpoint(path);
+    const forced = { force: true };
+    await expect(saveDiffusersFolder(source, {}, path, forced)).rejects.toThrow(/classifier\/, clip\//);
+    for (const judge of ["classifier", "clip", "style-classifier"])
+      rmSync(join(path, judge), { recursive: true });
     await expect(saveDiffusersFolder(source, {}, path)).rejects.toMatchObject({ code: "OUTPUT_NOT_EMPTY" });
     await saveDiffusersFolder(source, { unet: new Map([[KEY, half(1)]]) }, path, { force: true });
     expect(files(path)).toEqual(files(pocket()));

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cli, jsonLines, type CliResult } from "../../../support/cli";
 import { temporaryFolders } from "../../../support/temporary";
@@ -79,6 +79,24 @@ describe("kpop-native erase", () => {
     const { code, stderr } = await cli(run("--out", "new", ...args), { cwd });
     expect(code).toBe(2);
     expect(stderr).toContain(`Expected ${flag} to lie outside of new`);
+  });
+
+  it("never writes over its input, nor over the key of other concepts", async () => {
+    const before = hash(cwd, UNET);
+    const again = ["erase", "out", "--concept", "dog", "--iterations", "1", ...TINY, "--force"];
+    for (const [args, code, message] of [
+      [["--out", "out"], 2, /Cannot write out: it is out, which the model comes from/],
+      [["--out", "."], 2, /Cannot write \.: it holds/],
+      [["--out", "out/second"], 2, /it lies in/],
+      [["--out", "new", "--key", "out/model_index.json"], 2, /it lies in/],
+      [["--out", "new", "--key", "out.key.safetensors"], 1, /is the key of "church", and nothing else/],
+    ] as const) {
+      const refused = await cli([...again, ...args], { cwd });
+      expect(refused).toMatchObject({ code, stderr: expect.stringMatching(message) as string });
+      expect(refused.stderr).not.toContain("Loading");
+    }
+    expect(hash(cwd, UNET)).toBe(before);
+    expect(readdirSync(cwd).sort()).toEqual(["out", "out.key.safetensors"]);
   });
 
   it("says the library's errors in terms of flags", async () => {
@@ -216,6 +234,74 @@ describe("kpop-native erase", () => {
       etaSeconds: 0,
     });
     expect(readdirSync(other).sort()).toEqual(["kept", "out"]);
+  });
+
+  it.each([
+    [
+      "beside its place, when another got that meanwhile",
+      "deep/out-rescued-1",
+      "deep/out-rescued-1.key.safetensors",
+    ],
+    [
+      "in the system's temporary folder, when nothing can be saved there any more",
+      "model",
+      "key.safetensors",
+    ],
+  ])("keeps the result %s, and says so", async (where, model, key) => {
+    const other = folder();
+    const temporary = folder();
+    const beside = where.startsWith("beside");
+    let steps = 0;
+    const { code, stderr, stdout } = await cli(run("--out", "deep/out", "--json"), {
+      cwd: other,
+      env: { TMPDIR: temporary },
+      onLine: (line) => {
+        if (!line.includes('"step"') || ++steps !== 1) return;
+        if (!beside) {
+          rmSync(join(other, "deep"), { recursive: true });
+          writeFileSync(join(other, "deep"), "a file");
+        } else {
+          mkdirSync(join(other, "deep/out"));
+          writeFileSync(join(other, "deep/out/notes.txt"), "mine");
+        }
+      },
+    });
+    expect(code).toBe(1);
+    expect(jsonLines(stdout).at(-1)).toMatchObject({
+      event: "error",
+      code: beside ? "OUTPUT_NOT_EMPTY" : "NOT_FOUND",
+    });
+    const at = beside ? other : join(temporary, readdirSync(temporary)[0]!);
+    expect(stderr).toMatch(
+      beside
+        ? /^The result is saved in \S+\/deep\/out-rescued-1, its key in \S+: move it where it belongs$/m
+        : /^The result is saved as a delta in \S+kpop-rescued-\S+, with its key: copy it .* onto pocket$/m,
+    );
+    const found = await cli(["inspect", join(at, key), "--json"]);
+    expect(jsonLines(found.stdout)[0]).toMatchObject({ kind: "key", concepts: ["church"] });
+    expect(readdirSync(join(at, model))).toContain("kpop-run.json");
+    expect(readdirSync(join(at, model))).toContain(beside ? "unet" : "delta.safetensors");
+    if (beside) expect(readdirSync(join(other, "deep/out"))).toEqual(["notes.txt"]);
+  });
+
+  it("keeps its place from the first moment, and gives it back", async () => {
+    const other = folder();
+    let second: Promise<CliResult> | undefined;
+    const args = run("--out", "deep/out", "--json");
+    const long = args.map((arg, i) => (args[i - 1] === "--iterations" ? "100000" : arg));
+    const first = await cli(long, {
+      cwd: other,
+      onLine: (line, kill) => {
+        if (!line.includes('"step"') || second !== undefined) return;
+        second = cli(run("--out", "deep/out"), { cwd: other }).finally(() => kill("SIGINT"));
+      },
+    });
+    expect(first.code).toBe(130);
+    expect(await second).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^error: Another run is to write deep\/out \(process \d+ on /) as string,
+    });
+    expect(readdirSync(other)).toEqual([]);
   });
 
   it("dies at once of a second interrupt", async () => {
