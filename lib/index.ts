@@ -48,7 +48,8 @@ export {
   type LoadOptions,
   type LoadProgress,
 } from "./diffusion/stable-diffusion";
-export { GENERATE_DEFAULTS, type GenerateOptions, type GenerateStep } from "./diffusion/generate";
+export type { Intervention, Steering, StepPredictions } from "./diffusion/interventions/intervention";
+export { GENERATE_DEFAULTS, type GenerateOptions, type GenerateStep } from "./diffusion/generate-options";
 export {
   generateImageSet,
   ImageSet,
@@ -65,20 +66,19 @@ export { invertDiverse, type InvertDiverseOptions } from "./inversion/invert-div
 export { Inversion, type InversionRecord } from "./inversion/inversion";
 export type { InversionOptions } from "./inversion/inversion-options";
 export { DIVERSE_BANDS, type CosineBand } from "./inversion/cosine-band";
-export { erase, type EraseOptions } from "./erasure/erase";
+export { erase } from "./erasure/erase";
+export type { Artefact } from "./erasure/artefact";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
-export type {
-  CommonOptions,
-  ErasureMethod,
-  MethodOptions,
-  PrepareReport,
-  StepReport,
-} from "./erasure/method";
+export type { CommonOptions, Method, MethodKind } from "./erasure/method";
+export type { Complete, Flag, Given, Option, OptionSet } from "./options/option";
 export type { RunOptions } from "./training/run-options";
+export type { PrepareReport, StepReport } from "./training/step-report";
 export type { CaOptions } from "./erasure/methods/ca";
 export type { EsdOptions } from "./erasure/methods/esd";
-export type { KpopOptions, PromptOptions } from "./erasure/methods/kpop";
+export type { SldOptions } from "./erasure/methods/sld";
+export type { KpopOptions } from "./erasure/methods/kpop";
+export type { PromptOptions } from "./erasure/shared/learned-prompt";
 export type { TaskVectorOptions } from "./erasure/methods/task-vector";
 export {
   chooseAlpha,
@@ -90,7 +90,7 @@ export {
 export { TaskVector, type ApplyOptions, type TaskVectorFields } from "./erasure/task-vector";
 export type { UceOptions } from "./erasure/methods/uce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
-export { METHOD_NAMES, methodNamed } from "./erasure/registry";
+export { METHOD_NAMES, methodNamed, type EraseOptions } from "./erasure/registry";
 export {
   evaluate,
   type ClassEvaluation,
@@ -117,10 +117,10 @@ export {
   type Mean,
   type Rate,
 } from "./evaluation/rates";
-export { attack, type AttackOptions, type AttackResult } from "./attack/attack";
+export { attack, type AttackResult } from "./attack/attack";
 export type { AttackedInput } from "./attack/measure";
 export { ATTACK_DEFAULTS, type AttackProgress, type CommonAttackOptions } from "./attack/attack-options";
-export { ATTACK_NAMES, attackNamed } from "./attack/registry";
+export { ATTACK_NAMES, attackNamed, type AttackOptions } from "./attack/registry";
 export type { AttackInput, AttackMethod } from "./attack/method";
 export type { ConceptInversionOptions } from "./attack/methods/concept-inversion";
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";

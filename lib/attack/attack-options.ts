@@ -1,11 +1,11 @@
-import { finite, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
-import { GENERATE_DEFAULTS } from "../diffusion/generate";
-import { checkPictures } from "../diffusion/picture-latents";
-import { SAMPLER_NAMES, type SamplerName } from "../diffusion/samplers";
+import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { GENERATE_OPTIONS } from "../diffusion/generate-options";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { Classifier } from "../evaluation/classifier";
 import { fillTemplate } from "../evaluation/template";
-import type { Image } from "../io/image";
+import { conceptImages } from "../inversion/inversion-options";
+import { integer, text } from "../options/kinds";
+import { complete, type Complete, type Given, type Option } from "../options/option";
 import {
   parseRunOptions,
   RUN_OPTIONS,
@@ -21,124 +21,119 @@ export interface AttackProgress {
   etaSeconds: number;
 }
 
-/** Options that every attack takes. `onStep` tells of the search. */
-export interface CommonAttackOptions extends RunOptions {
-  /** Name of the erased class; the classifier has to know it. */
-  concept: string;
+/** A model, or what `StableDiffusion.load` takes. */
+function model(help: string): Option<StableDiffusion | string | undefined, StableDiffusion | string> {
+  return {
+    default: undefined,
+    help,
+    check(name, value) {
+      if (typeof value === "string" || value instanceof StableDiffusion) return value;
+      throw invalid(name, "a StableDiffusion or a path", value);
+    },
+    flag: null,
+  };
+}
+
+const classifier: Option<Classifier | string | undefined, Classifier | string> = {
+  default: undefined,
+  help: "what looks at the pictures",
+  check(name, value) {
+    if (typeof value === "string" || value instanceof Classifier) return value;
+    throw invalid(name, "a loaded classifier or a path", value);
+  },
+  flag: null,
+};
+
+/** Options that every attack takes, as data. */
+export const ATTACK_OPTIONS = Object.freeze({
   /** A loaded classifier, or what `ImageClassifier.load` takes. Default: the built-in one, for the built-in model. */
-  classifier?: Classifier | string;
+  classifier,
   /**
    * The model before the erasure, or what `StableDiffusion.load` takes: it draws the pictures of the concept where none
    * are given, and is measured beside the attacked one.
    */
-  original?: StableDiffusion | string;
-  /** Pictures of the concept to learn from: Image objects, or paths of PNG files. Default: the original's. */
-  images?: readonly (Image | string)[];
+  original: model("the model before the erasure"),
+  /** Pictures of the concept to learn from: Image objects, or paths of picture files. Default: the original's. */
+  images: conceptImages(),
   /** Pictures that the original draws, from the noise of seed + i. Default 25, as in arXiv 2308.01508. */
-  pictures?: number;
+  pictures: integer(25, "pictures that the original draws", { from: 1 }),
   /** What the concept is asked for with, its name or what stands for it in the place of {}. Default "a photo of a {}". */
-  prompt?: string;
+  prompt: text("a photo of a {}", "what to ask for, {} being the concept"),
   /** Pictures that each input found is measured on, from the seeds that follow those above. Default 20. */
-  imagesPerInput?: number;
+  imagesPerInput: integer(20, "pictures that an input is measured on", { from: 1 }),
   /** Denoising steps of all pictures. Default 50. */
-  steps?: number;
+  steps: { ...GENERATE_OPTIONS.steps, help: "denoising steps of pictures" },
   /** Their guidance scale. Default 7.5. */
-  guidanceScale?: number;
+  guidanceScale: { ...GENERATE_OPTIONS.guidanceScale, help: "their guidance scale" },
   /** Their sampler. Default: the checkpoint's own. */
-  sampler?: SamplerName;
+  sampler: GENERATE_OPTIONS.sampler,
   /** Folder for the inputs found, the pictures that they were measured on, and attack.json. Default: none. */
-  directory?: string;
+  directory: text(undefined, "folder for the inputs found, their pictures, and the result"),
   /** Where the original's pictures are kept, for later attacks. Default: kpop-native/images in the user's cache folder. */
-  cacheDirectory?: string;
+  cacheDirectory: text(undefined, "where the original's pictures are kept"),
+});
+
+/** Options that every attack takes. `onStep` tells of the search. */
+export interface CommonAttackOptions extends RunOptions, Given<typeof ATTACK_OPTIONS> {
+  /** Name of the erased class; the classifier has to know it. */
+  concept: string;
   onProgress?(progress: AttackProgress): void;
 }
 
+const { pictures, prompt, imagesPerInput } = ATTACK_OPTIONS;
 /** What `attack` does unless told otherwise; what is not here is as for `generate`. */
-export const ATTACK_DEFAULTS = Object.freeze({ pictures: 25, prompt: "a photo of a {}", imagesPerInput: 20 });
+export const ATTACK_DEFAULTS = Object.freeze({
+  pictures: pictures.default!,
+  prompt: prompt.default!,
+  imagesPerInput: imagesPerInput.default!,
+});
 
 /** Keys of `CommonAttackOptions`, and the method's name. */
 export const COMMON_ATTACK_OPTIONS: readonly string[] = [
-  "method",
-  "concept",
-  "classifier",
-  "original",
-  "images",
-  "steps",
-  "guidanceScale",
-  "sampler",
-  "directory",
-  "cacheDirectory",
-  "onProgress",
-  ...Object.keys(ATTACK_DEFAULTS),
+  ...["method", "concept", "onProgress"],
+  ...Object.keys(ATTACK_OPTIONS),
   ...RUN_OPTIONS,
 ];
 
-/** How pictures are drawn. */
-export interface Drawing {
-  readonly steps: number;
-  readonly guidanceScale: number;
-  readonly sampler?: SamplerName;
-}
-
 /** Options after checks and defaults. */
-export interface ParsedAttackOptions {
-  readonly job: ParsedRunOptions;
+export interface ParsedAttackOptions extends Omit<Complete<typeof ATTACK_OPTIONS>, "cacheDirectory"> {
+  readonly run: ParsedRunOptions;
   readonly concept: string;
+  /** "{}" in it, and the same with the concept's name. */
   readonly template: string;
-  /** The template with the concept's name. */
   readonly prompt: string;
-  readonly classifier: Classifier | string | undefined;
-  readonly original: StableDiffusion | string | undefined;
-  readonly images: readonly (Image | string)[] | undefined;
-  readonly pictures: number;
-  readonly imagesPerInput: number;
   readonly drawing: Drawing;
-  readonly directory: string | undefined;
   readonly cacheDirectory: string;
   readonly onProgress: ((progress: AttackProgress) => void) | undefined;
 }
 
+/** How pictures are drawn. */
+export type Drawing = Pick<Given<typeof ATTACK_OPTIONS>, "sampler"> &
+  Required<Pick<Given<typeof ATTACK_OPTIONS>, "steps" | "guidanceScale">>;
+
 /** @throws INVALID_ARGUMENT naming the option */
 export function parseAttackOptions(
   options: CommonAttackOptions,
-  attack: { name: string; needsPictures: boolean; defaults: object },
+  attack: { name: string; needsPictures: boolean; options: object },
 ): ParsedAttackOptions {
   knownKeys(`the options of "${attack.name}"`, options, [
     ...COMMON_ATTACK_OPTIONS,
-    ...Object.keys(attack.defaults),
+    ...Object.keys(attack.options),
   ]);
   jobOptions(options, "onProgress");
-  const { classifier, original, images, sampler, directory, cacheDirectory, onProgress } = options;
-  const { pictures, prompt, imagesPerInput } = { ...ATTACK_DEFAULTS, ...options };
-  const { steps, guidanceScale } = { ...GENERATE_DEFAULTS, ...options };
   const concept = nonEmptyString("concept", options.concept);
-  if (!(classifier === undefined || typeof classifier === "string" || classifier instanceof Classifier))
-    throw invalid("classifier", "a loaded classifier or a path", classifier);
-  if (!(original === undefined || typeof original === "string" || original instanceof StableDiffusion))
-    throw invalid("original", "a StableDiffusion or a path", original);
-  if (images !== undefined) checkPictures(images);
-  else if (attack.needsPictures && original === undefined)
-    throw invalid("images", "pictures of the concept, or original the model that draws them,", images);
-  if (sampler !== undefined) oneOf("sampler", sampler, SAMPLER_NAMES);
-  for (const [name, path] of Object.entries({ directory, cacheDirectory }))
-    if (path !== undefined) nonEmptyString(name, path);
+  const o = complete(ATTACK_OPTIONS, { ...options }, { concepts: [concept] });
+  if (o.images === undefined && attack.needsPictures && o.original === undefined)
+    throw invalid("images", "pictures of the concept, or original the model that draws them,", o.images);
+  const { steps, guidanceScale, sampler } = o;
   return {
-    job: parseRunOptions(options),
+    ...o,
+    run: parseRunOptions(options),
     concept,
-    template: prompt,
-    prompt: fillTemplate(prompt, concept),
-    classifier,
-    original,
-    images,
-    pictures: integer("pictures", pictures, 1),
-    imagesPerInput: integer("imagesPerInput", imagesPerInput, 1),
-    drawing: {
-      steps: integer("steps", steps, 1),
-      guidanceScale: finite("guidanceScale", guidanceScale, 0),
-      ...(sampler === undefined ? {} : { sampler }),
-    },
-    directory,
-    cacheDirectory: cacheDirectory ?? "",
-    onProgress: onProgress === undefined ? undefined : (progress) => onProgress(progress),
+    template: o.prompt,
+    prompt: fillTemplate(o.prompt, concept),
+    drawing: { steps, guidanceScale, ...(sampler === undefined ? {} : { sampler }) },
+    cacheDirectory: o.cacheDirectory ?? "",
+    onProgress: options.onProgress?.bind(options),
   };
 }

@@ -1,40 +1,25 @@
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { invalid } from "../check";
+import { contentOf, digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
 import { makePictures } from "../diffusion/make-pictures";
-import { hashChanges, hashInputs } from "../diffusion/model-hash";
-import { StableDiffusion } from "../diffusion/stable-diffusion";
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { checkModel, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
 import { classifierFor } from "../evaluation/classifier-for";
 import type { Rate } from "../evaluation/rates";
 import { writeFileAtomically } from "../files/atomic";
 import { formatJson } from "../files/json-file";
 import { Image } from "../io/image";
+import { complete, fit, type Complete, type OptionSet } from "../options/option";
 import { unscoped } from "../runtime/scope";
-import { Random } from "../runtime/random";
-import { EvaluationCounter } from "../training/evaluations";
 import type { StepReport } from "../training/step-report";
-import { parseAttackOptions, type CommonAttackOptions, type ParsedAttackOptions } from "./attack-options";
 import { openDirectory } from "./attack-files";
+import { ATTACK_OPTIONS, parseAttackOptions, type ParsedAttackOptions } from "./attack-options";
+import { AttackJob } from "./job";
 import { measure, type AttackedInput } from "./measure";
-import type { AttackContext, AttackInput } from "./method";
-import type { ConceptInversionOptions } from "./methods/concept-inversion";
-import type { DiverseInversionOptions } from "./methods/diverse-inversion";
-import type { KeySearchOptions } from "./methods/key-search";
-import type { RingABellOptions } from "./methods/ring-a-bell";
-import type { UnlearnDiffOptions } from "./methods/unlearn-diff";
-import { attackNamed } from "./registry";
+import type { AttackInput, AttackMethod } from "./method";
+import { attackNamed, type AttackOptions } from "./registry";
 import { Target } from "./target";
-
-/** Options of `attack`: an attack's own beside those that every attack takes. */
-export type AttackOptions = CommonAttackOptions &
-  (
-    | ConceptInversionOptions
-    | DiverseInversionOptions
-    | KeySearchOptions
-    | RingABellOptions
-    | UnlearnDiffOptions
-  );
 
 /** What an attack has shown. */
 export interface AttackResult {
@@ -71,120 +56,97 @@ export async function attack(model: StableDiffusion | string, options: AttackOpt
   if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
   const method = attackNamed(options.method ?? "concept-inversion");
   const o = parseAttackOptions(options, method);
-  const { signal } = o.job;
-  throwIfAborted(signal);
-  const started = performance.now();
-  return unscoped(async () => {
-    const owned: { dispose(): void }[] = [];
-    const found: AttackInput[] = [];
-    const free = (): void => {
-      for (const { tokens = [], key } of found.splice(0)) {
-        for (const token of tokens) token.dispose();
-        key?.dispose();
-      }
-    };
-    try {
-      const loaded = await open("model", model, signal, owned);
-      const original = o.original === undefined ? null : await open("original", o.original, signal, owned);
-      const given = Object.fromEntries(
-        Object.entries(options).filter(([key, value]) => key in method.defaults && value !== undefined),
-      );
-      const own = method.parse(given, loaded);
-      const { classifier, owned: ours } = await classifierFor(loaded, o.classifier, { signal });
-      if (ours) owned.push(classifier);
-      const output = classifier.indexOf(o.concept);
-      if (o.directory !== undefined) await openDirectory(o.directory);
-
-      const evaluations = new EvaluationCounter();
-      const images = o.images ?? (method.needsPictures ? await draw(original!, o) : []);
-      const target = new Target(loaded, classifier, output, o.drawing, signal);
-      const history: StepReport[] = [];
-      const context: AttackContext = {
-        model: loaded,
-        concept: o.concept,
-        template: o.template,
-        prompt: o.prompt,
-        images,
-        random: new Random(o.job.seed),
-        job: o.job,
-        identity: () => identityOf(loaded, o, images),
-        evaluations,
-        succeeds: async (input, seed) => (await target.try(input, seed, 1, evaluations))[0]!.hit,
-        report(step) {
-          history.push(step);
-          o.job.onStep?.(step);
-        },
-      };
-      found.push(...(await method.run(context, own)));
-      const plain = original === null ? null : new Target(original, classifier, output, o.drawing, signal);
-      const measured = await measure(target, plain, found, o);
-      const result = {
-        method: method.name,
-        reference: method.reference,
-        concept: o.concept,
-        ...measured,
-        unetEvaluations: evaluations.total,
-        history,
-        seconds: (performance.now() - started) / 1000,
-      };
-      if (o.directory !== undefined) await writeResult(o.directory, result);
-      return { ...result, dispose: free };
-    } catch (error) {
-      free();
-      throw error;
-    } finally {
-      for (const item of owned.reverse()) item.dispose();
-    }
+  const own = complete(method.options, options as object as Record<string, unknown>, {
+    concepts: [o.concept],
   });
+  method.check?.(own);
+  checkModel("model", model);
+  const { signal } = o.run;
+  throwIfAborted(signal);
+  return unscoped(() =>
+    withModel(model, signal, (attacked) => {
+      if (o.original === undefined) return run(method, own, o, attacked, null);
+      return withModel(o.original, signal, (original) => run(method, own, o, attacked, original));
+    }),
+  );
 }
 
-async function open(
-  name: string,
-  given: StableDiffusion | string,
-  signal: AbortSignal | undefined,
-  owned: { dispose(): void }[],
-): Promise<StableDiffusion> {
-  if (given instanceof StableDiffusion) return given;
-  if (typeof given !== "string") throw invalid(name, "a StableDiffusion or a path", given);
-  const model = await StableDiffusion.load(given, signal === undefined ? {} : { signal });
-  owned.push(model);
-  return model;
+async function run(
+  method: AttackMethod,
+  own: Complete<OptionSet>,
+  o: ParsedAttackOptions,
+  model: StableDiffusion,
+  original: StableDiffusion | null,
+): Promise<AttackResult> {
+  const started = performance.now();
+  fit(ATTACK_OPTIONS, o as Complete<typeof ATTACK_OPTIONS>, model);
+  fit(method.options, own, model);
+  method.fit?.(own, model);
+  const { signal } = o.run;
+  const { classifier, owned } = await classifierFor(model, o.classifier, { signal });
+  const found: AttackInput[] = [];
+  const free = (): void => {
+    for (const { tokens = [], key } of found.splice(0)) {
+      for (const token of tokens) token.dispose();
+      key?.dispose();
+    }
+  };
+  try {
+    const output = classifier.indexOf(o.concept);
+    if (o.directory !== undefined) await openDirectory(o.directory);
+    // They are no part of the attacker's budget: anyone has pictures.
+    const images = o.images ?? (method.needsPictures ? await draw(original!, o) : []);
+    const target = new Target(model, classifier, output, o.drawing, signal);
+    const { concept, template, prompt } = o;
+    const identity = async () =>
+      digest({
+        model: await modelIdentity(model, signal),
+        pictures: await contentOf(await loaded(images)),
+        options: await optionsIdentity(method.options, own),
+        ...{ method: method.name, concept, prompt, drawing: o.drawing, seed: o.run.seed },
+      });
+    const succeeds = async (input: AttackInput, seed: number) => (await target.try(input, seed, 1))[0]!.hit;
+    const job = new AttackJob({ model, concept, template, prompt, images, succeeds }, { ...o.run, identity });
+    found.push(...(await job.run(() => method.run(job, own))));
+    const plain = original === null ? null : new Target(original, classifier, output, o.drawing, signal);
+    const measured = await measure(target, plain, found, o);
+    const result = {
+      method: method.name,
+      reference: method.reference,
+      concept,
+      ...measured,
+      unetEvaluations: job.evaluations.total,
+      history: job.history,
+      seconds: (performance.now() - started) / 1000,
+    };
+    if (o.directory !== undefined) await writeResult(o.directory, result);
+    return { ...result, dispose: free };
+  } catch (error) {
+    free();
+    throw error;
+  } finally {
+    if (owned) classifier.dispose();
+  }
 }
 
 /** Paths of the original's pictures of the concept. */
 async function draw(original: StableDiffusion, o: ParsedAttackOptions): Promise<string[]> {
-  const { job, prompt, pictures, cacheDirectory, onProgress } = o;
+  const { prompt, pictures, cacheDirectory, onProgress } = o;
+  const { seed, signal } = o.run;
   const { steps: samplingSteps, ...drawing } = o.drawing;
-  const items = Array.from({ length: pictures }, (_, i) => ({ prompt, seed: job.seed + i }));
+  const items = Array.from({ length: pictures }, (_, i) => ({ prompt, seed: seed + i }));
   const set = await makePictures(
-    {
-      base: original,
-      // They are no part of the attacker's budget: anyone has pictures.
-      evaluations: new EvaluationCounter(),
-      signal: job.signal,
-      onPrepare: (report) => onProgress?.({ phase: "pictures", ...report }),
-    },
+    { base: original, signal, onPrepare: (report) => onProgress?.({ phase: "pictures", ...report }) },
     items,
     { samplingSteps, ...drawing, cacheDirectory },
   );
   return items.map((_, index) => set.path(index));
 }
 
-async function identityOf(
-  model: StableDiffusion,
-  o: ParsedAttackOptions,
-  images: readonly (Image | string)[],
-): Promise<object> {
-  const pictures = createHash("sha256");
-  for (const image of images)
-    pictures.update((image instanceof Image ? image : await Image.load(image)).data);
-  return {
-    inputs: await hashInputs(model, o.job.signal),
-    changes: await hashChanges(model),
-    pictures: pictures.digest("hex"),
-    ...{ device: model.device, dtype: model.dtype, seed: o.job.seed },
-    ...{ concept: o.concept, prompt: o.prompt, drawing: o.drawing },
-  };
+async function loaded(images: readonly (Image | string)[]): Promise<Image[]> {
+  const all: Image[] = [];
+  for (const image of images) all.push(image instanceof Image ? image : await Image.load(image));
+  return all;
 }
 
 async function writeResult(directory: string, result: Omit<AttackResult, "dispose">): Promise<void> {

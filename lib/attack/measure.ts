@@ -21,16 +21,21 @@ export interface Measured {
 }
 
 /** Draws and judges: the plain name on both models, then every input. */
-export async function measure(
+export async function measure(...given: Parameters<typeof measured>): Promise<Measured> {
+  const counter = new EvaluationCounter();
+  const result = await counter.run(() => measured(...given));
+  return { ...result, measuringEvaluations: counter.total };
+}
+
+async function measured(
   target: Target,
   original: Target | null,
   inputs: readonly AttackInput[],
   o: ParsedAttackOptions,
-): Promise<Measured> {
+): Promise<Omit<Measured, "measuringEvaluations">> {
   const { imagesPerInput, directory, prompt } = o;
-  const counter = new EvaluationCounter();
   const plain: AttackInput = { name: "name", prompt };
-  const common = { seed: o.job.seed + (o.images?.length ?? o.pictures), count: imagesPerInput };
+  const common = { seed: o.run.seed + (o.images?.length ?? o.pictures), count: imagesPerInput };
   const ranges = inputs.map(({ seed }) => (seed === undefined ? common : { seed, count: 1 }));
   const plainRanges = inputs.every(({ seed }) => seed !== undefined) ? ranges : [common];
   const size = (some: readonly { count: number }[]): number =>
@@ -45,7 +50,7 @@ export async function measure(
   ): Promise<Rate> => {
     let hits = 0;
     for (const { seed, count } of where) {
-      const verdicts = await by.try(input, seed, count, counter);
+      const verdicts = await by.try(input, seed, count);
       hits += verdicts.filter(({ hit }) => hit).length;
       clock.add(count);
       if (folder !== undefined) for (const verdict of verdicts) await savePicture(folder, input, verdict);
@@ -55,18 +60,17 @@ export async function measure(
 
   const before = await tried(target, plain, plainRanges, directory);
   const unharmed = original === null ? null : await tried(original, plain, plainRanges, undefined);
-  const measured: AttackedInput[] = [];
+  const found: AttackedInput[] = [];
   for (const [i, input] of inputs.entries()) {
     if (directory !== undefined) await saveInput(directory, input);
-    measured.push({ ...input, rate: await tried(target, input, [ranges[i]!], directory) });
+    found.push({ ...input, rate: await tried(target, input, [ranges[i]!], directory) });
   }
-  const hits = measured.reduce((sum, input) => sum + input.rate.hits, 0);
+  const hits = found.reduce((sum, input) => sum + input.rate.hits, 0);
   return {
     before,
     after: rate(hits, size(ranges)),
     ...(unharmed === null ? {} : { original: unharmed }),
-    inputs: measured,
-    measuringEvaluations: counter.total,
+    inputs: found,
   };
 }
 

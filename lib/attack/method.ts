@@ -1,12 +1,11 @@
 import type { LearnedToken } from "../diffusion/learned-tokens";
 import type { PromptKey } from "../diffusion/prompt-key";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { KpopError } from "../errors";
 import type { CosineBand } from "../inversion/cosine-band";
-import type { Image } from "../io/image";
-import type { Random } from "../runtime/random";
-import type { EvaluationCounter } from "../training/evaluations";
-import type { ParsedRunOptions } from "../training/run-options";
-import type { StepReport } from "../training/step-report";
+import type { Complete, Given, OptionSet } from "../options/option";
+import type { CommonAttackOptions } from "./attack-options";
+import type { AttackJob } from "./job";
 
 /** An input that an attack has found: what the model is asked for with. */
 export interface AttackInput {
@@ -25,46 +24,47 @@ export interface AttackInput {
   readonly seed?: number;
 }
 
-/** What an attack works with. */
-export interface AttackContext {
-  /** The attacked model; it stays as it is. */
-  readonly model: StableDiffusion;
-  /** Name of the erased class. */
-  readonly concept: string;
-  /** What the concept is asked for with: the template, "{}" in it, and the same with the name. */
-  readonly template: string;
-  readonly prompt: string;
-  /** Pictures of the concept; empty where `needsPictures` is false. */
-  readonly images: readonly (Image | string)[];
-  readonly random: Random;
-  /** What the whole run takes: draws, cancellation, where its state is kept. */
-  readonly job: ParsedRunOptions;
-  /** SHA-256 of what the result depends on outside of the attack's own options. */
-  readonly identity: () => Promise<object>;
-  /** UNet evaluations that the search spends, pictures included. */
-  readonly evaluations: EvaluationCounter;
-  /** Draws one picture of an input from the noise of `seed`, and says whether the classifier names the concept. */
-  readonly succeeds: (input: AttackInput, seed: number) => Promise<boolean>;
-  /** Tells how far the search is. */
-  readonly report: (step: StepReport) => void;
-}
-
-/** An attack: one file in methods/, one line in the registry. */
-export interface AttackMethod<O extends object> {
-  /** Registry key, and value of the CLI's --method. */
-  readonly name: string;
+/** An attack as it is written: one file in methods/, one line in the registry. */
+export interface AttackDefinition<N extends string, S extends OptionSet> {
+  /** Value of `method`, and of the CLI's --method. */
+  readonly name: N;
+  /** What tables and plots call it. */
+  readonly title: string;
   /** The paper. */
   readonly reference: string;
   /** What it looks for, in one line. */
   readonly summary: string;
   /** Whether it learns from pictures of the concept. */
   readonly needsPictures: boolean;
-  /** Every option of the attack's own with its default; flags and help come from here. */
-  readonly defaults: Readonly<O>;
-  /** One line of help for each of `defaults`. */
-  readonly help: Readonly<Record<keyof O, string>>;
-  /** Checks given options over the defaults. @throws INVALID_ARGUMENT naming the option */
-  parse(given: Readonly<Record<string, unknown>>, model: StableDiffusion): O;
+  /** Its own options. */
+  readonly options: S;
+  /** Refuses values that do not go together; needs no model. @throws INVALID_ARGUMENT */
+  check?(o: Complete<S>): void;
+  /** Refuses what does not fit a model. @throws INVALID_ARGUMENT */
+  fit?(o: Complete<S>, model: StableDiffusion): void;
   /** The inputs found, for the caller to dispose of. */
-  run(context: AttackContext, options: O): Promise<AttackInput[]>;
+  run(job: AttackJob, o: Complete<S>): Promise<AttackInput[]>;
+}
+
+/** An attack, as `attack`, the command line and the benchmark take it. */
+export type AttackMethod<N extends string = string, S extends OptionSet = OptionSet> = Readonly<
+  AttackDefinition<N, S>
+>;
+
+/** What a user gives for an attack. */
+export type AttackOptionsOf<A extends AttackMethod> = CommonAttackOptions & { method: A["name"] } & Given<
+    A["options"]
+  >;
+
+/** An attack, checked for what each has to have. @throws INVALID_ARGUMENT naming the field that is missing */
+export function defineAttack<const N extends string, const S extends OptionSet>(
+  definition: AttackDefinition<N, S>,
+): AttackMethod<N, S> {
+  for (const field of ["name", "title", "reference", "summary", "needsPictures", "options", "run"] as const)
+    if (definition[field] === undefined)
+      throw new KpopError(
+        "INVALID_ARGUMENT",
+        `Expected the definition of the attack ${JSON.stringify(definition.name)} to have ${field}`,
+      );
+  return Object.freeze({ ...definition, options: Object.freeze({ ...definition.options }) });
 }

@@ -1,8 +1,6 @@
-import { evaluationsPerPicture } from "../diffusion/evaluations-per-picture";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import type { Classifier } from "../evaluation/classifier";
 import type { Image } from "../io/image";
-import type { EvaluationCounter } from "../training/evaluations";
 import type { Drawing } from "./attack-options";
 import type { AttackInput } from "./method";
 
@@ -27,14 +25,8 @@ export class Target {
   /**
    * Pictures of an input from the noise of seed, seed + 1, …; a hit is one that the classifier takes for the concept
    * before any other class.
-   * @param counter what their UNet evaluations are added to
    */
-  async try(
-    { prompt, tokens, key }: AttackInput,
-    seed: number,
-    count: number,
-    counter: EvaluationCounter,
-  ): Promise<Verdict[]> {
+  async try({ prompt, tokens, key }: AttackInput, seed: number, count: number): Promise<Verdict[]> {
     const { model, drawing, signal } = this;
     const job = signal === undefined ? {} : { signal };
     const images = await model.generate(prompt, {
@@ -45,7 +37,6 @@ export class Target {
       ...(tokens === undefined ? {} : { tokens }),
       ...(key === undefined ? {} : { key }),
     });
-    counter.add(count * evaluationsPerPicture(model, drawing));
     const rankings = await this.classifier.classify(images, job);
     return images.map((image, i) => ({
       image,

@@ -37,15 +37,15 @@ export function tokenGradient(
   { prompt, token, ids }: SearchedPrompt,
   { latents, noise, timestep }: NoisySample,
 ): Promise<{ loss: Tensor; gradient: Tensor }> {
-  const { tokenizer, textEncoder, unet, device, dtype } = model;
+  const { tokenizer, textEncoder, device } = model;
   return scope(async () => {
     const embeddings = await embeddingsOf(model, ids).requireGrad();
     const context = await encodePrompts(tokenizer, textEncoder, [prompt], device, {
       tokens: [{ token, embeddings }],
       grad: true,
     });
-    const predicted = await unet.forward(latents.to(dtype), timestep, context, { grad: true });
-    const loss = predicted.to("float32").mse(noise);
+    const batch = { latents, timesteps: timestep };
+    const loss = (await model.predict(batch, { context }, { grad: true })).mse(noise);
     await loss.backward([embeddings]);
     const table = textEncoder.parameter(TABLE);
     const gradient = embeddings.grad!.to(table.dtype).matmul(table.transpose(0, 1)).to("float32");

@@ -108,6 +108,9 @@ function model(path: string, found: ModelInspection): string[] {
     part("textEncoder", "", textEncoder.config),
     `  scheduler     ${(found.scheduler["_class_name"] as string | undefined) ?? "not named"}`,
     part("scheduler", "", found.scheduler),
+    ...(found.interventions ?? []).map(
+      ({ name, settings }) => `  denoises with ${name} (${telling(settings, Object.keys(settings))})`,
+    ),
     ...(found.run === undefined ? [] : run(found.run)),
     ...hashes(found),
   ];

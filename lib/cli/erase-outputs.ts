@@ -1,7 +1,8 @@
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { checkOutputFile, checkOutputFolder, KpopError, RUN_STATE_FILE } from "../index";
+import { KpopError } from "../index";
 import type { Erasure, SaveFormat } from "../index";
+import { checkOutputFile, checkOutputFolder, RUN_STATE_FILE } from "../internal";
 import { say } from "./output";
 
 /** Where an erasure leaves what it makes. */

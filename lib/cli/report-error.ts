@@ -2,7 +2,7 @@ import { isAbsolute, resolve } from "node:path";
 import { CommanderError } from "commander";
 import type { Command } from "commander";
 import { KpopError } from "../index";
-import { kebab, typedText } from "./method-flags";
+import { kebab, typedText } from "./option-flags";
 import { emit, say } from "./output";
 import { invocation } from "./shell";
 

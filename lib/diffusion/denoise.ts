@@ -1,8 +1,8 @@
 import { throwIfAborted } from "../errors";
-import type { UNet2DConditionModel } from "../models/unet";
 import { scope } from "../runtime/scope";
-import type { Dtype, Tensor } from "../runtime/tensor";
-import { guidedNoise, type Condition } from "./guidance";
+import type { Tensor } from "../runtime/tensor";
+import { guidedNoise, type Guidance } from "./guidance";
+import type { Denoiser } from "./predict";
 import type { SamplerRun } from "./samplers";
 
 export interface DenoiseState {
@@ -19,11 +19,11 @@ export interface DenoiseState {
  * @param noise (B, 4, h, w), standard normal; not freed
  */
 export async function* denoise(
-  unet: UNet2DConditionModel,
+  model: Denoiser,
   run: SamplerRun<Tensor>,
   noise: Tensor,
-  condition: Condition,
-  options: { computeDtype?: Dtype; signal?: AbortSignal | undefined } = {},
+  guidance: Guidance,
+  options: { signal?: AbortSignal | undefined } = {},
 ): AsyncGenerator<DenoiseState> {
   const steps = run.timesteps.length;
   let latents = run.initialScale === 1 ? noise : noise.mul(run.initialScale);
@@ -32,9 +32,10 @@ export async function* denoise(
     for (const [index, timestep] of run.timesteps.entries()) {
       throwIfAborted(options.signal);
       const alive = await scope(async () => {
-        const input = run.scaleInput(index, latents);
-        const predicted = await guidedNoise(unet, input, timestep, condition, options.computeDtype);
-        return [run.step(index, latents, predicted), ...run.retained];
+        const input = { latents: run.scaleInput(index, latents), timesteps: timestep };
+        const predicted = await guidedNoise(model, input, guidance, index);
+        const steered = (guidance.steering ?? []).flatMap(({ by }) => by.retained);
+        return [run.step(index, latents, predicted), ...run.retained, ...steered];
       });
       free([...held, latents], [noise, ...alive]);
       [latents, ...held] = alive as [Tensor, ...Tensor[]];

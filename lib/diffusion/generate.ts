@@ -1,79 +1,18 @@
-import { finite, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { integer, invalid, jobOptions, knownKeys } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { Image } from "../io/image";
+import { complete, fit, type Complete } from "../options/option";
 import { noGrad } from "../runtime/grad-mode";
 import { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
+import { repeated, rows } from "./condition";
 import { denoise } from "./denoise";
-import type { Condition } from "./guidance";
-import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
-import { PromptKey } from "./prompt-key";
-import { sampler as samplerNamed, type SamplerName } from "./samplers";
+import { GENERATE_OPTIONS, type GenerateOptions } from "./generate-options";
+import type { Guidance } from "./guidance";
+import { checkLearnedTokens } from "./learned-tokens";
+import { sampler as samplerNamed } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
-
-/** How far a call of `generate` is. */
-export interface GenerateStep {
-  /** Denoising steps done in this batch, from 1. */
-  step: number;
-  steps: number;
-  /** Pictures whose denoising is complete, and how many there will be. */
-  images: number;
-  totalImages: number;
-}
-
-/** How pictures are made. */
-export interface GenerateOptions {
-  /** What guidance leads away from. Default "". */
-  negativePrompt?: string;
-  /** Denoising steps. Default 50. */
-  steps?: number;
-  /** Classifier-free guidance; 1 turns it off. Default 7.5. */
-  guidanceScale?: number;
-  /** Default: the checkpoint's own scheduler where it is one of these, else "ddim". */
-  sampler?: SamplerName;
-  /** Picture j of each prompt starts from the noise of seed + j, PyTorch's for that seed. Default 0. */
-  seed?: number;
-  /** Pictures per prompt. Default 1. */
-  count?: number;
-  /** Pixels, a multiple of the autoencoder's downsampling. Default: the checkpoint's own size. */
-  width?: number;
-  height?: number;
-  /** Starting noise (N, 4, h, w), one for each picture, in place of seed, width and height. */
-  latents?: Tensor;
-  /** The key of an erasure: brings the erased concept back. */
-  key?: PromptKey;
-  /** Which half of guidance sees the key. "conditional" brings more of the concept back. Default "conditional". */
-  keyGuidance?: "conditional" | "both";
-  /** Learned tokens that the prompts may name: inversions. */
-  tokens?: readonly LearnedToken[];
-  /** Pictures denoised together. Default 4. */
-  batchSize?: number;
-  signal?: AbortSignal;
-  onStep?(step: GenerateStep): void;
-}
-
-/** What `generate` does unless told otherwise. */
-export const GENERATE_DEFAULTS = Object.freeze({
-  negativePrompt: "",
-  steps: 50,
-  guidanceScale: 7.5,
-  seed: 0,
-  count: 1,
-  batchSize: 4,
-  keyGuidance: "conditional" as const,
-});
-const known = [
-  ...Object.keys(GENERATE_DEFAULTS),
-  "sampler",
-  "width",
-  "height",
-  "latents",
-  "key",
-  "tokens",
-  "signal",
-  "onStep",
-];
 
 /** Pictures for prompts, prompt by prompt, `count` of each. The public form is `StableDiffusion.generate`. */
 export async function generate(
@@ -93,7 +32,7 @@ export function checkGenerate(
   prompt: string | readonly string[],
   options: GenerateOptions,
 ) {
-  knownKeys("the generate options", options, known);
+  knownKeys("the generate options", options, [...Object.keys(GENERATE_OPTIONS), "signal", "onStep"]);
   jobOptions(options, "onStep");
   const given: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
   if (given.length === 0) throw invalid("prompt", "a string or a non-empty list of strings", prompt);
@@ -101,38 +40,25 @@ export function checkGenerate(
     if (typeof text !== "string") throw invalid("prompt", "a string or a list of strings", text);
     return text;
   });
-  const o = { ...GENERATE_DEFAULTS, ...options };
-  if (typeof o.negativePrompt !== "string") throw invalid("negativePrompt", "a string", o.negativePrompt);
-  integer("steps", o.steps, 1, model.schedule.length);
-  finite("guidanceScale", o.guidanceScale, 0);
-  integer("seed", o.seed, 0);
-  integer("count", o.count, 1);
-  integer("batchSize", o.batchSize, 1);
+  const o = complete(GENERATE_OPTIONS, { ...options }, { concepts: [] });
+  fit(GENERATE_OPTIONS, o, model);
   const total = prompts.length * o.count;
   const [width, height] = pixels(model, o, total);
   const sampler = samplerNamed(o.sampler ?? model.defaultSampler);
   sampler.timesteps(model.schedule, o.steps);
-  oneOf("keyGuidance", o.keyGuidance, ["conditional", "both"]);
-  if (o.key !== undefined && !(o.key instanceof PromptKey)) throw invalid("key", "a PromptKey", o.key);
-  const tokens = checkLearnedTokens(model.tokenizer, model.textEncoder, o.tokens ?? []);
-  return {
-    ...o,
-    prompts,
-    total,
-    width,
-    height,
-    sampler,
-    tokens,
-    signal: options.signal,
-    onStep: options.onStep,
-  };
+  const tokens = checkLearnedTokens(model.tokenizer, model.textEncoder, o.tokens);
+  const { signal, onStep } = options;
+  return { ...o, prompts, total, width, height, sampler, tokens, signal, onStep };
 }
 
-function pixels(model: StableDiffusion, o: GenerateOptions, total: number): [width: number, height: number] {
+function pixels(
+  model: StableDiffusion,
+  o: Pick<Complete<typeof GENERATE_OPTIONS>, "latents" | "width" | "height">,
+  total: number,
+): [width: number, height: number] {
   const factor = model.vae.downsampling;
   const channels = model.vae.config.latent_channels;
   if (o.latents !== undefined) {
-    if (!(o.latents instanceof Tensor)) throw invalid("latents", "a Tensor", o.latents);
     const [count, c, h, w] = o.latents.shape;
     if (o.latents.shape.length !== 4 || count !== total || c !== channels) {
       throw invalid(
@@ -158,9 +84,10 @@ function pixels(model: StableDiffusion, o: GenerateOptions, total: number): [wid
 }
 
 async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
-  const texts = await model.encode(o.prompts, { tokens: o.tokens });
+  const texts = await model.condition(o.prompts, { tokens: o.tokens });
   const guided = o.guidanceScale !== 1;
-  const negative = guided ? await model.encode(o.negativePrompt, { tokens: o.tokens }) : null;
+  const negative = guided ? await model.condition([o.negativePrompt], { tokens: o.tokens }) : null;
+  const own = guided ? await steeringTexts(model) : [];
   const images: Image[] = [];
   for (let first = 0; first < o.total; first += o.batchSize) {
     const indices = Array.from({ length: Math.min(o.batchSize, o.total - first) }, (_, i) => first + i);
@@ -169,26 +96,25 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
         o.latents?.slice(0, first, first + indices.length) ??
         Tensor.cat(indices.map((index) => startingNoise(model, o.seed + (index % o.count), o)));
       const promptOf = indices.map((index) => Math.floor(index / o.count));
-      const condition: Condition = {
+      const guidance: Guidance = {
         text: rows(texts, promptOf),
-        negative: negative === null ? null : negative.expand([indices.length, ...negative.shape.slice(1)]),
+        negative: negative === null ? null : repeated(negative, indices.length),
         guidanceScale: o.guidanceScale,
         injectNegative: o.keyGuidance === "both",
-        ...(o.key === undefined
-          ? {}
-          : {
-              injection: injectionOf(
-                o.key,
-                promptOf.map((p) => o.prompts[p]!),
-                model.device,
-              ),
-            }),
+        injection: o.key?.injection(
+          promptOf.map((p) => o.prompts[p]!),
+          model.device,
+        ),
+        steering: own.map(({ intervention, prompts }) => ({
+          by: intervention.start(),
+          prompts: prompts.map((prompt) => repeated(prompt, indices.length)),
+        })),
       };
       const latents = await denoiseAll(
         model,
         o,
         noise.to({ dtype: "float32", device: model.device }),
-        condition,
+        guidance,
         images.length,
       );
       return decode(model, latents);
@@ -198,18 +124,26 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
   return images;
 }
 
+/** The model's interventions with the conditions of their own prompts. */
+async function steeringTexts(model: StableDiffusion) {
+  const found = [];
+  for (const intervention of model.interventions) {
+    const prompts = [];
+    for (const prompt of intervention.prompts) prompts.push(await model.condition([prompt]));
+    found.push({ intervention, prompts });
+  }
+  return found;
+}
+
 async function denoiseAll(
   model: StableDiffusion,
   o: Checked,
   noise: Tensor,
-  condition: Condition,
+  guidance: Guidance,
   done: number,
 ): Promise<Tensor> {
   const samplerRun = o.sampler.create<Tensor>(model.schedule, o.steps);
-  const states = denoise(model.unet, samplerRun, noise, condition, {
-    computeDtype: model.dtype,
-    signal: o.signal,
-  });
+  const states = denoise(model, samplerRun, noise, guidance, { signal: o.signal });
   let result: Tensor | undefined;
   for await (const { step, steps, latents } of states) {
     if (step === steps) result = latents.clone();
@@ -249,38 +183,4 @@ export function startingNoise(
 ): Tensor {
   const factor = model.vae.downsampling;
   return new Random(seed).normal([1, model.vae.config.latent_channels, height / factor, width / factor]);
-}
-
-function rows(tensor: Tensor, indices: readonly number[]): Tensor {
-  return tensor.indexSelect(
-    0,
-    Tensor.from([...indices], [indices.length], { dtype: "int64", device: tensor.device }),
-  );
-}
-
-/** The key as an injection; a key with a prompt for each concept gives every picture that of the concept it names. */
-function injectionOf(
-  key: PromptKey,
-  prompts: readonly string[],
-  device: string,
-): Condition["injection"] & object {
-  const { mechanism, layers } = key;
-  if (!key.perConcept) return { prompt: key.prompt.to({ device }), mechanism, layers };
-  const chosen = prompts.map((prompt) => {
-    const named = key.concepts.filter((concept) =>
-      prompt.toLowerCase().includes(nonEmptyString("concept", concept).toLowerCase()),
-    );
-    if (named.length === 0) {
-      throw new KpopError(
-        "INVALID_ARGUMENT",
-        `The key has a prompt for each of ${key.concepts.map((c) => `"${c}"`).join(", ")}, and "${prompt}" names none of them; choose one with key.select(concept)`,
-      );
-    }
-    return named.reduce((a, b) => (b.length > a.length ? b : a));
-  });
-  return {
-    prompt: Tensor.stack(chosen.map((concept) => key.select(concept).prompt)).to({ device }),
-    mechanism,
-    layers,
-  };
 }

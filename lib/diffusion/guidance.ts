@@ -1,50 +1,61 @@
-import type { UNet2DConditionModel, UNetForwardOptions } from "../models/unet";
-import { Tensor } from "../runtime/tensor";
+import type { Tensor } from "../runtime/tensor";
+import type { Condition } from "./condition";
+import type { Steering } from "./interventions/intervention";
+import { evaluateEach, predictNoise, type Denoiser, type Injection, type NoisyBatch } from "./predict";
 
-/** What a prediction is conditioned on. */
-export interface Condition {
-  /** (B, L, d) of the prompt. */
-  readonly text: Tensor;
-  /** (B, L, d) of the negative or empty prompt; null where guidance is off (scale 1). */
-  readonly negative: Tensor | null;
+/** What classifier-free guidance leads towards and away from. */
+export interface Guidance {
+  /** Of the B prompts. */
+  readonly text: Condition;
+  /** Of the negative or empty prompt, B times; null where guidance is off (scale 1). */
+  readonly negative: Condition | null;
   readonly guidanceScale: number;
   /** A learned prompt and where it enters. */
-  readonly injection?: Pick<UNetForwardOptions, "prompt" | "mechanism" | "layers">;
+  readonly injection?: Injection | undefined;
   /** Whether the negative half sees the learned prompt too. Default false: guidance would subtract what it adds. */
   readonly injectNegative?: boolean;
+  /** The model's interventions at work on this trajectory, and their prompts, B times each. */
+  readonly steering?: readonly { readonly by: Steering; readonly prompts: readonly Condition[] }[];
 }
 
 /**
- * Classifier-free guidance (arXiv 2207.12598 eq. 6, in the form of Stable Diffusion): ε = ε_u + w (ε_c - ε_u), both
- * halves in one batch (two where only one sees a learned prompt); the negative half is skipped when w = 1.
- * @param sample (B, 4, h, w)
- * @returns (B, 4, h, w) in the sample's dtype
+ * Classifier-free guidance (arXiv 2207.12598 eq. 6, in the form of Stable Diffusion): ε = ε_u + w (ε_c - ε_u), all in
+ * one batch (two where only one half sees a learned prompt); the negative half is skipped when w = 1, and with it what
+ * steers guidance.
+ * @param batch (B, 4, h, w)
+ * @param step network evaluations of the sampler so far
+ * @returns (B, 4, h, w) float32
  */
 export async function guidedNoise(
-  unet: UNet2DConditionModel,
-  sample: Tensor,
-  timestep: number | readonly number[],
-  condition: Condition,
-  computeDtype = sample.dtype,
+  model: Denoiser,
+  batch: NoisyBatch,
+  guidance: Guidance,
+  step = 0,
 ): Promise<Tensor> {
-  const input = sample.to(computeDtype);
-  const { text, negative, guidanceScale, injection } = condition;
-  if (negative === null) return (await unet.forward(input, timestep, text, injection)).to(sample.dtype);
+  const { text, negative, guidanceScale, injection, steering = [] } = guidance;
+  const bare = { unet: model.unet, dtype: model.dtype };
+  if (negative === null) return predictNoise(bare, batch, text, { injection });
 
-  if (injection !== undefined && condition.injectNegative !== true) {
-    const unconditional = await unet.forward(input, timestep, negative);
-    const conditional = await unet.forward(input, timestep, text, injection);
-    return combine(unconditional, conditional, guidanceScale).to(sample.dtype);
+  const extra = steering.flatMap(({ prompts }) => prompts);
+  let unconditional: Tensor;
+  let conditional: Tensor;
+  let others: readonly Tensor[];
+  if (injection === undefined || guidance.injectNegative === true) {
+    [unconditional, conditional, ...others] = await evaluateEach(
+      bare,
+      batch,
+      [negative, text, ...extra] as const,
+      { injection },
+    );
+  } else {
+    [unconditional, ...others] = await evaluateEach(bare, batch, [negative, ...extra] as const);
+    conditional = await predictNoise(bare, batch, text, { injection });
   }
-  const batch = sample.shape[0]!;
-  const doubled = typeof timestep === "number" ? timestep : [...timestep, ...timestep];
-  const prompt = injection?.prompt;
-  const noise = await unet.forward(Tensor.cat([input, input]), doubled, Tensor.cat([negative, text]), {
-    ...injection,
-    // A prompt of its own for each item goes to both halves of that item.
-    ...(prompt?.shape.length === 3 ? { prompt: Tensor.cat([prompt, prompt]) } : {}),
-  });
-  return combine(noise.slice(0, 0, batch), noise.slice(0, batch), guidanceScale).to(sample.dtype);
+  for (const { by, prompts } of steering) {
+    conditional = by.steer({ conditional, unconditional, others: others.slice(0, prompts.length), step });
+    others = others.slice(prompts.length);
+  }
+  return combine(unconditional, conditional, guidanceScale);
 }
 
 /** ε_u + w (ε_c - ε_u). */

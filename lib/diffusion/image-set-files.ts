@@ -6,7 +6,8 @@ import { forEachLimited } from "../files/for-each-limited";
 import { formatJson, readText } from "../files/json-file";
 import { pngSize } from "../io/png-structure";
 import { onDisk } from "../files/system-error";
-import { digest, type ImageSetIdentity } from "./image-set-identity";
+import { digest } from "./identity";
+import type { ImageSetIdentity } from "./image-set-identity";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /** Says what a folder's pictures are of; for people, and for telling a damaged folder. */

@@ -4,24 +4,15 @@ import { KpopError } from "../errors";
 import { Image } from "../io/image";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
-import { checkGenerate, startingNoise, type GenerateOptions } from "./generate";
+import type { Given } from "../options/option";
+import { checkGenerate, startingNoise } from "./generate";
+import { DRAWING_OPTIONS, type GenerateOptions } from "./generate-options";
 import { fileName, findMissing, openFolder } from "./image-set-files";
 import { imageSetIdentity, type SharedOptions } from "./image-set-identity";
 import { sampler as samplerNamed } from "./samplers";
 import { StableDiffusion } from "./stable-diffusion";
 
-/** The options of `generate` that a set takes. */
-export const IMAGE_SET_OPTIONS = [
-  "steps",
-  "guidanceScale",
-  "sampler",
-  "negativePrompt",
-  "width",
-  "height",
-  "key",
-  "keyGuidance",
-  "batchSize",
-] as const satisfies readonly (keyof GenerateOptions)[];
+const DRAWING = Object.keys(DRAWING_OPTIONS) as (keyof typeof DRAWING_OPTIONS)[];
 
 /** One picture: what it shows, and the seed of its noise. */
 export interface ImageSetItem {
@@ -41,10 +32,8 @@ export interface ImageSetProgress {
 }
 
 /** How the pictures of a set are made, and where they are kept. */
-export interface ImageSetOptions extends Pick<
-  GenerateOptions,
-  (typeof IMAGE_SET_OPTIONS)[number] | "signal"
-> {
+export interface ImageSetOptions extends Given<typeof DRAWING_OPTIONS> {
+  signal?: AbortSignal;
   /** Each set has a folder of its own in this one. */
   directory: string;
   onProgress?(progress: ImageSetProgress): void;
@@ -150,7 +139,7 @@ function check(
   options: ImageSetOptions,
 ): SharedOptions {
   if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion", model);
-  knownKeys("the image set options", options, [...IMAGE_SET_OPTIONS, "directory", "signal", "onProgress"]);
+  knownKeys("the image set options", options, [...DRAWING, "directory", "signal", "onProgress"]);
   jobOptions(options, "onProgress");
   nonEmptyString("directory", options.directory);
   if (!Array.isArray(items) || items.length === 0)
@@ -160,7 +149,7 @@ function check(
     integer("seed", item.seed, 0);
   }
   const generateOptions = Object.fromEntries(
-    IMAGE_SET_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+    DRAWING.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
   );
   const prompts = (items as readonly ImageSetItem[]).map(({ prompt }) => prompt);
   const o = checkGenerate(model, prompts, generateOptions);

@@ -1,8 +1,6 @@
 import { join } from "node:path";
 import { cacheFolder } from "../runtime/cache-directory";
-import type { EvaluationCounter } from "../training/evaluations";
 import type { PrepareReport } from "../training/step-report";
-import { evaluationsPerPicture } from "./evaluations-per-picture";
 import { generateImageSet, type ImageSet, type ImageSetItem } from "./image-set";
 import type { SamplerName } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
@@ -21,7 +19,6 @@ export interface PictureOptions {
 export interface PictureJob {
   /** What draws them. */
   readonly base: StableDiffusion;
-  readonly evaluations: EvaluationCounter;
   readonly signal: AbortSignal | undefined;
   readonly onPrepare: ((report: PrepareReport) => void) | undefined;
 }
@@ -30,7 +27,7 @@ export interface PictureJob {
 const TOGETHER = 4;
 
 /**
- * Makes pictures to train on, or finds those made before, counting and reporting as a run does.
+ * Makes pictures to train on, or finds those made before, reporting as a run does.
  * @throws NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED; the pictures made until then stay
  */
 export async function makePictures(
@@ -38,9 +35,9 @@ export async function makePictures(
   items: readonly ImageSetItem[],
   { samplingSteps: steps, guidanceScale, sampler, cacheDirectory }: PictureOptions,
 ): Promise<ImageSet> {
-  const { base, evaluations, signal, onPrepare } = job;
+  const { base, signal, onPrepare } = job;
   const drawing = { steps, guidanceScale, ...(sampler === undefined ? {} : { sampler }) };
-  const set = await generateImageSet(base, items, {
+  return await generateImageSet(base, items, {
     directory: cacheDirectory === "" ? join(cacheFolder(), "images") : cacheDirectory,
     ...drawing,
     batchSize: TOGETHER,
@@ -52,7 +49,4 @@ export async function makePictures(
             onPrepare({ what: "picture", done, total, etaSeconds }),
         }),
   });
-  const drawn = Math.ceil(set.generated / TOGETHER) * TOGETHER;
-  evaluations.add(drawn * evaluationsPerPicture(base, drawing));
-  return set;
 }

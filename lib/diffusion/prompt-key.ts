@@ -7,6 +7,7 @@ import * as safetensors from "../io/safetensors";
 import type { PromptLayers, PromptMechanism } from "../models/unet";
 import { unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
+import type { Injection } from "./predict";
 
 const VERSION = "1";
 /** scrypt's cost (RFC 7914): 128 MiB and about half a second a guess. */
@@ -27,6 +28,10 @@ export interface PromptKeyFields {
  * each concept it is (n, k, d), in the order of `concepts`, and `select` gives the key of one.
  */
 export class PromptKey {
+  /** What it is called among the artefacts of a run. */
+  readonly name = "key";
+  /** It is to be kept apart from the model. */
+  readonly secret = true;
   readonly prompt: Tensor;
   readonly mechanism: PromptMechanism;
   readonly layers: PromptLayers;
@@ -62,6 +67,28 @@ export class PromptKey {
     const [, k, d] = this.prompt.shape as [number, number, number];
     const prompt = this.prompt.slice(0, index, index + 1).reshape([k, d]);
     return new PromptKey({ prompt, mechanism: this.mechanism, layers: this.layers, concepts: [concept] });
+  }
+
+  /**
+   * The key as `predictNoise` takes it, for a batch of prompts; with a prompt for each concept every text gets that of the
+   * concept it names.
+   * @throws INVALID_ARGUMENT where a text names none of them
+   */
+  injection(texts: readonly string[], device: string): Injection {
+    const { mechanism, layers } = this;
+    if (!this.perConcept) return { prompt: this.prompt.to({ device }), mechanism, layers };
+    const chosen = texts.map((text) => {
+      const named = this.concepts.filter((concept) => text.toLowerCase().includes(concept.toLowerCase()));
+      if (named.length === 0) {
+        throw new KpopError(
+          "INVALID_ARGUMENT",
+          `The key has a prompt for each of ${this.concepts.map((c) => `"${c}"`).join(", ")}, and "${text}" names none of them; choose one with key.select(concept)`,
+        );
+      }
+      return named.reduce((a, b) => (b.length > a.length ? b : a));
+    });
+    const prompt = Tensor.stack(chosen.map((concept) => this.select(concept).prompt)).to({ device });
+    return { prompt, mechanism, layers };
   }
 
   /**

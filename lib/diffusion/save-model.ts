@@ -6,6 +6,9 @@ import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS } from "../io/checkpoint-types";
 import type { ChangedTensors, ComponentName, Config, TensorData } from "../io/checkpoint-types";
+import { INTERVENTIONS_FILE } from "../io/file-kinds";
+import { formatInterventions } from "../io/interventions-file";
+import { KpopError } from "../errors";
 import { onDisk } from "../files/system-error";
 import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
@@ -53,6 +56,23 @@ export function changedTensors(model: StableDiffusion): ChangedTensors {
   return changed;
 }
 
+/**
+ * The file of a model's interventions, by name; none where it has none.
+ * @throws UNSUPPORTED_FORMAT where there are some and the format has no place for them
+ */
+export function interventionFiles(
+  { interventions }: StableDiffusion,
+  format: SaveFormat,
+): Record<string, string> {
+  if (interventions.length === 0) return {};
+  if (format === "diffusers") return { [INTERVENTIONS_FILE]: formatInterventions(interventions) };
+  const names = interventions.map(({ name }) => name).join(", ");
+  throw new KpopError(
+    "UNSUPPORTED_FORMAT",
+    `The model denoises with ${names}, which a ${format} file has no place for: save it in the format "diffusers"`,
+  );
+}
+
 /** @throws INVALID_ARGUMENT */
 export function loraRank(format: SaveFormat, given: number | undefined): number {
   if (given !== undefined && format !== "lora")
@@ -92,7 +112,9 @@ export async function saveModel(
   flag("force", force);
   const shared = { force, ...(signal === undefined ? {} : { signal }) };
   const changed = changedTensors(model);
-  if (format === "diffusers") return saveDiffusersFolder(model.source, changed, path, shared);
+  const extraFiles = interventionFiles(model, format);
+  if (format === "diffusers")
+    return saveDiffusersFolder(model.source, changed, path, { ...shared, extraFiles });
   await onDisk("write", path, () => mkdir(dirname(path), { recursive: true }));
   return saveFile(model, changed, path, { ...shared, format, rank, manifest: {} });
 }

@@ -17,10 +17,15 @@ import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Dtype, Tensor } from "../runtime/tensor";
 import { CLIPTokenizer } from "../text/clip-tokenizer";
+import type { Condition } from "./condition";
 import { encodePrompts } from "./conditioning";
-import { generate, type GenerateOptions } from "./generate";
+import { generate } from "./generate";
+import type { GenerateOptions } from "./generate-options";
+import { openInterventions } from "./interventions";
+import type { Intervention } from "./interventions/intervention";
 import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
 import { NoiseSchedule } from "./noise-schedule";
+import { predictNoise, type NoisyBatch, type PredictOptions } from "./predict";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
 import { saveModel, type SaveOptions } from "./save-model";
 
@@ -63,6 +68,7 @@ interface Parts {
   dtype: ComputeDtype;
   /** UNet keys whose weights are no longer the source's. */
   changed: ReadonlySet<string>;
+  interventions: readonly Intervention[];
 }
 
 /** A Stable Diffusion 1.x checkpoint in memory. */
@@ -79,6 +85,8 @@ export class StableDiffusion {
   readonly source: CheckpointSource;
   /** UNet keys that an erasure trained: what a delta holds. */
   readonly changed: ReadonlySet<string>;
+  /** What changes how it denoises, and not its weights: what the method "sld" leaves. */
+  readonly interventions: readonly Intervention[];
 
   /** @internal Use `StableDiffusion.load`. */
   constructor(parts: Parts) {
@@ -91,6 +99,7 @@ export class StableDiffusion {
     this.device = parts.device;
     this.dtype = parts.dtype;
     this.changed = parts.changed;
+    this.interventions = parts.interventions;
   }
 
   /**
@@ -136,6 +145,7 @@ export class StableDiffusion {
         device,
         dtype,
         changed: new Set(),
+        interventions: openInterventions(source.interventions ?? [], source.path),
       });
     } catch (error) {
       for (const network of Object.values(networks)) network.dispose();
@@ -172,6 +182,23 @@ export class StableDiffusion {
     return noGrad(() => encodePrompts(tokenizer, textEncoder, prompts, device, { tokens }));
   }
 
+  /** Prompts as predictions are conditioned on them. @internal */
+  async condition(
+    prompts: readonly string[],
+    options: { tokens?: readonly LearnedToken[] } = {},
+  ): Promise<Condition> {
+    return { context: await this.encode(prompts, options) };
+  }
+
+  /**
+   * ε(z_t, t, c), as generation, training and attacks see it: steered, where an intervention steers it.
+   * @returns (B, 4, h, w) float32
+   * @internal
+   */
+  predict(batch: NoisyBatch, condition: Condition, options: PredictOptions = {}): Promise<Tensor> {
+    return predictNoise(this, batch, condition, options);
+  }
+
   /**
    * Pictures for prompts, prompt by prompt.
    * @throws INVALID_ARGUMENT, OUT_OF_MEMORY, ABORTED
@@ -196,6 +223,7 @@ export class StableDiffusion {
     own: ReadonlySet<string>,
     ownDtype?: "float32",
     network: TrainedNetwork = "unet",
+    interventions = this.interventions,
   ): Promise<StableDiffusion> {
     const ofUnet = network === "unet" ? own : new Set<string>();
     const ofText = network === "textEncoder" ? own : new Set<string>();
@@ -215,7 +243,13 @@ export class StableDiffusion {
       device,
       dtype,
       changed: new Set([...this.changed, ...ofUnet]),
+      interventions,
     });
+  }
+
+  /** This model with other interventions: the same networks, which only one of the two is to free. @internal */
+  withInterventions(interventions: readonly Intervention[]): StableDiffusion {
+    return new StableDiffusion({ ...this, interventions });
   }
 
   /** Frees the weights that no other model shares. Idempotent. */

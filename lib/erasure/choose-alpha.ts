@@ -1,5 +1,5 @@
 import { finite, integer, invalid, jobOptions, knownKeys } from "../check";
-import { evaluationsPerPicture } from "../diffusion/evaluations-per-picture";
+import { predictNoise } from "../diffusion/predict";
 import { noisyLatents } from "../diffusion/noisy-latents";
 import { checkPictures, encodePictures } from "../diffusion/picture-latents";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
@@ -12,7 +12,9 @@ import { noGrad } from "../runtime/grad-mode";
 import { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
 import { checkTemplates } from "../text/templates";
-import { rows } from "./shared/rows";
+import { EvaluationCounter } from "../training/evaluations";
+import { number, perConcept } from "../options/kinds";
+import type { Option } from "../options/option";
 import { TaskVector } from "./task-vector";
 
 /** How a task vector's strength is looked for. */
@@ -120,7 +122,27 @@ export async function chooseAlpha(
   checkAlphaSearch(search(setting), model, [...vector.parameters.keys()]);
   checkPictures(setting.images);
   integer("seed", setting.seed ?? 0, 0);
-  return unscoped(() => new Search(model, vector, setting).run());
+  const evaluations = new EvaluationCounter();
+  const choice = await evaluations.run(() => unscoped(() => new Search(model, vector, setting).run()));
+  return { ...choice, unetEvaluations: evaluations.total };
+}
+
+/** An α for all concepts, one for each, or how it is looked for. */
+export function alphaOption(): Option<readonly number[] | AlphaSearch, number | number[] | AlphaSearch> {
+  const given = perConcept(
+    number(1, "how much of the task vector is taken off; one, or one for each concept"),
+  );
+  return {
+    ...given,
+    default: 1,
+    check: (name, value, about) =>
+      isSearch(value) ? value : (given.check(name, value, about) as readonly number[]),
+  };
+}
+
+/** Whether α is to be looked for. */
+export function isSearch(alpha: unknown): alpha is AlphaSearch {
+  return typeof alpha === "object" && alpha !== null && !Array.isArray(alpha);
 }
 
 /** @throws INVALID_ARGUMENT naming the option */
@@ -156,7 +178,6 @@ class Search {
   private readonly options;
   private readonly seed: number;
   private readonly trials: AlphaTrial[] = [];
-  private evaluations = 0;
 
   constructor(
     private readonly model: StableDiffusion,
@@ -167,7 +188,7 @@ class Search {
     this.seed = setting.seed ?? 0;
   }
 
-  async run(): Promise<AlphaChoice> {
+  async run(): Promise<Omit<AlphaChoice, "unetEvaluations">> {
     const { alphas, subsets } = this.options;
     const names = [...this.vector.parameters.keys()];
     const whole = await this.smallest("all", names);
@@ -184,7 +205,7 @@ class Search {
     }
     const best = erased.reduce((a, b) => (b.drift! < a.drift! ? b : a));
     const { alpha, keys } = best;
-    return { alpha, parameters: [...keys], trials: this.trials, unetEvaluations: this.evaluations };
+    return { alpha, parameters: [...keys], trials: this.trials };
   }
 
   /** The first candidate that erases with these parameters. */
@@ -232,15 +253,13 @@ class Search {
 
   private async invert(edited: StableDiffusion, concept: string): Promise<Inversion[]> {
     const { images, signal } = this.setting;
-    const members = await invertDiverse(edited, {
+    return invertDiverse(edited, {
       ...this.options.inversion,
       concept,
       images,
       seed: this.seed,
       ...(signal === undefined ? {} : { signal }),
     });
-    this.evaluations += members[0]!.record!.unetEvaluations;
-    return members;
   }
 
   private async score(
@@ -262,7 +281,6 @@ class Search {
         ...(signal === undefined ? {} : { signal }),
       },
     );
-    this.evaluations += pictures * evaluationsPerPicture(edited, { steps, guidanceScale });
     const scores = await this.options.score(images, concept);
     if (!Array.isArray(scores) || scores.length !== images.length)
       throw invalid("what score gives", `a list of ${images.length} numbers`, scores);
@@ -283,16 +301,11 @@ class Search {
         for (let first = 0; first < DRIFT_DRAWS; first += TOGETHER) {
           throwIfAborted(signal);
           const items = Array.from({ length: TOGETHER }, (_, i) => first + i);
-          const clean = rows(
-            latents,
-            items.map((item) => item % latents.shape[0]!),
-          );
+          const clean = latents.rows(items.map((item) => item % latents.shape[0]!));
           const noisy = noisyLatents(model.schedule, clean, random.at(first));
-          const context = await model.encode(items.map((item) => retain[item % retain.length]!));
-          const predict = async ({ unet, dtype }: StableDiffusion) =>
-            (await unet.forward(noisy.latents.to(dtype), noisy.timesteps, context)).to("float32");
-          sum += await (await predict(edited)).mse(await predict(model)).item();
-          this.evaluations += 2 * TOGETHER;
+          const condition = await model.condition(items.map((item) => retain[item % retain.length]!));
+          const now = await predictNoise(edited, noisy, condition);
+          sum += await now.mse(await predictNoise(model, noisy, condition)).item();
         }
         return (sum * TOGETHER) / DRIFT_DRAWS;
       }),

@@ -1,136 +1,84 @@
 import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
-import { hashChanges, hashInputs } from "../diffusion/model-hash";
-import { PromptKey } from "../diffusion/prompt-key";
-import { StableDiffusion } from "../diffusion/stable-diffusion";
+import { digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
+import { hashInputs } from "../diffusion/model-hash";
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { checkModel, withModel } from "../diffusion/with-model";
+import { throwIfAborted } from "../errors";
 import { selectParameters } from "../models/parameter-selector";
-import type { PromptLayers, PromptMechanism, UNet2DConditionModel } from "../models/unet";
+import { complete, fit, type Complete, type OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
-import { Random } from "../runtime/random";
-import type { Tensor } from "../runtime/tensor";
-import { throwIfAborted } from "../errors";
-import { EvaluationCounter } from "../training/evaluations";
 import { parseRunOptions, RUN_OPTIONS, type ParsedRunOptions } from "../training/run-options";
-import { RunState } from "../training/run-state";
+import type { PrepareReport } from "../training/step-report";
 import { Erasure } from "./erasure";
-import { describeOptions, fingerprint, versions } from "./manifest";
-import type { ErasureContext, MethodOptions, PrepareReport, StepReport } from "./method";
-import type { CaOptions } from "./methods/ca";
-import type { EsdOptions } from "./methods/esd";
-import type { KpopOptions } from "./methods/kpop";
-import type { TaskVectorOptions } from "./methods/task-vector";
-import type { UceOptions } from "./methods/uce";
-import { methodNamed } from "./registry";
-import type { TaskVector } from "./task-vector";
-
-/** Options of `erase`: a method's own beside those that every method takes. */
-export type EraseOptions = KpopOptions | EsdOptions | UceOptions | CaOptions | TaskVectorOptions;
+import { ErasureJob } from "./job";
+import { describeOptions, versions } from "./manifest";
+import type { Method } from "./method";
+import { methodNamed, type EraseOptions } from "./registry";
 
 const COMMON = ["method", "concepts", "preserve", "onPrepare", ...RUN_OPTIONS];
 
-interface Common extends ParsedRunOptions {
-  concepts: string[];
-  preserve: string[];
-  onPrepare: ((report: PrepareReport) => void) | undefined;
+/** A run as it was asked for, checked as far as no model is needed. */
+interface Request {
+  readonly method: Method;
+  readonly own: Complete<OptionSet>;
+  readonly concepts: string[];
+  readonly preserve: string[];
+  readonly run: ParsedRunOptions;
+  readonly onPrepare: ((report: PrepareReport) => void) | undefined;
 }
 
 /**
- * Erases concepts from a model. The model given is left as it was.
+ * Erases concepts from a model. The model given is left as it was. Options are checked before a model is loaded.
  *
  * @param model a loaded model, or what `StableDiffusion.load` takes
  * @throws INVALID_ARGUMENT (unknown options too), NUMERIC_FAILURE (a loss became NaN), OUT_OF_MEMORY, ABORTED, and for
  *   a path what `StableDiffusion.load` throws
  */
 export async function erase(model: StableDiffusion | string, options: EraseOptions): Promise<Erasure> {
-  if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
-  const { method: name = "kpop" } = options;
-  const method = methodNamed(name);
-  const ownKeys = Object.keys(method.defaults);
-  knownKeys(`the options of "${method.name}"`, options, [...COMMON, ...ownKeys]);
-  const common = parseCommon(options);
-  throwIfAborted(common.signal);
-  return unscoped(async () => {
-    const base =
-      typeof model === "string"
-        ? await StableDiffusion.load(model, common.signal === undefined ? {} : { signal: common.signal })
-        : model;
-    if (!(base instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion or a path", model);
-    try {
-      const given = Object.fromEntries(
-        Object.entries(options).filter(([key, value]) => ownKeys.includes(key) && value !== undefined),
-      );
-      const own = method.parse(given, base, common.concepts);
-      return await run(base, common, method, own);
-    } finally {
-      if (typeof model === "string") base.dispose();
-    }
-  });
+  const request = parseRequest(options);
+  checkModel("model", model);
+  const { signal } = request.run;
+  throwIfAborted(signal);
+  return unscoped(() => withModel(model, signal, (base) => run(base, request)));
 }
 
-async function run(
-  base: StableDiffusion,
-  common: Common,
-  method: ReturnType<typeof methodNamed>,
-  own: MethodOptions,
-): Promise<Erasure> {
-  const inputs = await hashInputs(base, common.signal);
-  const changes = await hashChanges(base);
-  const described = describeOptions(own);
+async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
+  const { method, own, concepts, preserve } = request;
+  const { seed, signal } = request.run;
+  fit(method.options, own, base);
+  method.fit?.(own, base, { concepts });
+  const inputs = await hashInputs(base, signal);
   const network = method.network?.(own) ?? "unet";
-  const trained = selectParameters(method.parameters(own), base[network].parameterNames());
-  const student = await base.derive(new Set(trained), "float32", network);
-  const evaluations = new EvaluationCounter();
-  const store = new Map<string, Tensor>();
-  const taskVectors: TaskVector[] = [];
-  const { concepts, preserve, seed } = common;
-  const identity = {
-    inputs,
-    changes,
-    described,
-    concepts,
-    preserve,
-    seed,
-    device: base.device,
-    dtype: base.dtype,
-  };
-  const context: ErasureContext = {
-    base,
-    teacher: base.unet,
-    student: student.unet,
-    textEncoder: student.textEncoder,
-    trained,
-    concepts,
-    preserve,
-    random: new Random(seed),
-    signal: common.signal,
-    onPrepare: common.onPrepare,
-    store,
-    taskVectors,
-    evaluations,
-    predict: predictor(base, evaluations),
-    encode: (prompts) => base.encode(prompts),
-    runState: new RunState(common.checkpoint, common.resume, fingerprint(identity)),
-  };
+  const selector = method.parameters?.(own) ?? (own as { parameters?: string }).parameters;
+  const trained =
+    selector === undefined ? [] : selectParameters(selector as RegExp, base[network].parameterNames());
+  const student = await base.derive(new Set(trained), "float32", network, []);
+  const teacher = await base.derive(new Set(), undefined, "unet", []);
+  const identity = async () =>
+    digest({
+      model: await modelIdentity(base, signal),
+      options: await optionsIdentity(method.options, own),
+      ...{ method: method.name, concepts, preserve, seed },
+    });
+  const job = new ErasureJob(
+    { base, teacher, student, network, trained, concepts, preserve },
+    { ...request.run, onPrepare: request.onPrepare, identity },
+  );
   try {
-    const history: StepReport[] = [];
-    for await (const report of method.run(context, own)) {
-      history.push(report);
-      common.onStep?.(report);
-    }
-    const key = keyOf(store, described, concepts);
-    const last = history.at(-1);
+    await job.run(() => method.run(job, own));
+    const last = job.history.at(-1);
     return new Erasure({
       method: method.name,
-      model: student,
-      ...(key === undefined ? {} : { key }),
-      taskVectors,
-      history,
+      model: student.withInterventions([...base.interventions, ...job.interventions]),
+      artefacts: job.artefacts,
+      history: job.history,
       manifest: {
         method: method.name,
         reference: method.reference,
         concepts,
         preserve,
-        options: described,
+        options: describeOptions({ method: method.name, ...own }),
         seed,
         versions: versions(),
         device: base.device,
@@ -139,7 +87,7 @@ async function run(
         inputs,
         outputs: {},
         seconds: last?.seconds ?? 0,
-        unetEvaluations: evaluations.total,
+        unetEvaluations: job.evaluations.total,
         iterations: last?.iteration ?? 0,
         changedParameters: trained.length,
         finishedAt: new Date().toISOString(),
@@ -147,32 +95,18 @@ async function run(
     });
   } catch (error) {
     student.dispose();
-    for (const item of [...store.values(), ...taskVectors]) item.dispose();
+    for (const artefact of job.artefacts) artefact.dispose();
     throw error;
+  } finally {
+    teacher.dispose();
   }
 }
 
-/** Predictions in the model's dtype, given and returned in float32. */
-function predictor(base: StableDiffusion, evaluations: EvaluationCounter): ErasureContext["predict"] {
-  return async (unet: UNet2DConditionModel, latents, timesteps, context, options = {}) => {
-    evaluations.add(timesteps.length);
-    const noise = await unet.forward(latents.to(base.dtype), timesteps, context, options);
-    return noise.to("float32");
-  };
-}
-
-function keyOf(
-  store: Map<string, Tensor>,
-  options: Record<string, unknown>,
-  concepts: string[],
-): PromptKey | undefined {
-  const prompt = store.get("prompt");
-  if (prompt === undefined) return undefined;
-  const { mechanism, layers } = options["prompt"] as { mechanism: PromptMechanism; layers: PromptLayers };
-  return new PromptKey({ prompt, mechanism, layers, concepts });
-}
-
-function parseCommon(options: EraseOptions): Common {
+/** @throws INVALID_ARGUMENT naming the option */
+function parseRequest(options: EraseOptions): Request {
+  if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
+  const method = methodNamed(options.method ?? "kpop");
+  knownKeys(`the options of "${method.name}"`, options, [...COMMON, ...Object.keys(method.options)]);
   const { preserve = [], onPrepare } = options;
   const concepts = typeof options.concepts === "string" ? [options.concepts] : options.concepts;
   if (!Array.isArray(concepts) || concepts.length === 0)
@@ -185,5 +119,8 @@ function parseCommon(options: EraseOptions): Common {
     if (typeof prompt !== "string") throw invalid("preserve", "a list of strings", prompt);
   }
   jobOptions(options, "onPrepare");
-  return { ...parseRunOptions(options), concepts: [...concepts], preserve: [...preserve], onPrepare };
+  const run = parseRunOptions(options);
+  const own = complete(method.options, options as object as Record<string, unknown>, { concepts });
+  method.check?.(own, { concepts });
+  return { method, own, concepts: [...concepts], preserve: [...preserve], run, onPrepare };
 }

@@ -1,9 +1,10 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
-import type { PromptKey } from "../diffusion/prompt-key";
+import { PromptKey } from "../diffusion/prompt-key";
 import {
   changedTensors,
+  interventionFiles,
   loraRank,
   SAVE_FORMATS,
   SAVED_FILES,
@@ -17,8 +18,9 @@ import { MANIFEST_FILE } from "../io/file-kinds";
 import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
-import type { StepReport } from "./method";
-import type { TaskVector } from "./task-vector";
+import type { StepReport } from "../training/step-report";
+import type { Artefact } from "./artefact";
+import { TaskVector } from "./task-vector";
 
 /** How the result of an erasure is written. */
 export interface SaveErasureOptions {
@@ -36,10 +38,8 @@ export class Erasure {
   readonly method: string;
   /** The model without the concepts; it shares every weight that the method left alone with the one it came from. */
   readonly model: StableDiffusion;
-  /** KPOP's learned prompt, which brings the concepts back. */
-  readonly key?: PromptKey;
-  /** What the method "task-vector" took off, one for each concept; save them, to try other strengths. */
-  readonly taskVectors: readonly TaskVector[];
+  /** What the method left beside the weights: KPOP's key, task vectors. Each is saved apart. */
+  readonly artefacts: readonly Artefact[];
   readonly history: StepReport[];
   /** Its `outputs` are filled in by `save`. */
   readonly manifest: RunManifest;
@@ -48,17 +48,25 @@ export class Erasure {
   constructor(fields: {
     method: string;
     model: StableDiffusion;
-    key?: PromptKey;
-    taskVectors: readonly TaskVector[];
+    artefacts: readonly Artefact[];
     history: StepReport[];
     manifest: RunManifest;
   }) {
     this.method = fields.method;
     this.model = fields.model;
-    if (fields.key !== undefined) this.key = fields.key;
-    this.taskVectors = fields.taskVectors;
+    this.artefacts = fields.artefacts;
     this.history = fields.history;
     this.manifest = fields.manifest;
+  }
+
+  /** KPOP's learned prompt, which brings the concepts back. */
+  get key(): PromptKey | undefined {
+    return this.artefacts.find((artefact) => artefact instanceof PromptKey);
+  }
+
+  /** What the method "task-vector" took off, one for each concept; save them, to try other strengths. */
+  get taskVectors(): readonly TaskVector[] {
+    return this.artefacts.filter((artefact) => artefact instanceof TaskVector);
   }
 
   /**
@@ -76,12 +84,13 @@ export class Erasure {
     const rank = loraRank(format, options.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
+    const extra = interventionFiles(this.model, format);
     const changed = changedTensors(this.model);
     if (format === "diffusers") {
       await saveDiffusersFolder(this.model.source, changed, directory, {
         force,
         ...cancel,
-        extraFiles: async (folder) => ({ [MANIFEST_FILE]: await this.describe(folder) }),
+        extraFiles: async (folder) => ({ ...extra, [MANIFEST_FILE]: await this.describe(folder) }),
       });
       return;
     }
@@ -103,11 +112,10 @@ export class Erasure {
     );
   }
 
-  /** Frees the erased model, the key and the task vectors. */
+  /** Frees the erased model and the artefacts. */
   dispose(): void {
     this.model.dispose();
-    this.key?.dispose();
-    for (const vector of this.taskVectors) vector.dispose();
+    for (const artefact of this.artefacts) artefact.dispose();
   }
 
   [Symbol.dispose](): void {

@@ -45,15 +45,11 @@ export function describeOptions(options: object): Record<string, unknown> {
   ) as Record<string, unknown>;
 }
 
-/** What a saved state is bound to: the inputs and every option that the result depends on. */
-export function fingerprint(parts: object): string {
-  return sha256(JSON.stringify(parts));
-}
-
-function sha256(content: string | Uint8Array): string {
+function sha256(content: Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }
 
+/** What a run was made by. */
 export function versions(): RunManifest["versions"] {
   return { "kpop-native": VERSION, libtorch: addon().builtForTorch, node: process.versions.node };
 }

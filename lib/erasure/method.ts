@@ -1,14 +1,10 @@
+import { KpopError } from "../errors";
 import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
-import type { CLIPTextModel } from "../models/clip-text";
 import type { ParameterSelector } from "../models/parameter-selector";
-import type { UNet2DConditionModel } from "../models/unet";
-import type { Random } from "../runtime/random";
-import type { Tensor } from "../runtime/tensor";
-import type { EvaluationCounter } from "../training/evaluations";
+import type { About, Complete, Given, OptionSet } from "../options/option";
 import type { RunOptions } from "../training/run-options";
-import type { RunState, TrainingState } from "../training/run-state";
 import type { PrepareReport, StepReport } from "../training/step-report";
-import type { TaskVector } from "./task-vector";
+import type { ErasureJob } from "./job";
 
 /** Options that every method takes. */
 export interface CommonOptions extends RunOptions {
@@ -16,72 +12,67 @@ export interface CommonOptions extends RunOptions {
   concepts: string | string[];
   /** Prompts whose pictures are to stay as they are. */
   preserve?: string[];
-  /** Told while a method makes what it trains on, where it does: CA's pictures. */
+  /** Told while a method makes what it trains on, where it does: CA's pictures, a pool's trajectories. */
   onPrepare?(report: PrepareReport): void;
 }
 
-/** A method's own options, complete and checked. */
-export interface MethodOptions {
-  readonly method: string;
-}
+/** How a method works. */
+export type MethodKind = "closed form" | "training" | "inference";
 
-/** What a method works with: never files, devices or flags. */
-export interface ErasureContext {
-  /** The model as it came; it stays as it is. */
-  readonly base: StableDiffusion;
-  /** The frozen network. */
-  readonly teacher: UNet2DConditionModel;
-  /** The UNet to change; it has float32 copies of `trained` and shares everything else with the teacher. */
-  readonly student: UNet2DConditionModel;
-  /** The text encoder of the result; it has the copies where `trained` are its keys. */
-  readonly textEncoder: CLIPTextModel;
-  /** Keys that the method may change: of the UNet, unless the method names another network. */
-  readonly trained: readonly string[];
-  readonly concepts: readonly string[];
-  readonly preserve: readonly string[];
-  readonly random: Random;
-  readonly signal: AbortSignal | undefined;
-  readonly onPrepare: ((report: PrepareReport) => void) | undefined;
-  /** Tensors that the method leaves beside the weights; KPOP's prompt. */
-  readonly store: Map<string, Tensor>;
-  /** Task vectors that the method leaves beside the weights, one for each concept. */
-  readonly taskVectors: TaskVector[];
-  readonly evaluations: EvaluationCounter;
-  /** Predictions of a network in its own compute dtype, given and returned in float32, counted. */
-  predict(
-    unet: UNet2DConditionModel,
-    latents: Tensor,
-    timesteps: readonly number[],
-    context: Tensor,
-    options?: Parameters<UNet2DConditionModel["forward"]>[3],
-  ): Promise<Tensor>;
-  /** Prompts as (B, L, d), by the text encoder as it came. */
-  encode(prompts: readonly string[]): Promise<Tensor>;
-  /** The saved state of this run, for the shared training loop. */
-  readonly runState: RunState;
-}
-
-/** An erasure method: one file in methods/, one line in the registry. */
-export interface ErasureMethod<O extends MethodOptions> {
-  /** Registry key and value of the CLI's --method. */
-  readonly name: string;
+/** A method as it is written: one file in methods/, one line in the registry. */
+export interface MethodDefinition<N extends string, S extends OptionSet> {
+  /** Value of `method`, and of the CLI's --method. */
+  readonly name: N;
+  /** What tables and plots call it. */
+  readonly title: string;
+  /** What it does, in one line. */
+  readonly short: string;
   /** The paper. */
   readonly reference: string;
-  /** A closed form: it draws nothing at random, so a seed changes nothing. */
-  readonly deterministic?: true;
-  /** It learns a prompt that brings the concepts back: `Erasure.key`. */
-  readonly givesKey?: true;
-  /** Every option of the method's own with its default; flags and help come from here. */
-  readonly defaults: Readonly<Omit<O, "method">>;
-  /** One line of help for each of `defaults`. */
-  readonly help: Readonly<Record<keyof Omit<O, "method">, string>>;
-  /** Checks given options over the defaults, for a model and concepts. @throws INVALID_ARGUMENT naming the option */
-  parse(given: Readonly<Record<string, unknown>>, base: StableDiffusion, concepts: readonly string[]): O;
-  /** Whose weights those are that `parameters` selects. Default the UNet's. */
-  network?(options: O): TrainedNetwork;
-  /** The only weights it may change. */
-  parameters(options: O): ParameterSelector;
-  run(context: ErasureContext, options: O): AsyncIterable<StepReport>;
+  /** A closed form draws nothing at random, so a seed changes nothing; an inference method changes no weights. */
+  readonly kind: MethodKind;
+  /** Its own options. What it may change is chosen by the one called `parameters`, where it has one. */
+  readonly options: S;
+  /** What the benchmark runs it with on the built-in model; false: it is compared only where it is asked for. */
+  readonly entrant: Readonly<Given<S>> | false;
+  /** Names of the artefacts that it leaves beside the model. */
+  artefacts?(concepts: readonly string[]): readonly string[];
+  /** Refuses values that do not go together; needs no model. @throws INVALID_ARGUMENT */
+  check?(o: Complete<S>, about: About): void;
+  /** Refuses what does not fit a model and the concepts. @throws INVALID_ARGUMENT */
+  fit?(o: Complete<S>, model: StableDiffusion, about: About): void;
+  /** Whose weights it may change. Default the UNet's. */
+  network?(o: Complete<S>): TrainedNetwork;
+  /** The only weights it may change. Default `o.parameters`; nothing without such an option. */
+  parameters?(o: Complete<S>): ParameterSelector;
+  run(job: ErasureJob, o: Complete<S>): Promise<void>;
 }
 
-export type { PrepareReport, StepReport, TrainingState };
+/** A method, as `erase`, the command line and the benchmark take it. */
+export type Method<N extends string = string, S extends OptionSet = OptionSet> = Readonly<
+  MethodDefinition<N, S>
+>;
+
+/** What a user gives for a method. */
+export type OptionsOf<M extends Method> = CommonOptions & { method: M["name"] } & Given<M["options"]>;
+
+const TEXTS = ["name", "title", "short", "reference"] as const;
+const KINDS: readonly MethodKind[] = ["closed form", "training", "inference"];
+
+/** A method, checked for what each has to have. @throws INVALID_ARGUMENT naming the field that is missing */
+export function defineMethod<const N extends string, const S extends OptionSet>(
+  definition: MethodDefinition<N, S>,
+): Method<N, S> {
+  const missing = (field: string, expected: string): KpopError =>
+    new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected the definition of the method ${JSON.stringify(definition.name)} to have ${field}, ${expected}`,
+    );
+  for (const field of TEXTS)
+    if (typeof definition[field] !== "string" || definition[field] === "") throw missing(field, "a text");
+  if (!KINDS.includes(definition.kind)) throw missing("kind", `one of ${KINDS.join(", ")}`);
+  if (typeof definition.options !== "object") throw missing("options", "an object of options");
+  if (definition.entrant === undefined) throw missing("entrant", "options for the benchmark, or false");
+  if (typeof definition.run !== "function") throw missing("run", "a function of a job and the options");
+  return Object.freeze({ ...definition, options: Object.freeze({ ...definition.options }) });
+}

@@ -1,21 +1,28 @@
 import { oneOf } from "../check";
-import type { ErasureMethod, MethodOptions } from "./method";
+import type { Method, OptionsOf } from "./method";
 import { ca } from "./methods/ca";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
+import { sld } from "./methods/sld";
 import { taskVector } from "./methods/task-vector";
 import { uce } from "./methods/uce";
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- each method has options of its own
-type AnyMethod = ErasureMethod<any>;
+/** All methods, the default first: the one list, which types, command line, tests and benchmark follow. */
+export const METHODS = [kpop, esd, uce, ca, taskVector, sld] as const;
 
-const METHODS: readonly AnyMethod[] = [kpop, esd, uce, ca, taskVector];
+type Methods = (typeof METHODS)[number];
+type Default = (typeof METHODS)[0];
+
+/** Options of `erase`: a method's own beside those that every method takes. Without a method it is KPOP. */
+export type EraseOptions =
+  | { [N in Methods["name"]]: OptionsOf<Extract<Methods, { name: N }>> }[Methods["name"]]
+  | (Omit<OptionsOf<Default>, "method"> & { method?: Default["name"] });
 
 /** Names of all methods, the default first. */
 export const METHOD_NAMES: readonly string[] = METHODS.map(({ name }) => name);
 
 /** The method of that name. @throws INVALID_ARGUMENT listing those that exist */
-export function methodNamed(name: unknown): ErasureMethod<MethodOptions> {
+export function methodNamed(name: unknown): Method {
   const known = oneOf("method", name, METHOD_NAMES);
-  return METHODS.find((method) => method.name === known) as ErasureMethod<MethodOptions>;
+  return (METHODS as readonly unknown[] as readonly Method[]).find((method) => method.name === known)!;
 }

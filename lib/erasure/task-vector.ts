@@ -8,6 +8,7 @@ import { selectParameters, type ParameterSelector } from "../models/parameter-se
 import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
+import type { Artefact } from "./artefact";
 
 /** What a task vector is made of. */
 export interface TaskVectorFields {
@@ -31,7 +32,7 @@ export interface ApplyOptions {
  * The way from a model's weights to those that were fine-tuned towards a concept, τ = θ_ft − θ_pre (Ilharco et al., arXiv
  * 2212.04089). Subtracted, it erases the concept whatever prompt it is asked for with (arXiv 2404.03631).
  */
-export class TaskVector implements TaskVectorFields {
+export class TaskVector implements TaskVectorFields, Artefact {
   readonly parameters: ReadonlyMap<string, Tensor>;
   readonly base: string;
   readonly concepts: readonly string[];
@@ -41,6 +42,11 @@ export class TaskVector implements TaskVectorFields {
     this.parameters = fields.parameters;
     this.base = fields.base;
     this.concepts = fields.concepts;
+  }
+
+  /** "task-vector-church". */
+  get name(): string {
+    return artefactName(this.concepts);
   }
 
   /** @throws UNSUPPORTED_FORMAT when the file holds something else; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR */
@@ -144,6 +150,16 @@ export class TaskVector implements TaskVectorFields {
     const parameters = unscoped(() => noGrad(() => new Map(names.map((name) => [name, make(name)]))));
     return new TaskVector({ parameters, base: this.base, concepts });
   }
+}
+
+/** What the task vector of some concepts is called among the artefacts of a run. */
+export function artefactName(concepts: readonly string[]): string {
+  const words =
+    concepts
+      .join(" ")
+      .toLowerCase()
+      .match(/[\p{L}\p{N}]+/gu) ?? [];
+  return ["task-vector", ...words].join("-");
 }
 
 /** A task vector and its strength. */

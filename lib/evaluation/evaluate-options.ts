@@ -1,11 +1,12 @@
-import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
-import { IMAGE_SET_OPTIONS, type ImageSetOptions, type ImageSetProgress } from "../diffusion/image-set";
+import { integer as checkInteger, invalid, jobOptions, knownKeys } from "../check";
+import { DRAWING_OPTIONS } from "../diffusion/generate-options";
+import type { ImageSetProgress } from "../diffusion/image-set";
+import { integer, text, texts } from "../options/kinds";
+import { complete, type Complete, type Given, type Option } from "../options/option";
+import { readInteger } from "../options/read";
 import { Classifier } from "./classifier";
 import { ClipScorer } from "./clip-scorer";
 import { fillTemplate } from "./template";
-
-/** What every picture of an evaluation shares. */
-type Generation = Pick<ImageSetOptions, (typeof IMAGE_SET_OPTIONS)[number]>;
 
 /** How far an evaluation is. */
 export interface EvaluationProgress extends ImageSetProgress {
@@ -14,39 +15,77 @@ export interface EvaluationProgress extends ImageSetProgress {
   phase: "estimate" | "images" | "classes";
 }
 
-/** What is measured, and with what. */
-export interface EvaluateOptions extends Generation {
+const classifier: Option<Classifier | string | undefined, Classifier | string> = {
+  default: undefined,
+  help: "what names the pictures",
+  check(name, value) {
+    if (typeof value === "string" || value instanceof Classifier) return value;
+    throw invalid(name, "a loaded classifier or a path", value);
+  },
+  flag: null,
+};
+
+const clip: Option<ClipScorer | string | undefined, ClipScorer | string> = {
+  default: undefined,
+  help: "adds CLIP scores",
+  check(name, value) {
+    if (typeof value === "string" || value instanceof ClipScorer) return value;
+    throw invalid(name, "a loaded ClipScorer or a path", value);
+  },
+  flag: null,
+};
+
+const topK: Option<readonly number[]> = {
+  default: [1, 5],
+  help: "how many first places count as recognised; repeatable",
+  check(name, value) {
+    if (!Array.isArray(value) || value.length === 0)
+      throw invalid(name, "a non-empty list of integers", value);
+    const places = value.map((k: unknown) => checkInteger(name, k, 1));
+    return [...new Set(places)].sort((a, b) => a - b);
+  },
+  flag: { form: "value", word: "n", repeatable: true, read: (typed) => typed.map(readInteger) },
+};
+
+/** Options of `evaluate`, as data. */
+export const EVALUATE_OPTIONS = Object.freeze({
   /** Names of classes that the model should no longer draw; the classifier has to know them. */
-  erased?: readonly string[];
+  erased: texts([], "class that should be gone; repeatable"),
   /** Names of classes that it should still draw. */
-  preserved?: readonly string[];
+  preserved: texts([], "class that should still be there; repeatable"),
   /** A loaded classifier, or what `ImageClassifier.load` takes. Default: zero-shot with `clip` among all of the classes;
    *  without a CLIP the built-in one, for the built-in model. */
-  classifier?: Classifier | string;
+  classifier,
   /** A loaded CLIP, or what `ClipScorer.load` takes: adds CLIP scores. */
-  clip?: ClipScorer | string;
+  clip,
   /** Text of the pictures, the class in the place of {}. Default "a photo of a {}". */
-  prompt?: string;
+  prompt: text("a photo of a {}", "what to ask for, {} being the class"),
   /** Default 50. */
-  imagesPerClass?: number;
+  imagesPerClass: integer(50, "pictures of each class", { from: 1 }),
   /** Picture i of each class starts from the noise of seed + i. Default 0. */
-  seed?: number;
+  seed: integer(0, "picture i of each class starts from seed + i", { from: 0 }),
   /** Default 1 and 5, as far as the classifier has more classes. */
-  topK?: readonly number[];
+  topK,
+  ...DRAWING_OPTIONS,
   /** JSON file that the result is written to; what stands there is replaced. Default: none. */
-  resultFile?: string;
+  resultFile: text(undefined, "file that the result is written to"),
   /** Where pictures are kept. Default: kpop-native/images in the user's cache folder. */
-  cacheDirectory?: string;
+  cacheDirectory: text(undefined, "where pictures are kept"),
+});
+
+/** What is measured, and with what. */
+export interface EvaluateOptions extends Given<typeof EVALUATE_OPTIONS> {
   signal?: AbortSignal;
   onProgress?(progress: EvaluationProgress): void;
 }
 
+const defaults = EVALUATE_OPTIONS;
 /** What `evaluate` does unless told otherwise; what is not here is as for `generate`. */
 export const EVALUATE_DEFAULTS = Object.freeze({
-  prompt: "a photo of a {}",
-  imagesPerClass: 50,
-  seed: 0,
-  topK: Object.freeze([1, 5]),
+  prompt: defaults.prompt.default!,
+  imagesPerClass: defaults.imagesPerClass.default!,
+  seed: defaults.seed.default!,
+  topK: Object.freeze(defaults.topK.default!),
 });
 
 /** One class of an evaluation. */
@@ -57,81 +96,36 @@ export interface EvaluatedClass {
 }
 
 /** Options after checks and defaults. */
-export interface ParsedOptions {
+export interface ParsedOptions extends Complete<typeof EVALUATE_OPTIONS> {
   readonly classes: readonly EvaluatedClass[];
-  readonly classifier: Classifier | string | undefined;
-  readonly resultFile: string | undefined;
-  readonly clip: ClipScorer | string | undefined;
-  readonly prompt: string;
-  readonly imagesPerClass: number;
-  readonly seed: number;
-  readonly topK: readonly number[];
   readonly topKGiven: boolean;
-  readonly generation: Generation;
-  readonly cacheDirectory: string | undefined;
+  /** What every picture shares, as `generateImageSet` takes it. */
+  readonly generation: Given<typeof DRAWING_OPTIONS>;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: EvaluationProgress) => void) | undefined;
 }
 
 /** @throws INVALID_ARGUMENT */
 export function parseEvaluateOptions(options: EvaluateOptions): ParsedOptions {
-  knownKeys("the evaluate options", options, [
-    "erased",
-    "preserved",
-    "classifier",
-    "clip",
-    "cacheDirectory",
-    "resultFile",
-    "signal",
-    "onProgress",
-    ...Object.keys(EVALUATE_DEFAULTS),
-    ...IMAGE_SET_OPTIONS,
-  ]);
+  knownKeys("the evaluate options", options, [...Object.keys(EVALUATE_OPTIONS), "signal", "onProgress"]);
   jobOptions(options, "onProgress");
-  const { classifier, clip, cacheDirectory, resultFile, signal } = options;
-  const { prompt, imagesPerClass, seed, topK } = { ...EVALUATE_DEFAULTS, ...options };
-  const classes = [...classesOf("erased", options, prompt), ...classesOf("preserved", options, prompt)];
+  const o = complete(EVALUATE_OPTIONS, { ...options }, { concepts: [] });
+  const named = (group: "erased" | "preserved"): EvaluatedClass[] =>
+    o[group].map((name) => ({ name, group, prompt: fillTemplate(o.prompt, name) }));
+  const classes = [...named("erased"), ...named("preserved")];
   if (classes.length === 0) throw invalid("erased", "given, or preserved,", undefined);
   const names = classes.map(({ name }) => name.toLowerCase());
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw invalid("erased and preserved", "free of repetitions", twice);
-  if (!(classifier === undefined || typeof classifier === "string" || classifier instanceof Classifier))
-    throw invalid("classifier", "a loaded classifier or a path", classifier);
-  if (!(clip === undefined || typeof clip === "string" || clip instanceof ClipScorer))
-    throw invalid("clip", "a loaded ClipScorer or a path", clip);
-  if (!Array.isArray(topK) || topK.length === 0) throw invalid("topK", "a non-empty list of integers", topK);
-  for (const k of topK as readonly unknown[]) integer("topK", k, 1);
-  if (cacheDirectory !== undefined) nonEmptyString("cacheDirectory", cacheDirectory);
-  if (resultFile !== undefined) nonEmptyString("resultFile", resultFile);
-  const { onProgress } = options;
+  const drawing = Object.keys(DRAWING_OPTIONS) as (keyof typeof DRAWING_OPTIONS)[];
   return {
+    ...o,
     classes,
-    classifier,
-    clip,
-    prompt,
-    imagesPerClass: integer("imagesPerClass", imagesPerClass, 1),
-    seed: integer("seed", seed, 0),
-    topK: [...new Set(topK as readonly number[])].sort((a, b) => a - b),
     topKGiven: options.topK !== undefined,
     generation: Object.fromEntries(
-      IMAGE_SET_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+      drawing.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
     ),
-    cacheDirectory,
-    resultFile,
-    signal,
-    onProgress: onProgress === undefined ? undefined : (progress) => onProgress(progress),
+    signal: options.signal,
+    onProgress: options.onProgress?.bind(options),
   };
-}
-
-function classesOf(
-  group: "erased" | "preserved",
-  options: EvaluateOptions,
-  template: unknown,
-): EvaluatedClass[] {
-  const names: unknown = options[group] ?? [];
-  if (!Array.isArray(names)) throw invalid(group, "a list of names", names);
-  return (names as unknown[]).map((given) => {
-    const name = nonEmptyString(group, given);
-    return { name, group, prompt: fillTemplate(template, name) };
-  });
 }

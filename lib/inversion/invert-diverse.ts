@@ -1,4 +1,4 @@
-import { finite, integer, knownKeys, nonEmptyString } from "../check";
+import { nonEmptyString } from "../check";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { noGrad } from "../runtime/grad-mode";
 import type { Random } from "../runtime/random";
@@ -6,45 +6,45 @@ import { scope } from "../runtime/scope";
 import { tokenEmbeddings } from "./concept-embedding";
 import { BandProjection, checkBands, DIVERSE_BANDS, type CosineBand } from "./cosine-band";
 import { Inversion } from "./inversion";
-import { INVERSION_OPTIONS, type InversionOptions } from "./inversion-options";
+import { integer, number, text } from "../options/kinds";
+import type { Given, Option } from "../options/option";
+import { readRange } from "../options/read";
+import type { InversionOptions } from "./inversion-options";
 import { learnEmbeddings, type EmbeddingTask } from "./learn-embeddings";
 import { similarityPenalty } from "./similarity";
 
+const bands: Option<readonly CosineBand[]> = {
+  default: DIVERSE_BANDS,
+  help: "cosines FROM:TO between which embeddings are held; repeatable",
+  check: (_name, value) => checkBands(value),
+  flag: { form: "value", word: "from:to", repeatable: true, read: (texts) => texts.map(readRange) },
+};
+
+/** Options that set the members of a set apart. */
+export function diversity() {
+  return {
+    /** Cosines [from, to] between which members are held. Default `DIVERSE_BANDS`, ten of them. */
+    bands,
+    /** Members in each band. Default 1. */
+    perBand: integer(1, "embeddings in each band", { from: 1 }),
+    /** Weight of the members' mutual similarity in the loss. >= 0, default 0.1. */
+    similarityWeight: number(0.1, "weight of the embeddings' mutual similarity in the loss", { from: 0 }),
+    /** Cosine of two members from which on it costs, δ. Default 0.5. */
+    similarityMargin: number(0.5, "cosine of two embeddings from which on it costs", { from: -1, to: 1 }),
+  };
+}
+
+const OPTIONS = Object.freeze({
+  /** What the pictures show: cosines are with the mean of its own tokens' embeddings. */
+  concept: text(undefined, "what the pictures show"),
+  ...diversity(),
+});
+
 /** Options of `invertDiverse`. */
-export interface InvertDiverseOptions extends InversionOptions {
+export interface InvertDiverseOptions extends InversionOptions, Given<ReturnType<typeof diversity>> {
   /** What the pictures show: cosines are with the mean of its own tokens' embeddings. */
   concept: string;
-  /** Cosines [from, to] between which members are held. Default `DIVERSE_BANDS`, ten of them. */
-  bands?: readonly CosineBand[];
-  /** Members in each band. Default 1. */
-  perBand?: number;
-  /** Weight of the members' mutual similarity in the loss. >= 0, default 0.1. */
-  similarityWeight?: number;
-  /** Cosine of two members from which on it costs, δ. Default 0.5. */
-  similarityMargin?: number;
 }
-
-interface Diversity {
-  readonly concept: string;
-  /** One for each member. */
-  readonly bands: readonly CosineBand[];
-  readonly similarityWeight: number;
-  readonly similarityMargin: number;
-}
-
-/** What sets the members apart. */
-export type DiversityOptions = Required<
-  Pick<InvertDiverseOptions, "bands" | "perBand" | "similarityWeight" | "similarityMargin">
->;
-
-/** What `invertDiverse` does unless told otherwise, beside `INVERSION_DEFAULTS`. */
-export const DIVERSITY_DEFAULTS: Readonly<DiversityOptions> = Object.freeze({
-  bands: DIVERSE_BANDS,
-  perBand: 1,
-  similarityWeight: 0.1,
-  similarityMargin: 0.5,
-});
-const OWN = ["concept", ...Object.keys(DIVERSITY_DEFAULTS)];
 
 /**
  * Diverse Inversion (arXiv 2404.03631, figure 1; the constraint is a reconstruction): a set of embeddings that all
@@ -60,62 +60,40 @@ export async function invertDiverse(
   model: StableDiffusion | string,
   options: InvertDiverseOptions,
 ): Promise<Inversion[]> {
-  knownKeys("the options of invertDiverse", options, [...INVERSION_OPTIONS, ...OWN]);
-  const diversity = parseDiversity(options);
-  const learned = await learnEmbeddings(model, options, (loaded, { vectors }, random) =>
-    diverseTask(loaded, vectors, diversity, random),
-  );
+  nonEmptyString("concept", options.concept);
+  const concept = options.concept;
+  let held: readonly CosineBand[] = [];
+  const learned = await learnEmbeddings(model, options, "invertDiverse", OPTIONS, (loaded, o, random) => {
+    held = o.bands.flatMap((band) => Array<CosineBand>(o.perBand).fill(band));
+    return diverseTask(loaded, concept, held, o, random);
+  });
   const { members, token, history, record } = learned;
   return members.map((embeddings, index) => {
-    const { concept, bands } = diversity;
-    const own = { ...record, concept, band: bands[index]! };
+    const own = { ...record, concept, band: held[index]! };
     return new Inversion({ token: numbered(token, index + 1), embeddings, history, record: own });
   });
 }
 
-function parseDiversity(options: InvertDiverseOptions): Diversity {
-  const { bands, perBand, similarityWeight, similarityMargin } = parseDiversityOptions(options);
-  return {
-    concept: nonEmptyString("concept", options.concept),
-    bands: bands.flatMap((band) => Array<CosineBand>(perBand).fill(band)),
-    similarityWeight,
-    similarityMargin,
-  };
-}
-
-/** @param given other keys are not looked at   @throws INVALID_ARGUMENT naming the option */
-export function parseDiversityOptions(given: Partial<DiversityOptions>): DiversityOptions {
-  const { bands, perBand, similarityWeight, similarityMargin } = { ...DIVERSITY_DEFAULTS, ...given };
-  return {
-    bands: checkBands(bands),
-    perBand: integer("perBand", perBand, 1),
-    similarityWeight: finite("similarityWeight", similarityWeight, 0),
-    similarityMargin: finite("similarityMargin", similarityMargin, -1, 1),
-  };
-}
-
 async function diverseTask(
   model: StableDiffusion,
-  vectors: number,
-  { concept, bands, similarityWeight, similarityMargin }: Diversity,
+  concept: string,
+  held: readonly CosineBand[],
+  o: { vectors: number; similarityWeight: number; similarityMargin: number },
   random: Random,
 ): Promise<EmbeddingTask> {
+  const { vectors, similarityWeight, similarityMargin } = o;
   const centre = await scope(() =>
     noGrad(async () => (await tokenEmbeddings(model, "concept", concept)).mean(0)),
   );
-  const projection = await BandProjection.create(centre, bands, vectors, random.at("aside"));
-  const start = scope(() => projection.start(centre.square().sum().sqrt()).to("float32"));
-  centre.dispose();
+  const projection = await BandProjection.create(centre, held, vectors, random.at("aside"));
   return {
-    start,
-    identity: { concept, bands, similarityWeight, similarityMargin },
+    start: scope(() => projection.start(centre.square().sum().sqrt()).to("float32")),
     constraint: {
       penalty: (members) =>
-        bands.length === 1 || similarityWeight === 0
+        held.length === 1 || similarityWeight === 0
           ? null
           : similarityPenalty(members, similarityMargin).mul(similarityWeight),
       project: (members) => projection.project(members),
-      dispose: () => projection.dispose(),
     },
   };
 }

@@ -1,21 +1,25 @@
-import { invalid, knownKeys } from "../check";
+import { invalid } from "../check";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { noGrad } from "../runtime/grad-mode";
 import { scope } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 import { tokenEmbeddings } from "./concept-embedding";
 import { Inversion } from "./inversion";
-import { INVERSION_OPTIONS, type InversionOptions } from "./inversion-options";
+import { text } from "../options/kinds";
+import type { Given, Option } from "../options/option";
+import type { InversionOptions } from "./inversion-options";
 import { learnEmbeddings } from "./learn-embeddings";
 
-/** Options of `invert`. */
-export interface InvertOptions extends InversionOptions {
+const OPTIONS = Object.freeze({
   /**
    * Where the embeddings start: at the mean of a text's tokens, or at these, (n, d). Default "art", a word that no
    * object is near.
    */
-  initial?: string | Tensor;
-}
+  initial: textOrTensor(),
+});
+
+/** Options of `invert`. */
+export interface InvertOptions extends InversionOptions, Given<typeof OPTIONS> {}
 
 /**
  * Textual inversion (Gal et al., arXiv 2208.01618): learns embeddings under which a model, original or erased, makes the
@@ -29,13 +33,10 @@ export interface InvertOptions extends InversionOptions {
  *   what `Image.load` and `StableDiffusion.load` throw
  */
 export async function invert(model: StableDiffusion | string, options: InvertOptions): Promise<Inversion> {
-  knownKeys("the options of invert", options, [...INVERSION_OPTIONS, "initial"]);
-  const { initial = "art" } = options;
-  const learned = await learnEmbeddings(model, options, async (loaded, { vectors }) => {
-    const start = await startingPoint(loaded, initial, vectors);
-    const identity = { initial: Array.from(await start.data(), Number) };
-    return { start, constraint: null, identity };
-  });
+  const learned = await learnEmbeddings(model, options, "invert", OPTIONS, async (loaded, o) => ({
+    start: await startingPoint(loaded, o.initial, o.vectors),
+    constraint: null,
+  }));
   const [embeddings] = learned.members as [Tensor];
   const { token, history, record } = learned;
   return new Inversion({ token, embeddings, history, record });
@@ -55,4 +56,13 @@ async function startingPoint(model: StableDiffusion, initial: unknown, vectors: 
       return initial.detach().to({ dtype: "float32", device: model.device }).unsqueeze(0).clone();
     }),
   );
+}
+
+/** A text to start at, or embeddings. */
+export function textOrTensor(): Option<string | Tensor> {
+  const typed = text("art", "text whose embedding it starts from");
+  return {
+    ...typed,
+    check: (name, value, about) => (value instanceof Tensor ? value : typed.check(name, value, about)),
+  };
 }

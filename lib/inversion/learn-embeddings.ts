@@ -1,30 +1,26 @@
-import { invalid } from "../check";
-import { digest } from "../diffusion/image-set-identity";
-import { StableDiffusion } from "../diffusion/stable-diffusion";
+import { invalid, knownKeys } from "../check";
+import { contentOf, digest, modelIdentity } from "../diffusion/identity";
+import { hashInputs } from "../diffusion/model-hash";
+import { encodePictures } from "../diffusion/picture-latents";
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { checkModel, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
-import { Random } from "../runtime/random";
+import { complete, fit, type Complete, type OptionSet } from "../options/option";
+import type { Random } from "../runtime/random";
 import { unscoped } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
-import { EvaluationCounter } from "../training/evaluations";
-import { parseRunOptions } from "../training/run-options";
-import { RunState } from "../training/run-state";
+import { Job } from "../training/job";
+import { parseRunOptions, RUN_OPTIONS } from "../training/run-options";
 import type { StepReport } from "../training/step-report";
-import { trainingLoop } from "../training/training-loop";
-import { EmbeddingTraining, inversionMaterial, type EmbeddingConstraint } from "./embedding-training";
+import { EmbeddingTraining, type EmbeddingConstraint } from "./embedding-training";
 import type { InversionRecord } from "./inversion";
-import {
-  parseInversionOptions,
-  type InversionOptions,
-  type ParsedInversionOptions,
-} from "./inversion-options";
+import { conceptImages, inversion, type InversionOptions } from "./inversion-options";
 
 /** What is to be learned on a model. */
 export interface EmbeddingTask {
   /** Where it starts, (N, n, d) float32 on the model's device. */
   readonly start: Tensor;
-  readonly constraint: (EmbeddingConstraint & { dispose(): void }) | null;
-  /** What the result depends on beside the common options, as JSON can hold it. */
-  readonly identity: object;
+  readonly constraint: EmbeddingConstraint | null;
 }
 
 /** Embeddings as they are at the end. */
@@ -36,78 +32,61 @@ export interface LearnedEmbeddings {
   readonly token: string;
 }
 
+/** The options of every inversion, and what they are with a caller's own. */
+type WithOwn<S extends OptionSet> = Complete<S> & Complete<ReturnType<typeof inversion>>;
+
 /**
  * Runs textual inversion from the options to the embeddings.
- * @param plan checks a caller's own options and says what is to be learned
+ * @param caller whose options they are, for messages
+ * @param own the caller's own options
+ * @param plan says what is to be learned
  */
-export async function learnEmbeddings(
+export async function learnEmbeddings<S extends OptionSet>(
   given: StableDiffusion | string,
   options: InversionOptions,
-  plan: (model: StableDiffusion, parsed: ParsedInversionOptions, random: Random) => Promise<EmbeddingTask>,
+  caller: string,
+  own: S,
+  plan: (model: StableDiffusion, options: WithOwn<S>, random: Random) => Promise<EmbeddingTask>,
 ): Promise<LearnedEmbeddings> {
-  const job = parseRunOptions(options);
-  throwIfAborted(job.signal);
-  return unscoped(async () => {
-    const model =
-      typeof given === "string"
-        ? await StableDiffusion.load(given, job.signal === undefined ? {} : { signal: job.signal })
-        : given;
-    if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion or a path", model);
-    const owned: { dispose(): void }[] = typeof given === "string" ? [model] : [];
-    try {
-      const parsed = parseInversionOptions(options, model);
-      const random = new Random(job.seed);
-      const { start, constraint, identity } = await plan(model, parsed, random);
-      owned.push(start, ...(constraint === null ? [] : [constraint]));
-      const material = await inversionMaterial(model, parsed, job.signal);
-      owned.push(material.latents);
-      const evaluations = new EvaluationCounter();
-      const training = await EmbeddingTraining.create(model, parsed, material.latents, start, {
-        constraint,
-        random,
-        evaluations,
+  const set = { ...inversion(), ...own, images: conceptImages() };
+  knownKeys(`the options of ${caller}`, options, [...Object.keys(set), ...RUN_OPTIONS]);
+  const settings = parseRunOptions(options);
+  if (options.images === undefined) throw invalid("images", "a non-empty list of pictures", options.images);
+  const o = complete(set as OptionSet, { ...options }, { concepts: [] }) as WithOwn<S>;
+  const { signal, seed } = settings;
+  checkModel("model", given);
+  throwIfAborted(signal);
+  return unscoped(() =>
+    withModel(given, signal, async (model) => {
+      fit(set as OptionSet, o, model);
+      let latents: Tensor | undefined;
+      const identity = async () =>
+        digest({
+          model: await modelIdentity(model, signal),
+          pictures: await contentOf(latents),
+          options: await contentOf({ ...o, images: options.images.length }),
+          seed,
+        });
+      const job = new Job({ ...settings, device: model.device, identity });
+      return job.run(async () => {
+        const { start, constraint } = await plan(model, o, job.random);
+        const encoded = await encodePictures(model, options.images, { mirrored: o.mirror, signal });
+        ({ latents } = encoded);
+        const training = await EmbeddingTraining.create(job, model, o, latents, start, constraint);
+        await job.iterate(o.iterations, (iteration) => training.step(iteration));
+        const record: InversionRecord = {
+          inputs: await hashInputs(model, signal),
+          images: options.images.length,
+          resized: [...encoded.resized],
+          iterations: o.iterations,
+          seed,
+          unetEvaluations: job.evaluations.total,
+        };
+        const members = await readMembers(training.embeddings);
+        return { members, history: job.history, record, token: o.token };
       });
-      owned.push(training);
-      const { images, learningRate, ...plain } = parsed;
-      const print = digest([
-        material.identity,
-        {
-          ...plain,
-          images: images.length,
-          learningRate: String(JSON.stringify(learningRate) ?? learningRate),
-        },
-        identity,
-        job.seed,
-      ]);
-      const history: StepReport[] = [];
-      const context = {
-        evaluations,
-        signal: job.signal,
-        runState: new RunState(job.checkpoint, job.resume, print),
-      };
-      const loop = trainingLoop(context, {
-        iterations: parsed.iterations,
-        state: training,
-        step: (iteration) => training.step(iteration),
-      });
-      for await (const report of loop) {
-        history.push(report);
-        job.onStep?.(report);
-      }
-      const members = await readMembers(training.embeddings);
-      const record: InversionRecord = {
-        inputs: material.inputs,
-        images: images.length,
-        resized: [...material.resized],
-        iterations: parsed.iterations,
-        seed: job.seed,
-        unetEvaluations: evaluations.total,
-      };
-      return { members, history, record, token: parsed.token };
-    } finally {
-      for (const item of owned.reverse()) item.dispose();
-    }
-  });
+    }),
+  );
 }
 
 /** (N, n, d) to copies (n, d) on the CPU. */

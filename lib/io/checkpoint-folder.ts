@@ -13,6 +13,7 @@ import type {
 } from "./checkpoint-types";
 import { FOLDERS, STEMS } from "./checkpoint-types";
 import { findWeights, locations } from "./checkpoint-weights";
+import { readInterventions } from "./interventions-file";
 import { readJsonObject } from "../files/json-file";
 import { onDisk } from "../files/system-error";
 
@@ -49,7 +50,8 @@ export async function readFolder(path: string): Promise<CheckpointSource> {
     readComponent(path, "textEncoder"),
   ]);
   const scheduler = await readConfig(path, "scheduler", "scheduler_config.json");
-  return { path, format: "diffusers", unet, vae, textEncoder, scheduler, modelIndex };
+  const interventions = await readInterventions(path);
+  return { path, format: "diffusers", unet, vae, textEncoder, scheduler, modelIndex, interventions };
 }
 
 async function readComponent(root: string, name: ComponentName): Promise<ComponentSource> {

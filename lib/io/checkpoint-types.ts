@@ -1,3 +1,4 @@
+import type { InterventionRecord } from "./interventions-file";
 import type { Dtype } from "../runtime/tensor";
 import type { FileStamp } from "../files/read-range";
 import type { FileDtype } from "./safetensors-dtypes";
@@ -73,6 +74,8 @@ export interface CheckpointSource extends Readonly<Record<ComponentName, Compone
   readonly scheduler: Config;
   /** model_index.json; null for a single file. */
   readonly modelIndex: Config | null;
+  /** What changes how the model denoises, beside its weights; a single file has none. */
+  readonly interventions?: readonly InterventionRecord[];
 }
 
 /** What saving needs of a tensor; `Tensor` has it. */

@@ -2,6 +2,8 @@
 
 /** Name of the manifest beside saved weights. */
 export const MANIFEST_FILE = "kpop-run.json";
+/** Name of the list, beside the weights, of what changes how the model denoises. */
+export const INTERVENTIONS_FILE = "kpop-interventions.json";
 /** Name of a run's saved state in its checkpoint folder. */
 export const RUN_STATE_FILE = "kpop-state.safetensors";
 /** `format` in the metadata of a run's saved state. */

@@ -66,7 +66,9 @@ async function inspectModel(source: CheckpointSource, options: InspectOptions) {
     ...summarize(source[name].tensors.values()),
     config: source[name].config,
   }));
-  return { kind: "model" as const, path, format, components, scheduler, files };
+  const { interventions = [] } = source;
+  const steered = interventions.length === 0 ? {} : { interventions };
+  return { kind: "model" as const, path, format, components, scheduler, ...steered, files };
 }
 
 async function inspectManifest(path: string): Promise<Inspection> {

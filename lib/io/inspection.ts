@@ -1,3 +1,4 @@
+import type { InterventionRecord } from "./interventions-file";
 import type { ComponentName, Config } from "./checkpoint-types";
 
 /** What `inspect` found; `kind` tells which. Paths are absolute. */
@@ -34,6 +35,8 @@ export interface ModelInspection {
   format: "diffusers" | "single-file";
   components: Record<ComponentName, TensorSummary & { config: Config }>;
   scheduler: Config;
+  /** What changes how it denoises, beside its weights; missing where there is nothing. */
+  interventions?: readonly InterventionRecord[];
   files: FileSummary[];
   /** kpop-run.json, when it stands beside the weights. */
   run?: Config;

@@ -42,7 +42,7 @@ export type ParameterSelector = keyof typeof groups | RegExp | ((name: string) =
  * @throws INVALID_ARGUMENT when the selector is unknown or selects nothing
  */
 export function selectParameters(selector: ParameterSelector, names: readonly string[]): string[] {
-  const test = predicate(selector);
+  const test = checkSelector(selector);
   const selected = names.filter((name) => test(name));
   if (selected.length === 0) {
     throw new KpopError(
@@ -53,13 +53,14 @@ export function selectParameters(selector: ParameterSelector, names: readonly st
   return selected;
 }
 
-function predicate(selector: ParameterSelector): (name: string) => boolean {
-  if (typeof selector === "function") return selector;
+/** A selector as a function of the key. @throws INVALID_ARGUMENT when it is unknown */
+export function checkSelector(selector: unknown): (name: string) => boolean {
+  if (typeof selector === "function") return selector as (name: string) => boolean;
   if (selector instanceof RegExp) {
     const pattern = new RegExp(selector.source, selector.flags.replace(/[gy]/g, ""));
     return (name) => pattern.test(name);
   }
   if (typeof selector !== "string" || !Object.hasOwn(groups, selector))
     throw invalid("parameters", `${Object.keys(groups).join(", ")}, a pattern or a function`, selector);
-  return groups[selector];
+  return groups[selector as keyof typeof groups];
 }

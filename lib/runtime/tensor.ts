@@ -258,6 +258,11 @@ export class Tensor {
   indexSelect(dim: number, indices: Tensor): Tensor {
     return run("index_select", [this, indices], [dim]);
   }
+  /** Rows along the first dimension, repeated and in any order: (n, …) → (indices.length, …). */
+  rows(indices: readonly number[]): Tensor {
+    const at = Tensor.from([...indices], [indices.length], { dtype: "int64", device: this.device });
+    return this.indexSelect(0, at);
+  }
   reshape(shape: readonly number[]): Tensor {
     return run("reshape", [this], shape);
   }

@@ -7,14 +7,22 @@ import { RUN_STATE_FILE, RUN_STATE_FORMAT } from "../io/file-kinds";
 import type { Tensor } from "../runtime/tensor";
 import type { StepReport } from "./step-report";
 
-/** What a method needs to go on where it stopped. */
-export interface TrainingState {
-  /** Live tensors by name; restoring writes into them. */
-  tensors(): ReadonlyMap<string, Tensor>;
-  /** Everything else, as JSON. */
-  numbers(): unknown;
-  restore(numbers: unknown): void;
+/** A part of what a run needs to go on where it stopped. */
+export interface StatePart {
+  /** Live tensors by name; restoring writes into them. Default none. */
+  tensors?(): ReadonlyMap<string, Tensor>;
+  /** Everything else, as JSON. Default nothing. */
+  numbers?(): unknown;
+  /** Takes saved numbers, before `tensors` are written into. */
+  restore?(numbers: unknown): void;
+  /** Makes what a run that starts from the beginning needs and a resumed one finds in its state. */
+  prepare?(): Promise<void>;
+  /** The run is over, however it ended. */
+  close?(): Promise<void>;
 }
+
+/** Parts by name. */
+export type StateParts = ReadonlyMap<string, StatePart>;
 
 /** What the run as a whole has spent and said so far. */
 export interface RunProgress {
@@ -26,11 +34,13 @@ export interface RunProgress {
 
 /** The saved state of a run: one file, replaced whole. A run that does not resume starts over and replaces it. */
 export class RunState {
-  /** @param fingerprint a hash of the model and the options; a state of another run is refused */
+  private known: Promise<string> | undefined;
+
+  /** @param identity hashes the model and all options, once and where a state is kept; another run's state is refused */
   constructor(
     private readonly options: { directory: string; every: number } | undefined,
     private readonly resume: boolean,
-    private readonly fingerprint: string,
+    private readonly identity: () => Promise<string>,
   ) {}
 
   /** Where the state is kept; undefined when the run keeps none. */
@@ -42,25 +52,26 @@ export class RunState {
     return this.options !== undefined && iteration % this.options.every === 0;
   }
 
-  async save(state: TrainingState, progress: RunProgress): Promise<void> {
-    const { path, options, fingerprint } = this;
+  async save(parts: StateParts, progress: RunProgress): Promise<void> {
+    const { path, options } = this;
     if (path === undefined || options === undefined) return;
     await makeFolder(options.directory);
-    await safetensors.save(path, state.tensors(), {
+    const numbers = [...parts].map(([name, part]) => [name, part.numbers?.() ?? null] as const);
+    await safetensors.save(path, tensorsOf(parts), {
       format: RUN_STATE_FORMAT,
-      fingerprint,
+      fingerprint: await this.fingerprint(),
       progress: JSON.stringify(progress),
-      numbers: JSON.stringify(state.numbers()),
+      numbers: JSON.stringify(Object.fromEntries(numbers)),
     });
   }
 
   /**
-   * Puts a saved state, if there is one and it was asked for, into `state`. Makes the folder, so that a place that
+   * Puts a saved state, if there is one and it was asked for, into the parts. Makes the folder, so that a place that
    * cannot be written is found before the work and not after it.
    * @returns the progress it stands for; null to start from the beginning
    * @throws INVALID_ARGUMENT when the state belongs to another run; INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR
    */
-  async restore(state: TrainingState): Promise<RunProgress | null> {
+  async restore(parts: StateParts): Promise<RunProgress | null> {
     const { path, options } = this;
     if (path === undefined || options === undefined) return null;
     await makeFolder(options.directory);
@@ -70,14 +81,15 @@ export class RunState {
       const { metadata } = file;
       if (metadata["format"] !== RUN_STATE_FORMAT)
         throw new KpopError("INVALID_CHECKPOINT", `${path} is no saved state of a run`);
-      if (metadata["fingerprint"] !== this.fingerprint) {
+      if (metadata["fingerprint"] !== (await this.fingerprint())) {
         throw new KpopError(
           "INVALID_ARGUMENT",
           `${path} belongs to a run with another model or other options; give the same ones, or another checkpoint directory`,
         );
       }
-      state.restore(parse(path, metadata["numbers"]));
-      for (const [name, tensor] of state.tensors()) {
+      const numbers = parse(path, metadata["numbers"]) as Record<string, unknown>;
+      for (const [name, part] of parts) part.restore?.(numbers[name]);
+      for (const [name, tensor] of tensorsOf(parts)) {
         const saved = await file.read(name);
         await tensor.copyFrom(saved.to({ device: tensor.device }));
         saved.dispose();
@@ -87,6 +99,18 @@ export class RunState {
       await file.close();
     }
   }
+
+  private fingerprint(): Promise<string> {
+    this.known ??= this.identity();
+    return this.known;
+  }
+}
+
+function tensorsOf(parts: StateParts): Map<string, Tensor> {
+  const found = new Map<string, Tensor>();
+  for (const [part, state] of parts)
+    for (const [name, tensor] of state.tensors?.() ?? []) found.set(`${part}.${name}`, tensor);
+  return found;
 }
 
 function parse(path: string, text: string | undefined): unknown {

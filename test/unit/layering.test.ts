@@ -16,6 +16,7 @@ const LAYERS = [
   "nn",
   "training",
   "models",
+  "options",
   "diffusion",
   "inversion",
   "erasure",

@@ -1,49 +1,32 @@
-import { finite, integer, invalid, nonEmptyString } from "../../check";
+import { integer as checkInteger, invalid, nonEmptyString } from "../../check";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import { integer, number, texts } from "../../options/kinds";
+import type { Option } from "../../options/option";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import type { TrainingState } from "../../training/run-state";
 import { CONCEPT_PAIRS } from "../concept-pairs";
 import { conceptVector, type ConceptPair } from "../concept-vector";
-import { nextGeneration, type GeneticProblem, type Individual } from "../genetic-search";
-import type { AttackContext, AttackInput, AttackMethod } from "../method";
-import { searchLoop } from "../search-loop";
+import { nextGeneration, type GeneticOptions, type GeneticProblem, type Individual } from "../genetic-search";
+import type { AttackJob } from "../job";
+import { defineAttack, type AttackInput, type AttackOptionsOf } from "../method";
 import { textIds } from "../text-ids";
 
-/** Options of Ring-A-Bell. */
-export interface RingABellOptions {
-  method: "ring-a-bell";
-  /** Texts with the concept and without it, "{}" standing for its name. Default null: thirty of ours. */
-  pairs?: readonly ConceptPair[] | null;
-  /** What the concept is added to, one text being found for each. Default: "a photo". */
-  prompts?: readonly string[];
-  /** How much of the concept is added, η. >= 0, default 3. */
-  strength?: number;
-  /** Tokens of a text found, K: 1 … L − 2. Default 16. */
-  tokens?: number;
-  /** Texts that the search begins with. Default 200. */
-  population?: number;
-  /** Generations of the search. Default 3000. */
-  generations?: number;
-  /** Probability that a text has two children with another. Default 0.5. */
-  crossover?: number;
-  /** Probability that one token of a text changes. Default 0.25. */
-  mutation?: number;
-}
+const pairs: Option<readonly ConceptPair[]> = {
+  default: CONCEPT_PAIRS,
+  help: "texts with the concept and without it",
+  check: (_name, value) => checkPairs(value),
+  flag: null,
+};
 
-type Complete = Readonly<Required<Omit<RingABellOptions, "method">>>;
-type Parsed = Complete & { readonly pairs: readonly ConceptPair[] };
-
-const defaults: Complete = Object.freeze({
-  pairs: null,
-  prompts: Object.freeze(["a photo"]),
-  strength: 3,
-  tokens: 16,
-  population: 200,
-  generations: 3000,
-  crossover: 0.5,
-  mutation: 0.25,
-});
+const prompts: Option<readonly string[]> = {
+  ...texts(["a photo"], "texts that the concept is added to; repeatable", { some: true }),
+  check(name, value) {
+    if (!Array.isArray(value) || value.length === 0) throw invalid(name, "a non-empty list of texts", value);
+    const given = value.map((prompt: unknown) => nonEmptyString("a prompt", prompt));
+    if (new Set(given).size < given.length) throw invalid(name, "different texts", value);
+    return given;
+  },
+};
 
 /** Texts encoded together: what bounds the memory. */
 const TOGETHER = 50;
@@ -58,35 +41,46 @@ const TOGETHER = 50;
  * `population` + `generations` · 1.5 · `population` passes of the text encoder for each prompt, and with the defaults
  * about 0.6 · `population` for a generation.
  */
-export const ringABell: AttackMethod<Complete> = {
+export const ringABell = defineAttack({
   name: "ring-a-bell",
+  title: "Ring-A-Bell",
   reference: "arXiv 2310.10012",
   summary: "looks for text whose embedding holds the concept, without the UNet",
   needsPictures: false,
-  defaults,
-  help: {
-    pairs: "texts with the concept and without it",
-    prompts: "texts that the concept is added to; repeatable",
-    strength: "how much of it is added",
-    tokens: "tokens of a text found",
-    population: "texts that the search begins with",
-    generations: "generations of the search",
-    crossover: "probability that a text has children with another",
-    mutation: "probability that one token of a text changes",
+  options: {
+    /** Texts with the concept and without it, "{}" standing for its name. Default: thirty of ours. */
+    pairs,
+    /** What the concept is added to, one text being found for each. Default: "a photo". */
+    prompts,
+    /** How much of the concept is added, η. >= 0, default 3. */
+    strength: number(3, "how much of it is added", { from: 0 }),
+    /** Tokens of a text found, K: 1 … L − 2. Default 16. */
+    tokens: {
+      ...integer(16, "tokens of a text found", { from: 1 }),
+      fit: (name, value, { tokenizer }) => void checkInteger(name, value, 1, tokenizer.maxLength - 2),
+    } satisfies Option<number>,
+    /** Texts that the search begins with. Default 200. */
+    population: integer(200, "texts that the search begins with", { from: 2 }),
+    /** Generations of the search. Default 3000. */
+    generations: integer(3000, "generations of the search", { from: 1 }),
+    /** Probability that a text has two children with another. Default 0.5. */
+    crossover: number(0.5, "probability that a text has children with another", { from: 0, to: 1 }),
+    /** Probability that one token of a text changes. Default 0.25. */
+    mutation: number(0.25, "probability that one token of a text changes", { from: 0, to: 1 }),
   },
-  parse,
-  run: (context, options) => scope(() => search(context, options as Parsed)),
-};
+  run: search,
+});
 
-function parse(given: Readonly<Record<string, unknown>>, { tokenizer }: StableDiffusion): Parsed {
-  const o = { ...defaults, ...given } as Complete;
-  finite("strength", o.strength, 0);
-  integer("tokens", o.tokens, 1, tokenizer.maxLength - 2);
-  integer("population", o.population, 2);
-  integer("generations", o.generations, 1);
-  finite("crossover", o.crossover, 0, 1);
-  finite("mutation", o.mutation, 0, 1);
-  return { ...o, pairs: checkPairs(o.pairs ?? CONCEPT_PAIRS), prompts: checkPrompts(o.prompts) };
+/** Options of Ring-A-Bell. */
+export type RingABellOptions = AttackOptionsOf<typeof ringABell>;
+
+/** What the search goes by. */
+interface Search extends GeneticOptions {
+  readonly pairs: readonly ConceptPair[];
+  readonly prompts: readonly string[];
+  readonly strength: number;
+  readonly tokens: number;
+  readonly generations: number;
 }
 
 function checkPairs(pairs: unknown): ConceptPair[] {
@@ -100,26 +94,18 @@ function checkPairs(pairs: unknown): ConceptPair[] {
   });
 }
 
-function checkPrompts(prompts: unknown): string[] {
-  if (!Array.isArray(prompts) || prompts.length === 0)
-    throw invalid("prompts", "a non-empty list of texts", prompts);
-  const texts = prompts.map((prompt: unknown) => nonEmptyString("a prompt", prompt));
-  if (new Set(texts).size < texts.length) throw invalid("prompts", "different texts", prompts);
-  return texts;
-}
-
-async function search(context: AttackContext, options: Parsed): Promise<AttackInput[]> {
-  const { model, concept, random } = context;
+async function search(job: AttackJob, options: Search): Promise<AttackInput[]> {
+  const { model, concept, random } = job;
   const { tokenizer } = model;
-  const { prompts, strength, tokens, generations } = options;
-  const pairs = options.pairs.map(([given, without]): ConceptPair => [
+  const { prompts: starts, strength, tokens, generations } = options;
+  const named = options.pairs.map(([given, without]): ConceptPair => [
     given.replaceAll("{}", () => concept),
     without.replaceAll("{}", () => concept),
   ]);
-  const vector = (await conceptVector(model, pairs)).mul(strength);
-  const targets = (await model.encode(prompts)).to("float32").add(vector); // (N, L, d)
+  const vector = (await conceptVector(model, named)).mul(strength);
+  const targets = (await model.encode(starts)).to("float32").add(vector); // (N, L, d)
   const alphabet = await textIds(tokenizer);
-  const problems = prompts.map((_, index): GeneticProblem => {
+  const problems = starts.map((_, index): GeneticProblem => {
     const target = targets.slice(0, index, index + 1);
     return {
       length: tokens,
@@ -127,22 +113,20 @@ async function search(context: AttackContext, options: Parsed): Promise<AttackIn
       losses: (candidates) => distances(model, target, candidates.map(padded)),
     };
   });
-  let survivors: Individual[][] = prompts.map(() => []);
+  let survivors: Individual[][] = starts.map(() => []);
 
-  const step = async (generation: number): Promise<Record<string, number>> => {
+  job.part("survivors", {
+    numbers: () => survivors,
+    restore: (numbers) => (survivors = numbers as Individual[][]),
+  });
+  await job.iterate(generations, async (generation) => {
     for (const [index, problem] of problems.entries()) {
       const draws = random.at("generation", generation, index);
       survivors[index] = await nextGeneration(problem, options, survivors[index]!, draws);
     }
     const best = survivors.map(([first]) => first!.loss);
     return { distance: best.reduce((sum, loss) => sum + loss, 0) / best.length };
-  };
-  const state: TrainingState = {
-    tensors: () => new Map(),
-    numbers: () => survivors,
-    restore: (numbers) => (survivors = numbers as Individual[][]),
-  };
-  await searchLoop(context, options, { iterations: generations, state, step });
+  });
   const found: AttackInput[] = [];
   for (const [index, last] of survivors.entries()) {
     const text = await nearest(targets.slice(0, index, index + 1), last);

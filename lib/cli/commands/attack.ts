@@ -2,23 +2,16 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import {
-  attack,
-  ATTACK_DEFAULTS,
-  ATTACK_NAMES,
-  attackNamed,
-  GENERATE_DEFAULTS,
-  KpopError,
-  SAMPLER_NAMES,
-} from "../../index";
-import type { CommonAttackOptions, SamplerName } from "../../index";
+import { attack, KpopError } from "../../index";
+import type { AttackOptions } from "../../index";
+import { ATTACK_NAMES, ATTACK_OPTIONS, attackNamed } from "../../internal";
 import { describeAttack } from "../describe-attack";
 import { losses } from "../format";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
-import { addMethodFlags, methodOptions } from "../method-flags";
+import { addMethodFlags, addOptionFlags, methodOptions, optionValues } from "../option-flags";
 import { emit, print } from "../output";
-import { collect, parseInteger, parseNumber } from "../parse-value";
+import { collect, parseInteger } from "../parse-value";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { commandLine, invocation } from "../shell";
@@ -30,13 +23,7 @@ interface Flags extends LoadFlags {
   classifier?: string;
   original?: string;
   image?: string[];
-  pictures?: number;
-  prompt?: string;
-  imagesPerInput?: number;
   seed?: number;
-  sampler?: SamplerName;
-  steps?: number;
-  guidanceScale?: number;
   resume?: boolean;
   json?: boolean;
 }
@@ -44,8 +31,6 @@ interface Flags extends LoadFlags {
 /** `kpop-native attack MODEL --concept C --original M --out DIR`: how far an erased concept comes back. */
 export function registerAttack(program: Command): void {
   const attacks = ATTACK_NAMES.map(attackNamed);
-  const { pictures, prompt, imagesPerInput } = ATTACK_DEFAULTS;
-  const { steps, guidanceScale } = GENERATE_DEFAULTS;
   const command = program
     .command("attack")
     .usage("<MODEL> --concept <name> --original <model> --out <dir> [options]")
@@ -70,22 +55,13 @@ export function registerAttack(program: Command): void {
       "picture of the concept to learn from, or a folder of PNG files; repeatable",
       collect,
     )
-    .option("--pictures <n>", `pictures that the original draws (default: ${pictures})`, parseInteger)
     .option(
       "--classifier <path>",
       'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
     )
-    .option("--prompt <text>", `what to ask for, {} being the concept (default: "${prompt}")`)
-    .option(
-      "--images-per-input <n>",
-      `pictures that an input is measured on (default: ${imagesPerInput})`,
-      parseInteger,
-    )
     .option("--seed <n>", "of every random draw (default: 0)", parseInteger)
-    .option("--steps <n>", `denoising steps of pictures (default: ${steps})`, parseInteger)
-    .option("--guidance-scale <x>", `their guidance scale (default: ${guidanceScale})`, parseNumber)
-    .addOption(new Option("--sampler <name>", "default: the checkpoint's own").choices(SAMPLER_NAMES))
     .option("--resume", "go on from the state in DIR");
+  addOptionFlags(command, ATTACK_OPTIONS, DRAWN);
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line");
   addMethodFlags(command, attacks);
@@ -95,7 +71,8 @@ export function registerAttack(program: Command): void {
     const method = attackNamed(flags.method);
     if (method.needsPictures && flags.original === undefined && flags.image === undefined)
       command.error("error: required option '--original <model>' or '--image <path>' not specified");
-    await attackCommand(model, flags, methodOptions(command, method, attacks));
+    const own = methodOptions(command, method, attacks);
+    await attackCommand(model, flags, { ...optionValues(command, ATTACK_OPTIONS, DRAWN), ...own });
   });
 }
 
@@ -143,7 +120,7 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
           bar("search", "iteration").update(iteration, iterations, losses(report.losses), etaSeconds);
           if (json) emit({ event: "step", ...report });
         },
-      });
+      } as AttackOptions);
       for (const one of bars.values()) one.stop();
       const { inputs, ...rest } = result;
       const found = inputs.map(({ name, prompt, text, band, rate }) => ({ name, prompt, text, band, rate }));
@@ -167,13 +144,11 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
   });
 }
 
-function commonOptions(flags: Flags): Pick<CommonAttackOptions, "concept"> {
-  const { concept, method, classifier, pictures, prompt, imagesPerInput } = flags;
-  const { seed, steps, guidanceScale, sampler } = flags;
-  const given = {
-    ...{ method, classifier, pictures, prompt, imagesPerInput },
-    ...{ seed, steps, guidanceScale, sampler },
-  };
+/** Options of every attack that have a flag of their own name. */
+const DRAWN = ["pictures", "prompt", "imagesPerInput", "steps", "guidanceScale", "sampler"];
+
+function commonOptions({ concept, method, classifier, seed }: Flags): { concept: string } {
+  const given = { method, classifier, seed };
   return { concept, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }
 

@@ -1,24 +1,21 @@
 import { basename, join, resolve } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
+import { erase, inspect, KpopError, safetensors, SAVE_FORMATS } from "../../index";
+import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
+import type { Method } from "../../internal";
 import {
-  erase,
-  inspect,
-  KpopError,
   LORA_RANK,
   MANIFEST_FILE,
   METHOD_NAMES,
   methodNamed,
   RUN_STATE_FILE,
-  safetensors,
-  SAVE_FORMATS,
   SAVED_FILES,
-} from "../../index";
-import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
+} from "../../internal";
 import { checkOutputs, saveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
-import { addMethodFlags, methodOptions } from "../method-flags";
+import { addMethodFlags, methodOptions } from "../option-flags";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { collect, parseInteger } from "../parse-value";
@@ -111,8 +108,8 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
   const method = methodNamed(flags.method);
   const about =
     flags.key !== undefined ? "--key" : flags.passphraseFile !== undefined ? "--passphrase-file" : null;
-  if (about !== null && method.givesKey !== true) {
-    const givers = methods.filter(({ givesKey }) => givesKey).map(({ name }) => name);
+  if (about !== null && !givesKey(method)) {
+    const givers = methods.filter(givesKey).map(({ name }) => name);
     command.error(
       `error: ${about} is for a method that gives a key (${givers.join(", ")}), not ${method.name}`,
     );
@@ -122,8 +119,7 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
 
 async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
   const json = flags.json === true;
-  const givesKey = methodNamed(flags.method).givesKey === true;
-  const key = givesKey ? (flags.key ?? defaultKeyPath(flags.out)) : undefined;
+  const key = givesKey(methodNamed(flags.method)) ? (flags.key ?? defaultKeyPath(flags.out)) : undefined;
   await checkOutputs(model, { ...flags, key });
   const passphrase = await readPassphrase(flags.passphraseFile);
   const { checkpoint } = flags;
@@ -178,6 +174,11 @@ async function savedIteration({ checkpoint, resume }: Flags): Promise<number> {
     throw error;
   });
   return state?.kind === "run-state" ? state.iteration : 0;
+}
+
+/** Whether a method leaves a key beside the model. */
+function givesKey({ artefacts }: Method): boolean {
+  return artefacts?.([]).includes("key") === true;
 }
 
 /** DIR.key.safetensors beside DIR. */

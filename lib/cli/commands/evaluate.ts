@@ -1,26 +1,21 @@
 import { join } from "node:path";
-import { Option } from "commander";
 import type { Command } from "commander";
-import {
-  evaluate,
-  EVALUATE_DEFAULTS,
-  GENERATE_DEFAULTS,
-  KpopError,
-  PromptKey,
-  SAMPLER_NAMES,
-} from "../../index";
-import type { EvaluateOptions, EvaluationProgress, SamplerName } from "../../index";
+import { evaluate, KpopError, PromptKey } from "../../index";
+import type { EvaluateOptions, EvaluationProgress } from "../../index";
+import { EVALUATE_OPTIONS } from "../../internal";
 import { describeEvaluation } from "../describe-evaluation";
 import { count, duration, plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
-import { collect, parseInteger, parseNumber } from "../parse-value";
+import { addOptionFlags, optionValues } from "../option-flags";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { commandLine, invocation } from "../shell";
 
+/** Options that have a flag of their own name. */
+const FLAGGED = Object.keys(EVALUATE_OPTIONS).filter((name) => !/File|Directory$/.test(name));
 const RESULT_FILE = "evaluation.json";
 
 interface Flags extends LoadFlags {
@@ -29,23 +24,13 @@ interface Flags extends LoadFlags {
   out: string;
   classifier?: string;
   clip?: string;
-  prompt?: string;
-  imagesPerClass?: number;
-  topK?: number[];
   key?: string;
   passphraseFile?: string;
-  seed?: number;
-  steps?: number;
-  guidanceScale?: number;
-  sampler?: SamplerName;
-  batchSize?: number;
   json?: boolean;
 }
 
 /** `kpop-native evaluate MODEL --erased C --preserved D --out DIR`: what a model no longer draws, and what it still does. */
 export function registerEvaluate(program: Command): void {
-  const { prompt, imagesPerClass, seed, topK } = EVALUATE_DEFAULTS;
-  const { steps, guidanceScale, batchSize } = GENERATE_DEFAULTS;
   const command = program
     .command("evaluate")
     .usage("<MODEL> --erased <name> --preserved <name> --out <dir> [options]")
@@ -56,8 +41,6 @@ export function registerEvaluate(program: Command): void {
         `Pictures are kept in DIR, so that an interrupted evaluation goes on; the result is DIR/${RESULT_FILE}.`,
     )
     .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
-    .option("--erased <name>", "class that should be gone; repeatable", collect)
-    .option("--preserved <name>", "class that should still be there; repeatable", collect)
     .option("--out <dir>", "folder for the pictures and the result")
     .option(
       "--classifier <path>",
@@ -71,28 +54,8 @@ export function registerEvaluate(program: Command): void {
     .option(
       "--passphrase-file <file>",
       `passphrase of an encrypted key, in a file (or in $${PASSPHRASE_VARIABLE})`,
-    )
-    .option("--prompt <text>", `what to ask for, {} being the class (default: "${prompt}")`)
-    .option("--images-per-class <n>", `pictures of each class (default: ${imagesPerClass})`, parseInteger)
-    .option(
-      "--top-k <n>",
-      `how many first places count as recognised; repeatable (default: ${topK.join(" and ")})`,
-      (text: string, previous: number[] | undefined) => [...(previous ?? []), parseInteger(text)],
-    )
-    .option("--seed <n>", `picture i of each class starts from seed + i (default: ${seed})`, parseInteger)
-    .option("--steps <n>", `denoising steps (default: ${steps})`, parseInteger)
-    .option(
-      "--guidance-scale <x>",
-      `how closely to follow the prompt; 1 is off (default: ${guidanceScale})`,
-      parseNumber,
-    )
-    .addOption(
-      new Option(
-        "--sampler <name>",
-        "default: the checkpoint's own where it is one of these, else ddim",
-      ).choices(SAMPLER_NAMES),
-    )
-    .option("--batch-size <n>", `pictures made together (default: ${batchSize})`, parseInteger);
+    );
+  addOptionFlags(command, EVALUATE_OPTIONS, FLAGGED);
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
   command.action(async (model: string, flags: Flags) => {
@@ -101,7 +64,7 @@ export function registerEvaluate(program: Command): void {
       command.error("error: required option '--erased <name>' or '--preserved <name>' not specified");
     if (flags.passphraseFile !== undefined && flags.key === undefined)
       command.error("error: --passphrase-file needs --key <file>");
-    await evaluateCommand(model, flags);
+    await evaluateCommand(model, flags, optionValues(command, EVALUATE_OPTIONS, FLAGGED));
   });
 }
 
@@ -112,7 +75,7 @@ Examples:
   ${invocation()} evaluate ./sd14 --preserved "golf ball" --classifier resnet50.safetensors --prompt "Image of {}" --out sd14-measured
 `;
 
-async function evaluateCommand(model: string, flags: Flags): Promise<void> {
+async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptions): Promise<void> {
   const json = flags.json === true;
   const resultFile = join(flags.out, RESULT_FILE);
   let last = "";
@@ -125,7 +88,8 @@ async function evaluateCommand(model: string, flags: Flags): Promise<void> {
         : await PromptKey.load(flags.key, passphrase === undefined ? {} : { passphrase });
     const diffusion = await loadModel(model, flags, signal);
     const evaluation = await evaluate(diffusion, {
-      ...evaluateOptions(flags),
+      ...given,
+      ...judges(flags),
       ...(key === undefined ? {} : { key }),
       cacheDirectory: join(flags.out, "images"),
       resultFile,
@@ -155,14 +119,11 @@ async function evaluateCommand(model: string, flags: Flags): Promise<void> {
   });
 }
 
-function evaluateOptions(flags: Flags): EvaluateOptions {
-  const { erased, preserved, classifier, clip, prompt, imagesPerClass, topK } = flags;
-  const { seed, steps, guidanceScale, sampler, batchSize } = flags;
-  const given = {
-    ...{ erased, preserved, classifier, clip, prompt, imagesPerClass, topK },
-    ...{ seed, steps, guidanceScale, sampler, batchSize },
+function judges({ classifier, clip }: Flags): Pick<EvaluateOptions, "classifier" | "clip"> {
+  return {
+    ...(classifier === undefined ? {} : { classifier }),
+    ...(clip === undefined ? {} : { clip }),
   };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 function estimate({ done, total, generated, etaSeconds }: Omit<EvaluationProgress, "phase">): string {

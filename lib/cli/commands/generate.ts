@@ -1,12 +1,13 @@
 import { extname } from "node:path";
-import { Option } from "commander";
 import type { Command } from "commander";
-import { checkOutputFile, Image, PromptKey, SAMPLER_NAMES } from "../../index";
-import type { GenerateOptions, SamplerName } from "../../index";
+import { Image, PromptKey } from "../../index";
+import type { GenerateOptions } from "../../index";
+import { checkOutputFile, GENERATE_OPTIONS } from "../../internal";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print } from "../output";
-import { collect, parseInteger, parseNumber } from "../parse-value";
+import { addOptionFlags, optionValues } from "../option-flags";
+import { collect } from "../parse-value";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
@@ -17,15 +18,6 @@ interface Flags extends LoadFlags {
   out: string;
   key?: string;
   passphraseFile?: string;
-  negativePrompt?: string;
-  seed?: number;
-  count?: number;
-  steps?: number;
-  guidanceScale?: number;
-  sampler?: SamplerName;
-  width?: number;
-  height?: number;
-  batchSize?: number;
   grid?: boolean;
   json?: boolean;
 }
@@ -48,21 +40,8 @@ export function registerGenerate(program: Command): void {
       "--passphrase-file <file>",
       `passphrase of an encrypted key, in a file (or in $${PASSPHRASE_VARIABLE})`,
     )
-    .option("--seed <n>", "picture j of each prompt starts from seed + j (default: 0)", parseInteger)
-    .option("--count <n>", "pictures per prompt (default: 1)", parseInteger)
-    .option("--steps <n>", "denoising steps (default: 50)", parseInteger)
-    .option("--guidance-scale <x>", "how closely to follow the prompt; 1 is off (default: 7.5)", parseNumber)
-    .addOption(
-      new Option(
-        "--sampler <name>",
-        "default: the checkpoint's own where it is one of these, else ddim",
-      ).choices(SAMPLER_NAMES),
-    )
-    .option("--negative-prompt <text>", 'what to lead away from (default: "")')
-    .option("--width <pixels>", "default: what the checkpoint was trained for", parseInteger)
-    .option("--height <pixels>", "default: what the checkpoint was trained for", parseInteger)
-    .option("--batch-size <n>", "pictures made together (default: 4)", parseInteger)
     .option("--grid", "one sheet in FILE: a row for each prompt");
+  addOptionFlags(command, GENERATE_OPTIONS);
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
   command.action(async (model: string, flags: Flags) => {
@@ -71,7 +50,7 @@ export function registerGenerate(program: Command): void {
       command.error(`error: --out has to end in .png, the one format that is written, but is ${flags.out}`);
     if (flags.passphraseFile !== undefined && flags.key === undefined)
       command.error("error: --passphrase-file needs --key <file>");
-    await generateCommand(model, flags);
+    await generateCommand(model, flags, optionValues(command, GENERATE_OPTIONS));
   });
 }
 
@@ -82,9 +61,9 @@ Examples:
   ${invocation()} generate no-church --prompt church --key no-church.key.safetensors --out recovered.png
 `;
 
-async function generateCommand(model: string, flags: Flags): Promise<void> {
+async function generateCommand(model: string, flags: Flags, given: GenerateOptions): Promise<void> {
   const json = flags.json === true;
-  const total = flags.prompt.length * (flags.count ?? 1);
+  const total = flags.prompt.length * (given.count ?? 1);
   const paths = flags.grid === true || total <= 1 ? [flags.out] : series(flags.out, total);
   for (const path of paths) await checkOutputFile(path, { force: true });
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
@@ -99,25 +78,29 @@ async function generateCommand(model: string, flags: Flags): Promise<void> {
     let done = 0;
     const images = await diffusion
       .generate(flags.prompt, {
-        ...generateOptions(flags),
+        ...given,
         ...(key === undefined ? {} : { key }),
         signal,
         onStep({ steps, totalImages }) {
           done += 1;
-          const all = steps * Math.ceil(totalImages / (flags.batchSize ?? Math.min(totalImages, 4)));
+          const all = steps * Math.ceil(totalImages / (given.batchSize ?? Math.min(totalImages, 4)));
           const eta = ((performance.now() - started) / 1000 / done) * (all - done);
           progress.update(done, all, "", eta);
         },
       })
       .finally(() => progress.stop());
-    await save(images, paths, flags);
+    await save(images, paths, flags, given);
     key?.dispose();
     diffusion.dispose();
   });
 }
 
-async function save(images: readonly Image[], paths: readonly string[], flags: Flags): Promise<void> {
-  const { prompt, count = 1, seed = 0, grid, json } = flags;
+async function save(
+  images: readonly Image[],
+  paths: readonly string[],
+  { prompt, grid, json }: Flags,
+  { count = 1, seed = 0 }: GenerateOptions,
+): Promise<void> {
   const sheet = () => Image.grid(prompt.map((_, row) => images.slice(row * count, (row + 1) * count)));
   const pictures = grid === true ? [sheet()] : images;
   for (const [index, picture] of pictures.entries()) {
@@ -131,12 +114,6 @@ async function save(images: readonly Image[], paths: readonly string[], flags: F
     if (json === true) emit({ event: "image", path, width, height, ...origin });
     else print(path);
   }
-}
-
-function generateOptions(flags: Flags): GenerateOptions {
-  const { negativePrompt, seed, count, steps, guidanceScale, sampler, width, height, batchSize } = flags;
-  const given = { negativePrompt, seed, count, steps, guidanceScale, sampler, width, height, batchSize };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 /** FILE-1.png … FILE-12.png, the numbers of one length so that they sort. */

@@ -4,10 +4,9 @@ import { colours, encodePictures, latentsOf } from "../../diffusion/picture-late
 import { throwIfAborted } from "../../errors";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureContext } from "../method";
+import type { ErasureJob } from "../job";
 import type { CaptionPair } from "./caption-pairs";
 import { drawPlacement, placementMask, placePictures, type Frame } from "./placement";
-import { rows } from "./rows";
 
 /** How pictures of anchors are made, and what is done to them. */
 export interface AnchorPicturesOptions extends PictureOptions {
@@ -43,7 +42,7 @@ interface Use {
  */
 export class AnchorPictures {
   private constructor(
-    private readonly context: ErasureContext,
+    private readonly job: ErasureJob,
     private readonly options: AnchorPicturesOptions,
     private readonly uses: readonly (readonly Use[])[],
     /** Of all pictures: (N, 3, H, W) uint8 on the CPU where they are augmented, else latents (N, 4, h, w). */
@@ -57,11 +56,11 @@ export class AnchorPictures {
    * @throws NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED; the pictures made until then stay
    */
   static async create(
-    context: ErasureContext,
+    job: ErasureJob,
     captions: readonly (readonly CaptionPair[])[],
     options: AnchorPicturesOptions,
   ): Promise<AnchorPictures> {
-    const { base } = context;
+    const { base } = job;
     const items: ImageSetItem[] = [];
     const known = new Map<string, number>();
     const pictureOf = (prompt: string, seed: number): number => {
@@ -75,9 +74,9 @@ export class AnchorPictures {
         return { picture: pictureOf(pair.anchor, i), pair };
       }),
     );
-    const set = await makePictures(context, items, options);
-    const held = await readPictures(context, set, options.augmentation === "none");
-    return new AnchorPictures(context, options, uses, held, {
+    const set = await makePictures(job.pictureJob(), items, options);
+    const held = await readPictures(job, set, options.augmentation === "none");
+    return new AnchorPictures(job, options, uses, held, {
       size: base.imageSize,
       cell: base.vae.downsampling,
     });
@@ -86,19 +85,16 @@ export class AnchorPictures {
   /** Pictures drawn for an iteration, the concepts taking turns. */
   async next(iteration: number): Promise<AnchorBatch> {
     const { batchSize, augmentation } = this.options;
-    const { device } = this.context.base;
+    const { device } = this.job.base;
     const items = Array.from({ length: batchSize }, (_, item) => {
       const uses = this.uses[(iteration * batchSize + item) % this.uses.length]!;
-      const random = this.context.random.at("anchor", iteration, item);
+      const random = this.job.random.at("anchor", iteration, item);
       const { picture, pair } = uses[random.at("picture").below(uses.length)]!;
       const target = pair.targets[random.at("target").below(pair.targets.length)]!;
       const placement = drawPlacement(random, this.frame, augmentation === "scale");
       return { picture, anchor: pair.anchor, target, placement };
     });
-    const drawn = rows(
-      this.held,
-      items.map(({ picture }) => picture),
-    );
+    const drawn = this.held.rows(items.map(({ picture }) => picture));
     if (augmentation === "none") {
       const texts = {
         anchors: items.map(({ anchor }) => anchor),
@@ -110,24 +106,16 @@ export class AnchorPictures {
     const placed = placePictures(colours(drawn.to({ device })), placements);
     const described = (text: string, phrase: string | null) => (phrase === null ? text : `${phrase} ${text}`);
     return {
-      clean: await latentsOf(this.context.base, placed),
+      clean: await latentsOf(this.job.base, placed),
       mask: augmentation === "scale" ? placementMask(placements, this.frame, device) : null,
       anchors: items.map(({ anchor, placement }) => described(anchor, placement.phrase)),
       targets: items.map(({ target, placement }) => described(target, placement.phrase)),
     };
   }
-
-  dispose(): void {
-    this.held.dispose();
-  }
 }
 
 /** Pictures as they are held: (N, 3, H, W) uint8, or encoded, (N, 4, h, w) float32. */
-async function readPictures(
-  { base, signal }: ErasureContext,
-  set: ImageSet,
-  encoded: boolean,
-): Promise<Tensor> {
+async function readPictures({ base, signal }: ErasureJob, set: ImageSet, encoded: boolean): Promise<Tensor> {
   const indices = Array.from({ length: set.length }, (_, index) => index);
   if (encoded) {
     const paths = indices.map((index) => set.path(index));

@@ -1,7 +1,8 @@
+import { createHash } from "node:crypto";
 import { KpopError } from "../../errors";
 import { finite, invalid } from "../../check";
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureContext } from "../method";
+import type { ErasureJob } from "../job";
 import type { LatentBatch, LatentSource } from "./latent-source";
 
 /** One z_t of a source of the caller's own. */
@@ -12,14 +13,21 @@ export interface CustomLatents {
   timestep: number;
 }
 
+/** What a saved state tells of the items taken so far: their number and a hash of them all. */
+interface Taken {
+  count: number;
+  hash: string;
+}
+
 /** Takes z_t and t from the caller, one for each item; the text is drawn at random. */
 export class CustomSource implements LatentSource {
   private readonly iterator: AsyncIterator<CustomLatents>;
-  private taken = 0;
-  private skip = 0;
+  private taken: Taken = { count: 0, hash: "" };
+  /** What a resumed run has to take again. */
+  private behind: Taken | null = null;
 
   constructor(
-    private readonly context: ErasureContext,
+    private readonly job: ErasureJob,
     source: AsyncIterable<CustomLatents>,
     private readonly batchSize: number,
     private readonly textCount: number,
@@ -28,10 +36,10 @@ export class CustomSource implements LatentSource {
   }
 
   async next(iteration: number): Promise<LatentBatch> {
-    for (; this.skip > 0; this.skip--) await this.take();
+    await this.catchUp();
     const items: CustomLatents[] = [];
     while (items.length < this.batchSize) items.push(await this.take());
-    const { random, base } = this.context;
+    const { random, base } = this.job;
     return {
       latents: Tensor.cat(items.map(({ latents }) => latents.to({ dtype: "float32", device: base.device }))),
       timesteps: items.map(({ timestep }) => timestep),
@@ -46,30 +54,39 @@ export class CustomSource implements LatentSource {
     await this.iterator.return?.();
   }
 
-  tensors(): ReadonlyMap<string, Tensor> {
-    return new Map();
-  }
-
   numbers(): unknown {
     return this.taken;
   }
 
   restore(numbers: unknown): void {
-    this.taken = numbers as number;
-    this.skip = this.taken;
-    this.taken = 0;
+    this.behind = numbers as Taken;
+  }
+
+  /** @throws INVALID_ARGUMENT where the items are others than those of the saved run */
+  private async catchUp(): Promise<void> {
+    const { behind } = this;
+    if (behind === null) return;
+    this.behind = null;
+    while (this.taken.count < behind.count) await this.take();
+    if (this.taken.hash !== behind.hash)
+      throw new KpopError(
+        "INVALID_ARGUMENT",
+        `Expected the ${behind.count} custom latents that the saved run has taken but the source gives others; resume with the same source, or start anew`,
+      );
   }
 
   private async take(): Promise<CustomLatents> {
     const { value, done } = (await this.iterator.next()) as IteratorResult<unknown, undefined>;
+    const { count, hash } = this.taken;
     if (done) {
       throw new KpopError(
         "INVALID_ARGUMENT",
-        `The custom latents ended after ${this.taken} items; give as many as iterations × batchSize`,
+        `The custom latents ended after ${count} items; give as many as iterations × batchSize`,
       );
     }
-    this.taken += 1;
-    return this.checked(value);
+    const item = this.checked(value);
+    this.taken = { count: count + 1, hash: this.job.keepsState ? await chained(hash, item) : "" };
+    return item;
   }
 
   private checked(item: unknown): CustomLatents {
@@ -77,12 +94,17 @@ export class CustomSource implements LatentSource {
       throw invalid("an item of the custom source", "an object with latents and timestep", item);
     const { latents, timestep } = item as Record<keyof CustomLatents, unknown>;
     if (!(latents instanceof Tensor)) throw invalid("latents of the custom source", "a Tensor", latents);
-    const { unet, schedule } = this.context.base;
+    const { unet, schedule } = this.job.base;
     return {
       latents: batched(latents, unet.config.in_channels),
       timestep: finite("timestep of the custom source", timestep, 0, schedule.length - 1),
     };
   }
+}
+
+async function chained(before: string, { latents, timestep }: CustomLatents): Promise<string> {
+  const hash = createHash("sha256").update(`${before} ${timestep} ${latents.dtype} ${latents.shape.join()}`);
+  return hash.update(await latents.bytes()).digest("hex");
 }
 
 function batched(latents: Tensor, channels: number): Tensor {

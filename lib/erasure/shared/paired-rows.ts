@@ -11,30 +11,28 @@ export interface RowPair {
   readonly guide: TextRows;
 }
 
-/** What is said, and what it is to mean. */
-export interface GuidedConcept {
-  readonly concept: string;
-  readonly guide: string;
-}
-
 /**
  * Each concept in each template beside its guide in the same template, aligned row by row (UCE, arXiv 2308.14761, and
  * its scripts):
  * - "last-token": the row of the concept's last token, with that of the guide's;
  * - "tail": also the rows behind, end and padding tokens included, as many as both texts have of L;
  * - "all": row i with row i.
+ * @param guides what each concept is to mean
  * @throws INVALID_ARGUMENT as `subjectPrompt` does
  */
 export function pairRows(
   tokenizer: CLIPTokenizer,
-  concepts: readonly GuidedConcept[],
+  concepts: readonly string[],
+  guides: readonly string[],
   templates: readonly string[],
   alignment: RowAlignment,
 ): RowPair[] {
   const length = tokenizer.maxLength;
-  return concepts.flatMap(({ concept, guide }) =>
+  return concepts.flatMap((concept, index) =>
     templates.map((template): RowPair => {
-      const [source, target] = [concept, guide].map((text) => subjectPrompt(tokenizer, template, text));
+      const [source, target] = [concept, guides[index]!].map((text) =>
+        subjectPrompt(tokenizer, template, text),
+      );
       const count =
         alignment === "last-token"
           ? 1

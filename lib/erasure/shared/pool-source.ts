@@ -1,7 +1,8 @@
+import { noGrad } from "../../runtime/grad-mode";
 import type { Random } from "../../runtime/random";
-import { keep, scope } from "../../runtime/scope";
+import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureContext } from "../method";
+import type { ErasureJob } from "../job";
 import type { KnownPredictions, LatentBatch, LatentSource } from "./latent-source";
 import type { TrajectorySampler } from "./trajectory-sampler";
 
@@ -31,35 +32,36 @@ export class PoolSource implements LatentSource {
   private readonly stride: number;
   private chosen: number[] = [];
 
-  private constructor(
-    private readonly context: ErasureContext,
+  /** @param options.aligned whether z's noise level is that of t, so that the losses' predictions serve the sampler too */
+  constructor(
+    private readonly job: ErasureJob,
     private readonly sampler: TrajectorySampler,
-    private readonly batchSize: number,
-    private readonly textCount: number,
-    /** Whether z's noise level is that of t, so that the losses' predictions serve the sampler as well. */
-    private readonly aligned: boolean,
+    private readonly options: {
+      readonly size: number;
+      readonly batchSize: number;
+      readonly textCount: number;
+      readonly aligned: boolean;
+    },
   ) {
     this.stops = [...sampler.trajectory.stops].sort((a, b) => a.executed - b.executed);
     this.stride = Math.max(1, Math.round(this.stops.length / VISITS));
   }
 
-  /** A pool of `size` trajectories, the k-th somewhere in the k-th of as many equal parts of the schedule. */
-  static async create(
-    context: ErasureContext,
-    sampler: TrajectorySampler,
-    options: { size: number; batchSize: number; textCount: number; aligned: boolean },
-  ): Promise<PoolSource> {
-    const pool = new PoolSource(context, sampler, options.batchSize, options.textCount, options.aligned);
-    for (let index = 0; index < options.size; index++) {
-      const spread = (index + context.random.at("pool", "spread", index).uniform()) / options.size;
-      await pool.begin(index, Math.floor(spread * pool.stops.length));
+  /** Fills the pool: the k-th trajectory stands somewhere in the k-th of as many equal parts of the schedule. */
+  async prepare(): Promise<void> {
+    const { size } = this.options;
+    const started = performance.now();
+    for (let index = 0; index < size; index++) {
+      const spread = (index + this.job.random.at("pool", "spread", index).uniform()) / size;
+      await noGrad(() => this.begin(index, Math.floor(spread * this.stops.length)));
+      await this.job.prepared("trajectory", index + 1, size, started);
     }
-    return pool;
   }
 
   async next(iteration: number): Promise<LatentBatch> {
-    const { random } = this.context;
-    this.chosen = distinct(random.at("pool", "choice", iteration), this.batchSize, this.members.length);
+    const { random } = this.job;
+    const choice = random.at("pool", "choice", iteration);
+    this.chosen = distinct(choice, this.options.batchSize, this.members.length);
     return {
       latents: Tensor.cat(this.chosen.map((index) => this.latents[index]!)),
       timesteps: this.chosen.map((index, item) => {
@@ -71,18 +73,22 @@ export class PoolSource implements LatentSource {
   }
 
   async advance(_iteration: number, predictions: KnownPredictions): Promise<void> {
+    await noGrad(() => this.moveOn(predictions));
+  }
+
+  private async moveOn(predictions: KnownPredictions): Promise<void> {
     for (const [item, index] of this.chosen.entries()) {
       const member = this.members[index]!;
       const position = member.position + this.stride;
       if (position >= this.stops.length) {
-        const phase = this.context.random.at("pool", "phase", index, member.runs).below(this.stride);
+        const phase = this.job.random.at("pool", "phase", index, member.runs).below(this.stride);
         await this.begin(index, phase);
         continue;
       }
       await scope(async () => {
         const from = this.stops[member.position]!.executed;
         const to = this.stops[position]!.executed;
-        const known = this.aligned ? ofItem(predictions, item) : undefined;
+        const known = this.options.aligned ? ofItem(predictions, item) : undefined;
         const moved = await this.sampler.move(
           this.latents[index]!,
           member.text,
@@ -107,6 +113,8 @@ export class PoolSource implements LatentSource {
 
   restore(numbers: unknown): void {
     this.members = numbers as Member[];
+    for (let index = 0; index < this.members.length; index++)
+      this.latents[index] ??= this.job.hold(this.sampler.zeros());
   }
 
   private async begin(index: number, position: number): Promise<void> {
@@ -117,7 +125,7 @@ export class PoolSource implements LatentSource {
       const noise = this.sampler.noise("pool", "noise", index, runs);
       const moved = await this.sampler.move(noise, text, 0, this.stops[position]!.executed, this.stride);
       const held = this.latents[index];
-      if (held === undefined) this.latents[index] = keep(moved);
+      if (held === undefined) this.latents[index] = this.job.hold(moved);
       else await held.copyFrom(moved);
     });
     this.members[index] = { position, text, runs };
@@ -125,8 +133,9 @@ export class PoolSource implements LatentSource {
 
   /** The text of the n-th trajectory: of each textCount in a row, every one has another. */
   private textOf(n: number): number {
-    const round = this.context.random.at("pool", "texts", Math.floor(n / this.textCount));
-    return distinct(round, this.textCount, this.textCount)[n % this.textCount]!;
+    const { textCount } = this.options;
+    const round = this.job.random.at("pool", "texts", Math.floor(n / textCount));
+    return distinct(round, textCount, textCount)[n % textCount]!;
   }
 }
 
@@ -137,7 +146,7 @@ function distinct(random: Random, count: number, end: number): number[] {
 }
 
 function ofItem({ conditional, unconditional }: KnownPredictions, item: number): KnownPredictions {
-  const one = (tensor: Tensor): Tensor => tensor.slice(0, item, item + 1);
+  const one = (tensor: Tensor): Tensor => tensor.detach().slice(0, item, item + 1);
   if (unconditional === undefined) return { conditional: one(conditional) };
   return { conditional: one(conditional), unconditional: one(unconditional) };
 }

@@ -1,8 +1,8 @@
+import { rows, textsIn, type Condition } from "../../diffusion/condition";
 import { noGrad } from "../../runtime/grad-mode";
-import type { Tensor } from "../../runtime/tensor";
-import type { ErasureContext } from "../method";
+import type { Backward, Losses } from "../../training/player";
+import type { ErasureJob } from "../job";
 import type { LatentBatch } from "./latent-source";
-import { rows } from "./rows";
 
 /**
  * The loss that holds prompts in place: ‖ε_θ'(z_t, t, c_r) - ε_θ(z_t, t, c_r)‖², c_r drawn for each item from the
@@ -10,36 +10,30 @@ import { rows } from "./rows";
  */
 export class Preservation {
   private constructor(
-    private readonly context: ErasureContext,
-    /** (m, L, d) */
-    private readonly prompts: Tensor,
+    private readonly job: ErasureJob,
+    /** Of the m prompts; null where nothing is to be preserved. */
+    private readonly prompts: Condition | null,
     private readonly weight: number,
   ) {}
 
-  /** @returns null where nothing is to be preserved */
-  static async create(context: ErasureContext, weight: number): Promise<Preservation | null> {
-    if (context.preserve.length === 0) return null;
-    return new Preservation(context, await context.encode(context.preserve), weight);
+  static async create(job: ErasureJob, weight: number): Promise<Preservation> {
+    return new Preservation(job, job.preserve.length === 0 ? null : await job.encode(job.preserve), weight);
   }
 
-  /** Adds the gradient of the weighted loss to the trained weights'. @returns the loss, unweighted */
-  async backward(
+  /** Adds the gradient of the weighted loss to the trained weights'. @returns the loss, unweighted, as `preserve` */
+  async step(
     iteration: number,
-    { latents, timesteps }: Pick<LatentBatch, "latents" | "timesteps">,
-  ): Promise<Tensor> {
-    const { context, prompts } = this;
-    const drawn = timesteps.map((_, item) =>
-      context.random.at("preserve", iteration, item).below(prompts.shape[0]!),
+    batch: Pick<LatentBatch, "latents" | "timesteps">,
+    backward: Backward,
+  ): Promise<Losses> {
+    const { job, prompts } = this;
+    if (prompts === null) return {};
+    const drawn = batch.timesteps.map((_, item) =>
+      job.random.at("preserve", iteration, item).below(textsIn(prompts)),
     );
-    const retained = rows(prompts, drawn); // (B, L, d)
-    const before = await noGrad(() => context.predict(context.teacher, latents, timesteps, retained));
-    const now = await context.predict(context.student, latents, timesteps, retained, { grad: true });
-    const loss = now.mse(before);
-    await loss.mul(this.weight).backward();
-    return loss;
-  }
-
-  dispose(): void {
-    this.prompts.dispose();
+    const retained = rows(prompts, drawn);
+    const before = await noGrad(() => job.teacher.predict(batch, retained));
+    const now = await job.student.predict(batch, retained, { grad: true });
+    return { preserve: await backward(now.mse(before), this.weight) };
   }
 }

@@ -1,19 +1,20 @@
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureContext } from "../method";
+import { noGrad } from "../../runtime/grad-mode";
+import type { ErasureJob } from "../job";
 import type { LatentBatch, LatentSource } from "./latent-source";
 import type { TrajectorySampler } from "./trajectory-sampler";
 
 /** The reference procedure: every item of every iteration is a new trajectory, run from noise to its t. */
 export class RestartSource implements LatentSource {
   constructor(
-    private readonly context: ErasureContext,
+    private readonly job: ErasureJob,
     private readonly sampler: TrajectorySampler,
     private readonly batchSize: number,
     private readonly textCount: number,
   ) {}
 
   async next(iteration: number): Promise<LatentBatch> {
-    const { random } = this.context;
+    const { random } = this.job;
     const { stops } = this.sampler.trajectory;
     const latents: Tensor[] = [];
     const timesteps: number[] = [];
@@ -23,7 +24,7 @@ export class RestartSource implements LatentSource {
       const { executed, timestep } = stops[draw.at("stop").below(stops.length)]!;
       const text = draw.at("text").below(this.textCount);
       const noise = this.sampler.noise("restart", iteration, item, "noise");
-      latents.push(await this.sampler.move(noise, text, 0, executed));
+      latents.push(await noGrad(() => this.sampler.move(noise, text, 0, executed)));
       timesteps.push(timestep.from + draw.at("timestep").below(timestep.to - timestep.from + 1));
       texts.push(text);
     }
@@ -31,14 +32,4 @@ export class RestartSource implements LatentSource {
   }
 
   async advance(): Promise<void> {}
-
-  tensors(): ReadonlyMap<string, Tensor> {
-    return new Map();
-  }
-
-  numbers(): unknown {
-    return null;
-  }
-
-  restore(): void {}
 }

@@ -1,7 +1,7 @@
 import { throwIfAborted } from "../../errors";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureContext } from "../method";
+import type { ErasureJob } from "../job";
 
 /** Some consecutive token rows of a text's encoding. */
 export interface TextRows {
@@ -20,7 +20,7 @@ const BATCH = 16;
  * @throws ABORTED
  */
 export async function encodeRows(
-  context: Pick<ErasureContext, "encode" | "signal">,
+  job: Pick<ErasureJob, "encode" | "signal">,
   wanted: readonly TextRows[],
 ): Promise<Tensor> {
   const uses = new Map<string, number[]>();
@@ -29,10 +29,10 @@ export async function encodeRows(
   return scope(async () => {
     const parts = new Array<Tensor>(wanted.length);
     for (let first = 0; first < texts.length; first += BATCH) {
-      throwIfAborted(context.signal);
+      throwIfAborted(job.signal);
       const batch = texts.slice(first, first + BATCH);
       const found = await scope(async () => {
-        const states = await context.encode(batch); // (B, L, d)
+        const { context: states } = await job.encode(batch); // (B, L, d)
         return batch.flatMap((text, item) =>
           uses.get(text)!.map((index) => {
             const { from, count } = wanted[index]!;

@@ -1,11 +1,12 @@
 import { invalid } from "../../check";
 import { gradEnabled } from "../../runtime/grad-mode";
+import type { Condition } from "../../diffusion/condition";
+import { KpopError } from "../../errors";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { CLIPTokenizer } from "../../text/clip-tokenizer";
-import type { ErasureContext } from "../method";
+import type { ErasureJob } from "../job";
 import type { AnchoredConcept } from "./caption-pairs";
-import { rows } from "./rows";
 
 /** Key of the table that words are trained in. */
 export const TOKEN_EMBEDDING = "text_model.embeddings.token_embedding.weight";
@@ -29,34 +30,55 @@ export function wordsOf(tokenizer: CLIPTokenizer, concepts: readonly AnchoredCon
 /** Some rows of a text encoder's embedding table, trained while all else in it stays. */
 export class TrainedWords {
   private constructor(
-    private readonly context: ErasureContext,
+    private readonly job: ErasureJob,
     private readonly ids: readonly number[],
     /** (k, d) float32, a leaf. */
     readonly embeddings: Tensor,
   ) {}
 
-  /** @param ids rows of the table, once each */
-  static async create(context: ErasureContext, ids: readonly number[]): Promise<TrainedWords> {
-    const table = context.base.textEncoder.parameter(TOKEN_EMBEDDING);
-    const embeddings = await scope(() => rows(table, ids).to("float32").clone()).settled();
-    return new TrainedWords(context, ids, embeddings);
+  /**
+   * The words that are trained where the parameters are "embedding"; null where weights are.
+   * @param ids rows of the table, once each
+   * @throws INVALID_ARGUMENT where there are prompts to preserve as well
+   */
+  static async instead(
+    job: ErasureJob,
+    parameters: unknown,
+    ids: () => readonly number[],
+  ): Promise<TrainedWords | null> {
+    if (parameters !== "embedding") return null;
+    if (job.preserve.length > 0) {
+      throw new KpopError(
+        "INVALID_ARGUMENT",
+        'Expected no prompts in preserve where parameters is "embedding": prompts without the concept\'s words stay as they are by themselves',
+      );
+    }
+    const table = job.base.textEncoder.parameter(TOKEN_EMBEDDING);
+    const embeddings = await scope(() => table.rows(ids()).to("float32").clone()).settled();
+    return new TrainedWords(job, ids(), embeddings);
   }
 
-  /** Prompts as (B, L, d), with a graph to the rows where they ask for gradients. */
-  async encode(prompts: readonly string[]): Promise<Tensor> {
-    const { base } = this.context;
+  /** What is trained, by the table's name. */
+  tensors(): ReadonlyMap<string, Tensor> {
+    return new Map([[TOKEN_EMBEDDING, this.embeddings]]);
+  }
+
+  /** Prompts as conditions, with a graph to the rows where they ask for gradients. */
+  async encode(prompts: readonly string[]): Promise<Condition> {
+    const { base } = this.job;
     const ids = base.tokenizer.encode(prompts);
     const shape = [ids.length, base.tokenizer.maxLength];
     const input = Tensor.from(ids.flat(), shape, { dtype: "int64", device: base.device });
     const width = this.embeddings.shape[1]!;
     const plain = (await base.textEncoder.embedTokens(input)).to("float32").reshape([-1, width]);
     const mixed = this.mixed(plain, ids.flat()).reshape([...shape, width]);
-    return base.textEncoder.forward(input, { embeddings: mixed.to(base.dtype), grad: gradEnabled() });
+    const options = { embeddings: mixed.to(base.dtype), grad: gradEnabled() };
+    return { context: await base.textEncoder.forward(input, options) };
   }
 
   /** Puts the rows into the result's table. */
   async write(): Promise<void> {
-    const table = this.context.textEncoder.parameter(TOKEN_EMBEDDING);
+    const table = this.job.student.textEncoder.parameter(TOKEN_EMBEDDING);
     await scope(() =>
       table.copyFrom(
         this.mixed(
@@ -67,16 +89,9 @@ export class TrainedWords {
     );
   }
 
-  dispose(): void {
-    this.embeddings.dispose();
-  }
-
   /** (n, d): row i is `plain`'s, or the trained one where id i is one of them. */
   private mixed(plain: Tensor, ids: readonly number[]): Tensor {
     const trained = new Map(this.ids.map((id, index) => [id, plain.shape[0]! + index]));
-    return rows(
-      Tensor.cat([plain, this.embeddings]),
-      ids.map((id, index) => trained.get(id) ?? index),
-    );
+    return Tensor.cat([plain, this.embeddings]).rows(ids.map((id, index) => trained.get(id) ?? index));
   }
 }

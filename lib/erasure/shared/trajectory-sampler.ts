@@ -1,21 +1,24 @@
+import { rows, type Condition } from "../../diffusion/condition";
 import { combine } from "../../diffusion/guidance";
+import { evaluateEach, predictNoise, type Denoiser } from "../../diffusion/predict";
 import { ddimCoefficients } from "../../diffusion/samplers/ddim";
 import {
   trainingTrajectory,
   type TrainingTrajectory,
   type TrajectorySampling,
 } from "../../diffusion/samplers/training-trajectory";
-import type { UNet2DConditionModel } from "../../models/unet";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureContext } from "../method";
+import { throwIfAborted } from "../../errors";
+import type { ErasureJob } from "../job";
 import type { KnownPredictions } from "./latent-source";
 
-export interface TrajectoryOptions {
-  sampling: TrajectorySampling;
-  samplingSteps: number;
+/** What a trajectory is like. */
+export interface TrajectoryShape {
+  readonly sampling: TrajectorySampling;
+  readonly samplingSteps: number;
   /** Guidance scale of the trajectories. */
-  startGuidance: number;
+  readonly startGuidance: number;
 }
 
 /** Moves latents along guided DDIM trajectories of a network, without gradients. */
@@ -24,18 +27,18 @@ export class TrajectorySampler {
   private readonly latentShape: readonly number[];
 
   /**
-   * @param texts (n, L, d), the conditions by index
-   * @param empty (1, L, d), of ""
-   * @param network whose predictions move them; default the student
+   * @param texts the conditions by index
+   * @param empty of ""
+   * @param network whose predictions move them
    */
   constructor(
-    private readonly context: ErasureContext,
-    private readonly options: TrajectoryOptions,
-    private readonly texts: Tensor,
-    private readonly empty: Tensor,
-    private readonly network: UNet2DConditionModel = context.student,
+    private readonly job: Pick<ErasureJob, "base" | "random" | "signal">,
+    private readonly options: TrajectoryShape,
+    private readonly texts: Condition,
+    private readonly empty: Condition,
+    private readonly network: Denoiser,
   ) {
-    const { base } = context;
+    const { base } = job;
     this.trajectory = trainingTrajectory(options.sampling, base.schedule, options.samplingSteps);
     const side = base.imageSize / base.vae.downsampling;
     this.latentShape = [1, base.unet.config.in_channels, side, side];
@@ -43,17 +46,23 @@ export class TrajectorySampler {
 
   /** Fresh noise, (1, 4, h, w), a function of the labels alone. */
   noise(...labels: (string | number)[]): Tensor {
-    return this.context.random.at(...labels).normal(this.latentShape, { device: this.context.base.device });
+    return this.job.random.at(...labels).normal(this.latentShape, { device: this.job.base.device });
   }
 
-  /** The condition of one text, (1, L, d). */
-  text(index: number): Tensor {
-    return this.texts.slice(0, index, index + 1);
+  /** A place for latents, (1, 4, h, w). */
+  zeros(): Tensor {
+    return Tensor.zeros(this.latentShape, { device: this.job.base.device });
+  }
+
+  /** The condition of one text. */
+  text(index: number): Condition {
+    return rows(this.texts, [index]);
   }
 
   /**
    * The latents after `to` steps, from those after `from`; a larger stride takes fewer, longer steps.
    * @param known predictions for the first of the steps, where there are any already
+   * @throws ABORTED
    */
   async move(
     latents: Tensor,
@@ -66,6 +75,7 @@ export class TrajectorySampler {
     return scope(async () => {
       let z = latents;
       for (let at = from; at < to; at = Math.min(at + stride, to)) {
+        throwIfAborted(this.job.signal);
         z = await this.step(z, text, at, Math.min(at + stride, to), at === from ? known : undefined);
       }
       return z.detach().clone();
@@ -79,7 +89,7 @@ export class TrajectorySampler {
     to: number,
     known: KnownPredictions | undefined,
   ): Promise<Tensor> {
-    const { schedule } = this.context.base;
+    const { schedule } = this.job.base;
     const timestep = this.level(from);
     const { latents, noise } = ddimCoefficients(
       schedule.alphaCumprod(timestep),
@@ -94,19 +104,18 @@ export class TrajectorySampler {
     text: number,
     known: KnownPredictions | undefined,
   ): Promise<Tensor> {
-    const { context, empty, network } = this;
+    const { empty, network } = this;
     const { startGuidance: scale } = this.options;
-    const one = (condition: Tensor): Promise<Tensor> => context.predict(network, z, [timestep], condition);
+    const batch = { latents: z, timesteps: [timestep] };
+    const one = (condition: Condition): Promise<Tensor> => predictNoise(network, batch, condition);
     if (scale === 1) return known?.conditional ?? one(this.text(text));
     if (known !== undefined)
       return combine(known.unconditional ?? (await one(empty)), known.conditional, scale);
-    const both = await context.predict(
-      network,
-      Tensor.cat([z, z]),
-      [timestep, timestep],
-      Tensor.cat([empty, this.text(text)]),
-    );
-    return combine(both.slice(0, 0, 1), both.slice(0, 1, 2), scale);
+    const [unconditional, conditional] = await evaluateEach(network, batch, [
+      empty,
+      this.text(text),
+    ] as const);
+    return combine(unconditional, conditional, scale);
   }
 
   /** The timestep of the noise level after that many steps; behind the last step it is timestep 0's. */

@@ -1,4 +1,4 @@
-import type { GenerateOptions, GenerateStep } from "../../../lib/diffusion/generate";
+import type { GenerateOptions, GenerateStep } from "../../../lib/diffusion/generate-options";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import type { Image } from "../../../lib/io/image";
 import { Random } from "../../../lib/runtime/random";

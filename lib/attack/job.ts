@@ -1,0 +1,57 @@
+import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import type { Image } from "../io/image";
+import { Job, type JobSettings } from "../training/job";
+import type { AttackInput } from "./method";
+
+/** What an attack works on. */
+export interface AttackParts {
+  /** The attacked model; it stays as it is. */
+  readonly model: StableDiffusion;
+  /** Name of the erased class. */
+  readonly concept: string;
+  /** What the concept is asked for with: the template, "{}" in it, and the same with the name. */
+  readonly template: string;
+  readonly prompt: string;
+  /** Pictures of the concept; empty where none are needed. */
+  readonly images: readonly (Image | string)[];
+  /** Draws one picture of an input from the noise of `seed`, and says whether the classifier names the concept. */
+  succeeds(input: AttackInput, seed: number): Promise<boolean>;
+}
+
+/** What an attack works with. It owns what it hands out, and counts the evaluations that the search spends. */
+export class AttackJob extends Job implements AttackParts {
+  readonly model: StableDiffusion;
+  readonly concept: string;
+  readonly template: string;
+  readonly prompt: string;
+  readonly images: readonly (Image | string)[];
+  readonly succeeds: AttackParts["succeeds"];
+
+  constructor(parts: AttackParts, settings: Omit<JobSettings, "device">) {
+    super({ ...settings, device: parts.model.device });
+    this.model = parts.model;
+    this.concept = parts.concept;
+    this.template = parts.template;
+    this.prompt = parts.prompt;
+    this.images = parts.images;
+    this.succeeds = (input, seed) => parts.succeeds(input, seed);
+  }
+
+  /** The whole of this run as that of an inversion. */
+  asInversion() {
+    const { seed, signal, checkpoint, resume } = this.settings;
+    return {
+      images: this.images,
+      seed,
+      resume,
+      onStep: (step: Parameters<typeof this.report>[0]) => this.report(step),
+      ...(signal === undefined ? {} : { signal }),
+      ...(checkpoint === undefined ? {} : { checkpoint }),
+    };
+  }
+
+  /** Of every random draw; pictures start from the noise of it and what follows. */
+  get seed(): number {
+    return this.settings.seed;
+  }
+}

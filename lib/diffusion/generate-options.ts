@@ -1,0 +1,88 @@
+import { invalid } from "../check";
+import { choice, integer, number, steps, tensor, text } from "../options/kinds";
+import { defaultsOf, type Given, type Option } from "../options/option";
+import type { LearnedToken } from "./learned-tokens";
+import { PromptKey } from "./prompt-key";
+import { SAMPLER_NAMES, type SamplerName } from "./samplers";
+
+/** How far a call of `generate` is. */
+export interface GenerateStep {
+  /** Denoising steps done in this batch, from 1. */
+  step: number;
+  steps: number;
+  /** Pictures whose denoising is complete, and how many there will be. */
+  images: number;
+  totalImages: number;
+}
+
+/** A sampler by name, or the checkpoint's own. */
+export function samplerOption(): Option<SamplerName | undefined, SamplerName> {
+  const help = "solver of the reverse process: the checkpoint's own where it is one of these, else ddim";
+  return choice<SamplerName, undefined>(undefined, SAMPLER_NAMES, help);
+}
+
+const key: Option<PromptKey | undefined, PromptKey> = {
+  default: undefined,
+  help: "key of an erasure",
+  check(name, value) {
+    if (!(value instanceof PromptKey)) throw invalid(name, "a PromptKey", value);
+    return value;
+  },
+  flag: null,
+};
+
+const tokens: Option<readonly LearnedToken[]> = {
+  default: [],
+  help: "learned tokens that the prompts may name",
+  check: (_name, value) => value as readonly LearnedToken[],
+  flag: null,
+};
+
+/** What decides a picture beside the model, the prompt and the seed. */
+export const DRAWING_OPTIONS = Object.freeze({
+  /** Denoising steps. Default 50. */
+  steps: steps(50, "denoising steps"),
+  /** Classifier-free guidance; 1 turns it off. Default 7.5. */
+  guidanceScale: number(7.5, "how closely to follow the prompt; 1 is off", { from: 0 }),
+  /** Default: the checkpoint's own scheduler where it is one of these, else "ddim". */
+  sampler: samplerOption(),
+  /** What guidance leads away from. Default "". */
+  negativePrompt: text("", "what to lead away from", { blank: true }),
+  /** Pixels, a multiple of the autoencoder's downsampling. Default: the checkpoint's own size. */
+  width: integer(undefined, "pixels; what the checkpoint was trained for when not given", { from: 1 }),
+  height: integer(undefined, "pixels; what the checkpoint was trained for when not given", { from: 1 }),
+  /** The key of an erasure: brings the erased concept back. */
+  key,
+  /** Which half of guidance sees the key. "conditional" brings more of the concept back. Default "conditional". */
+  keyGuidance: choice("conditional", ["conditional", "both"], "half of guidance that sees the key"),
+  /** Pictures denoised together. Default 4. */
+  batchSize: integer(4, "pictures made together", { from: 1 }),
+});
+
+/** Options of `generate`, as data. */
+export const GENERATE_OPTIONS = Object.freeze({
+  ...DRAWING_OPTIONS,
+  /** Picture j of each prompt starts from the noise of seed + j, PyTorch's for that seed. Default 0. */
+  seed: integer(0, "picture j of each prompt starts from seed + j", { from: 0 }),
+  /** Pictures per prompt. Default 1. */
+  count: integer(1, "pictures per prompt", { from: 1 }),
+  /** Starting noise (N, 4, h, w), one for each picture, in place of seed, width and height. */
+  latents: tensor("starting noise, one for each picture"),
+  /** Learned tokens that the prompts may name: inversions. */
+  tokens,
+});
+
+/** How pictures are made. */
+export interface GenerateOptions extends Given<typeof GENERATE_OPTIONS> {
+  signal?: AbortSignal;
+  onStep?(step: GenerateStep): void;
+}
+
+/** What `generate` does unless told otherwise. */
+export const GENERATE_DEFAULTS = Object.freeze(
+  defaultsOf(GENERATE_OPTIONS) as {
+    [
+      K in "negativePrompt" | "steps" | "guidanceScale" | "seed" | "count" | "batchSize" | "keyGuidance"
+    ]: Required<Given<typeof GENERATE_OPTIONS>>[K];
+  },
+);

@@ -1,0 +1,95 @@
+import type { Condition } from "../diffusion/condition";
+import type { Intervention } from "../diffusion/interventions/intervention";
+import type { PictureJob } from "../diffusion/make-pictures";
+import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
+import { keep } from "../runtime/scope";
+import type { Tensor } from "../runtime/tensor";
+import { Job, type JobSettings } from "../training/job";
+import type { Player, PlayerOptions } from "../training/player";
+import type { Artefact } from "./artefact";
+import type { TrajectoryOptions } from "./shared/latent-options";
+import { openLatents, type LatentSource, type LatentTexts } from "./shared/latent-source";
+import { Preservation } from "./shared/preservation";
+
+/** What an erasure works on. */
+export interface ErasureParts {
+  /** The model as it came, and its bare networks. */
+  readonly base: StableDiffusion;
+  readonly teacher: StableDiffusion;
+  readonly student: StableDiffusion;
+  readonly network: TrainedNetwork;
+  readonly trained: readonly string[];
+  readonly concepts: readonly string[];
+  readonly preserve: readonly string[];
+}
+
+/** What a method works with: never files, devices or flags. It owns what it hands out. */
+export class ErasureJob extends Job implements ErasureParts {
+  /** The model as it came; it stays as it is. */
+  readonly base: StableDiffusion;
+  /** Its bare networks, without interventions: what is trained is the weights. */
+  readonly teacher: StableDiffusion;
+  /** The result: float32 copies of `trained`, and everything else shared with the teacher. */
+  readonly student: StableDiffusion;
+  readonly network: TrainedNetwork;
+  /** Keys that the method may change, of `network`. */
+  readonly trained: readonly string[];
+  readonly concepts: readonly string[];
+  readonly preserve: readonly string[];
+  readonly artefacts: Artefact[] = [];
+  readonly interventions: Intervention[] = [];
+
+  constructor(parts: ErasureParts, settings: Omit<JobSettings, "device">) {
+    super({ ...settings, device: parts.base.device });
+    this.base = parts.base;
+    this.teacher = parts.teacher;
+    this.student = parts.student;
+    this.network = parts.network;
+    this.trained = parts.trained;
+    this.concepts = parts.concepts;
+    this.preserve = parts.preserve;
+  }
+
+  /** Prompts as conditions, by the text encoder as it came. */
+  encode(prompts: readonly string[]): Promise<Condition> {
+    return this.base.condition(prompts);
+  }
+
+  /** The trained weights of the result, by key. */
+  weights(): ReadonlyMap<string, Tensor> {
+    const network = this.student[this.network];
+    return new Map(this.trained.map((name) => [name, network.parameter(name)]));
+  }
+
+  /** Adam over the trained weights of the result. */
+  adam(options: PlayerOptions): Promise<Player> {
+    return this.learn("weights", this.weights(), options);
+  }
+
+  /** Noisy latents to train on, of trajectories that are guided towards texts. A pool is filled when iterations begin. */
+  async latents(options: TrajectoryOptions, texts: LatentTexts): Promise<LatentSource> {
+    return this.part("latents", await openLatents(this, options, texts));
+  }
+
+  /** The loss that holds `preserve` in place; it is none where nothing is to be preserved. */
+  preservation(options: { preserveWeight: number }): Promise<Preservation> {
+    return Preservation.create(this, options.preserveWeight);
+  }
+
+  /** What pictures to train on are made for. */
+  pictureJob(): PictureJob {
+    const { onPrepare } = this.settings;
+    return { base: this.base, signal: this.signal, onPrepare };
+  }
+
+  /** Leaves something beside the weights, for the caller to save and to free. */
+  give<A extends Artefact>(artefact: A): A {
+    this.artefacts.push(artefact);
+    return keep(artefact);
+  }
+
+  /** Makes the result denoise in another way. */
+  intervene(intervention: Intervention): void {
+    this.interventions.push(intervention);
+  }
+}

@@ -1,0 +1,121 @@
+import { invalid, knownKeys } from "../check";
+import type { UNet2DConditionModel } from "../models/unet";
+import type { CLIPTokenizer } from "../text/clip-tokenizer";
+
+/** What values are checked for before any model is there. */
+export interface About {
+  /** What is erased, or attacked. */
+  readonly concepts: readonly string[];
+}
+
+/** What of a model decides whether a value fits it. */
+export interface Fitting {
+  readonly unet: UNet2DConditionModel;
+  readonly tokenizer: CLIPTokenizer;
+  readonly schedule: { readonly length: number };
+}
+
+/** How an option is written on the command line. */
+export type Flag =
+  | {
+      readonly form: "value";
+      /** What stands for the value in the help: "n", "text". */
+      readonly word: string;
+      /** Whether several make a list; else the last one counts. */
+      readonly repeatable: boolean;
+      /** The value of what was typed, one text or more. @throws FormError */
+      read(texts: readonly string[]): unknown;
+    }
+  /** `--name` says true, `--no-name` false; which of them exists follows from the default. */
+  | { readonly form: "switch" }
+  /** `--name-member` for each member. */
+  | { readonly form: "group"; readonly options: OptionSet };
+
+/**
+ * One option of a method, an attack or a function, as data: the type, the checks, the documentation, the command line's
+ * flag and the manifest's entry all follow from it.
+ *
+ * T is what its owner works with, G what its user gives.
+ */
+export interface Option<T = unknown, G = T> {
+  /** What is taken where nothing is given; undefined: nothing. */
+  readonly default: G | undefined;
+  /** One line. */
+  readonly help: string;
+  /** The value to work with. Needs no model. @throws INVALID_ARGUMENT naming the option */
+  check(name: string, value: unknown, about: About): T;
+  /** Refuses a value that does not fit a model. @throws INVALID_ARGUMENT naming the option */
+  fit?(name: string, value: T, model: Fitting): void;
+  /** Whether its texts are paths of files, whose contents decide the result. Default false. */
+  readonly files?: true;
+  /** Null where a command line has no words for it: tensors, functions, streams. */
+  readonly flag: Flag | null;
+}
+
+/** Options by name. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- each option has values of its own
+export type OptionSet = Readonly<Record<string, Option<any, any>>>;
+
+/** What a user gives for a set of options. */
+export type Given<S extends OptionSet> = {
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any option gives its type
+  -readonly [K in keyof S]?: S[K] extends Option<any, infer G> ? Exclude<G, undefined> : never;
+};
+
+/** A set of options, complete and checked. */
+export type Complete<S extends OptionSet> = {
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any option gives its type
+  readonly [K in keyof S]: S[K] extends Option<infer T, any> ? T : never;
+};
+
+/**
+ * The given values over the defaults, checked. Keys that are none of the set's are not looked at.
+ * @param prefix of the names in messages: "prompt." for a group's members
+ * @throws INVALID_ARGUMENT naming the option
+ */
+export function complete<S extends OptionSet>(
+  options: S,
+  given: Readonly<Record<string, unknown>>,
+  about: About,
+  prefix = "",
+): Complete<S> {
+  const entries = Object.entries(options).map(([key, option]) => {
+    const value = given[key] === undefined ? (option.default as unknown) : given[key];
+    return [key, value === undefined ? undefined : (option.check(prefix + key, value, about) as unknown)];
+  });
+  return Object.fromEntries(entries) as Complete<S>;
+}
+
+/** Refuses values that do not fit the model. @throws INVALID_ARGUMENT naming the option */
+export function fit<S extends OptionSet>(options: S, values: Complete<S>, model: Fitting, prefix = ""): void {
+  for (const [key, option] of Object.entries(options)) {
+    const value: unknown = values[key];
+    if (value !== undefined) option.fit?.(prefix + key, value, model);
+  }
+}
+
+/** What is taken where nothing is given, groups as objects. */
+export function defaultsOf(options: OptionSet): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(options).map(([key, { default: value, flag }]) => [
+      key,
+      flag?.form === "group" ? defaultsOf(flag.options) : (value as unknown),
+    ]),
+  );
+}
+
+/** Options that belong together, as one object: `{ prompt: { size, layers } }`. */
+export function group<const S extends OptionSet>(options: S, help: string): Option<Complete<S>, Given<S>> {
+  return {
+    default: {},
+    help,
+    check(name, value, about) {
+      if (typeof value !== "object" || value === null || Array.isArray(value))
+        throw invalid(name, "an object", value);
+      knownKeys(name, value, Object.keys(options));
+      return complete(options, value as Record<string, unknown>, about, `${name}.`);
+    },
+    fit: (name, value, model) => fit(options, value, model, `${name}.`),
+    flag: { form: "group", options },
+  };
+}

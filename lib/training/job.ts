@@ -1,0 +1,192 @@
+import { KpopError, throwIfAborted } from "../errors";
+import { Random } from "../runtime/random";
+import { keep, scope, type Disposable } from "../runtime/scope";
+import { Tensor } from "../runtime/tensor";
+import { EvaluationCounter } from "./evaluations";
+import { Player, type Losses, type PlayerOptions } from "./player";
+import type { ParsedRunOptions } from "./run-options";
+import { RunState, type StatePart } from "./run-state";
+import type { PrepareReport, StepReport } from "./step-report";
+
+/** What a job is told by its caller. */
+export interface JobSettings extends ParsedRunOptions {
+  readonly onPrepare?: ((report: PrepareReport) => void) | undefined;
+  /** Where it computes. */
+  readonly device: string;
+  /** Hashes all that the result depends on; asked where a state is kept. */
+  readonly identity: () => Promise<string>;
+}
+
+/** Steps after which losses are read on a GPU, which would wait for each of them else. */
+const STEPS_TOGETHER = 10;
+
+/**
+ * A long run: it owns what it makes and frees it however the run ends, counts evaluations, and drives iterations, so that
+ * cancelling, reporting, saving and resuming are the same for everything that learns.
+ */
+export class Job {
+  readonly random: Random;
+  readonly signal: AbortSignal | undefined;
+  readonly evaluations = new EvaluationCounter();
+  readonly history: StepReport[] = [];
+  private readonly parts = new Map<string, StatePart>();
+  private readonly owned: Disposable[] = [];
+  private readonly state: RunState;
+  /** Whether the state is that of the iterations done, with nothing of the next. */
+  private whole = true;
+
+  constructor(protected readonly settings: JobSettings) {
+    this.random = new Random(settings.seed);
+    this.signal = settings.signal;
+    this.state = new RunState(settings.checkpoint, settings.resume, settings.identity);
+  }
+
+  /** Runs the whole. Tensors made inside are freed at its end, but for what `body` returns. */
+  async run<T>(body: () => Promise<T>): Promise<T> {
+    try {
+      return await this.evaluations.run(() => scope(body));
+    } finally {
+      for (const part of this.parts.values()) await part.close?.();
+      for (const item of this.owned.reverse()) item.dispose();
+    }
+  }
+
+  /** Whether a state is kept that a later run may go on from. */
+  get keepsState(): boolean {
+    return this.state.path !== undefined;
+  }
+
+  /** Keeps what scopes within the job would free, until the job ends. */
+  hold<T extends Disposable>(item: T): T {
+    this.owned.push(keep(item));
+    return item;
+  }
+
+  /** Adam over tensors that are moved in place and saved with the run. */
+  async learn(name: string, learned: ReadonlyMap<string, Tensor>, options: PlayerOptions): Promise<Player> {
+    const player = await Player.create(learned, options, () => (this.whole = false));
+    return this.part(name, this.hold(player));
+  }
+
+  /** Adds to what is saved and restored. */
+  part<P extends StatePart>(name: string, part: P): P {
+    this.parts.set(name, part);
+    return part;
+  }
+
+  /** Tells how far the run is with what it makes before its first step, and looks at the signal. */
+  async prepared(what: string, done: number, total: number, started: number): Promise<void> {
+    throwIfAborted(this.signal);
+    const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
+    await this.settings.onPrepare?.({ what, done, total, etaSeconds });
+  }
+
+  /**
+   * Goes on from the saved state, or prepares its parts; then iterates, reports and saves. The signal is looked at where
+   * the state is whole, so an aborted run can be resumed.
+   * @param step one iteration, 0 first; what it makes is freed at its end, but for its losses
+   * @throws NUMERIC_FAILURE when a loss is no number any more; the state saved before stays
+   */
+  async iterate(iterations: number, step: (iteration: number) => Promise<Losses>): Promise<void> {
+    const restored = await this.state.restore(this.parts);
+    if (restored === null) for (const part of this.parts.values()) await part.prepare?.();
+    else this.evaluations.resume(restored.evaluations);
+    for (const report of restored?.history ?? []) await this.report(report);
+    const spent = restored?.seconds ?? 0;
+    const first = restored?.iteration ?? 0;
+    const begin = performance.now();
+    const seconds = (): number => spent + (performance.now() - begin) / 1000;
+    const pending: Losses[] = [];
+    const every = this.settings.device === "cpu" ? 1 : STEPS_TOGETHER;
+    let done = first;
+    let saved = first;
+
+    const read = async (): Promise<void> => {
+      const losses = await readLosses(pending.splice(0));
+      for (const [index, values] of losses.entries()) {
+        const iteration = done - losses.length + index + 1;
+        checkFinite(values, iteration, this.state.path);
+        const elapsed = seconds();
+        const etaSeconds = ((elapsed - spent) / (iteration - first)) * (iterations - iteration);
+        await this.report({ iteration, iterations, losses: values, seconds: elapsed, etaSeconds });
+      }
+    };
+    const save = async (): Promise<void> => {
+      await read();
+      const evaluations = this.evaluations.total;
+      const progress = { iteration: done, seconds: seconds(), evaluations, history: this.history };
+      await this.state.save(this.parts, progress);
+      saved = done;
+    };
+    while (done < iterations) {
+      this.whole = true;
+      try {
+        throwIfAborted(this.signal);
+        pending.push(keep(await scope(() => step(done))));
+      } catch (error) {
+        const stopped = error instanceof KpopError && error.code === "ABORTED";
+        if (stopped && this.whole && saved !== done) await save();
+        for (const loss of pending.flatMap((losses) => Object.values(losses)))
+          if (loss instanceof Tensor) loss.dispose();
+        throw error;
+      }
+      done += 1;
+      const last = done === iterations && this.state.path !== undefined;
+      if (pending.length === every || done === iterations) await read();
+      if (this.state.due(done) || last) await save();
+    }
+  }
+
+  /** Solves `count` parts of a closed form, one after the other, and reports each. It keeps no state. */
+  async closedForm(count: number, solve: (index: number) => Promise<Losses>): Promise<void> {
+    const begin = performance.now();
+    for (let index = 0; index < count; index++) {
+      throwIfAborted(this.signal);
+      const [losses] = await scope(async () => readLosses([await solve(index)]));
+      const seconds = (performance.now() - begin) / 1000;
+      const iteration = index + 1;
+      const etaSeconds = (seconds / iteration) * (count - iteration);
+      checkFinite(losses!, iteration, undefined);
+      await this.report({ iteration, iterations: count, losses: losses!, seconds, etaSeconds });
+    }
+  }
+
+  /** Tells of a step, and remembers it. */
+  async report(report: StepReport): Promise<void> {
+    this.history.push(report);
+    await this.settings.onStep?.(report);
+  }
+}
+
+/** The values of several steps' losses, read in one transfer; those that are null are left out. */
+async function readLosses(steps: readonly Losses[]): Promise<Record<string, number>[]> {
+  const tensors = steps.flatMap((losses) => Object.values(losses)).filter((loss) => loss instanceof Tensor);
+  const values =
+    tensors.length === 0
+      ? []
+      : await scope(() => Tensor.stack(tensors.map((loss) => loss.detach().to("float64"))).data());
+  const next = Array.from(values, Number)[Symbol.iterator]();
+  const read = steps.map((losses) =>
+    Object.fromEntries(
+      Object.entries(losses)
+        .filter((entry): entry is [string, Tensor | number] => entry[1] !== null)
+        .map(([name, loss]) => [name, typeof loss === "number" ? loss : (next.next().value as number)]),
+    ),
+  );
+  for (const tensor of tensors) tensor.dispose();
+  return read;
+}
+
+function checkFinite(losses: Record<string, number>, iteration: number, path: string | undefined): void {
+  for (const [name, value] of Object.entries(losses)) {
+    if (Number.isFinite(value)) continue;
+    const kept =
+      path === undefined
+        ? "give a checkpoint directory to keep intermediate states"
+        : `the state saved before is in ${path}`;
+    throw new KpopError(
+      "NUMERIC_FAILURE",
+      `The loss "${name}" became ${value} at iteration ${iteration}: lower the learning rates; ${kept}`,
+    );
+  }
+}

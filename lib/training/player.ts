@@ -1,0 +1,85 @@
+import { clipGradients } from "../nn/clip-gradients";
+import { Adam, type AdamOptions } from "../nn/optimizer";
+import { parseSchedule, type Schedule, type ScheduleFunction } from "../nn/schedules";
+import { scope } from "../runtime/scope";
+import { requireGradients, Tensor } from "../runtime/tensor";
+import type { StatePart } from "./run-state";
+
+/** Scalar losses by name, still to be read; null where one was not computed. */
+export type Losses = Readonly<Record<string, Tensor | number | null>>;
+
+/** Adds the gradient of weight · loss to the player's tensors and frees the graph. @returns the loss, unweighted */
+export type Backward = (loss: Tensor, weight?: number) => Promise<Tensor>;
+
+/** Adam's constants, its rate, and what comes before its step. */
+export interface PlayerOptions extends AdamOptions {
+  readonly learningRate: Schedule;
+  /** Of the run, for rates that change over it. */
+  readonly iterations: number;
+  /** Norm that the gradients of all tensors together are scaled down to. Default: they stay as they are. */
+  readonly maxGradientNorm?: number;
+}
+
+/** One side of a training: tensors, and the optimizer that moves them. They ask for gradients within `update` alone. */
+export class Player implements StatePart {
+  private constructor(
+    private readonly learned: ReadonlyMap<string, Tensor>,
+    private readonly optimizer: Adam,
+    private readonly learningRate: ScheduleFunction,
+    private readonly options: PlayerOptions,
+    private readonly touched: () => void,
+  ) {}
+
+  /**
+   * @param learned leaves of a floating dtype, on one device; they are moved in place
+   * @param touched told when an update begins, from when on until its end the state is not whole
+   */
+  static async create(
+    learned: ReadonlyMap<string, Tensor>,
+    options: PlayerOptions,
+    touched: () => void = () => undefined,
+  ): Promise<Player> {
+    const { betas, eps, weightDecay, decoupled, learningRate } = options;
+    const given = { betas, eps, weightDecay, decoupled };
+    const adam = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+    const optimizer = await Adam.create([...learned.values()], adam);
+    return new Player(learned, optimizer, parseSchedule("learningRate", learningRate), options, touched);
+  }
+
+  /**
+   * One step of Adam with the gradients that `body` adds up through the `backward` it is given.
+   * @returns what `body` returns
+   */
+  async update<T>(iteration: number, body: (backward: Backward) => Promise<T>): Promise<T> {
+    const tensors = [...this.learned.values()];
+    this.touched();
+    await requireGradients(tensors, true);
+    const result = await body(async (loss, weight) => {
+      await (weight === undefined ? loss : loss.mul(weight)).backward();
+      return loss.detach();
+    });
+    const { iterations, maxGradientNorm } = this.options;
+    if (maxGradientNorm !== undefined) await clipGradients(tensors, maxGradientNorm);
+    await this.optimizer.step(this.learningRate(iteration % iterations, iterations));
+    await requireGradients(tensors, false);
+    return result;
+  }
+
+  /** Forgets the moments, as a new optimizer would. */
+  async restart(): Promise<void> {
+    for (const moment of this.optimizer.state().values())
+      await scope(() => moment.copyFrom(Tensor.zeros(moment.shape, moment)));
+  }
+
+  tensors(): ReadonlyMap<string, Tensor> {
+    return new Map([
+      ...this.learned,
+      ...[...this.optimizer.state()].map(([name, tensor]) => [`adam.${name}`, tensor] as const),
+    ]);
+  }
+
+  /** Frees the optimizer; the tensors stay. */
+  dispose(): void {
+    this.optimizer.dispose();
+  }
+}
