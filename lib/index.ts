@@ -90,7 +90,7 @@ export {
 export { TaskVector, type ApplyOptions, type TaskVectorFields } from "./erasure/task-vector";
 export type { UceOptions } from "./erasure/methods/uce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
-export { METHOD_NAMES, methodNamed, type EraseOptions } from "./erasure/registry";
+export { METHOD_NAMES, methodNamed, type EraseOptions, type MethodOptions } from "./erasure/registry";
 export {
   evaluate,
   type ClassEvaluation,

@@ -33,7 +33,7 @@ export interface AttackDefinition<N extends string, S extends OptionSet> {
   /** The paper. */
   readonly reference: string;
   /** What it looks for, in one line. */
-  readonly summary: string;
+  readonly short: string;
   /** Whether it learns from pictures of the concept. */
   readonly needsPictures: boolean;
   /** Its own options. */
@@ -60,7 +60,7 @@ export type AttackOptionsOf<A extends AttackMethod> = CommonAttackOptions & { me
 export function defineAttack<const N extends string, const S extends OptionSet>(
   definition: AttackDefinition<N, S>,
 ): AttackMethod<N, S> {
-  for (const field of ["name", "title", "reference", "summary", "needsPictures", "options", "run"] as const)
+  for (const field of ["name", "title", "reference", "short", "needsPictures", "options", "run"] as const)
     if (definition[field] === undefined)
       throw new KpopError(
         "INVALID_ARGUMENT",

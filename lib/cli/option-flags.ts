@@ -19,7 +19,43 @@ export interface OptionFlag {
 export interface FlaggedMethod {
   readonly name: string;
   readonly reference: string;
+  /** What it does, in one line. */
+  readonly short: string;
   readonly options: OptionSet;
+}
+
+/** What a command's option is to each method that has it, by the method's name. */
+const ownersOf = new WeakMap<Option, ReadonlyMap<string, OptionFlag>>();
+
+/**
+ * Lets a command's help be short: it lists the methods, and `--help NAME` (or `--method NAME --help`) shows the options of
+ * one, as it has them.
+ */
+export function helpInParts(command: Command, methods: readonly FlaggedMethod[]): void {
+  const asked = (): string => {
+    const { rawArgs = [] } = (command.parent ?? command) as Command & { rawArgs?: readonly string[] };
+    const typed = rawArgs.map((arg) => arg.replace(/^--method=/, ""));
+    return methods.find(({ name }) => typed.includes(name))?.name ?? "";
+  };
+  const ofAsked = (option: Option): Option => {
+    const flag = ownersOf.get(option)?.get(asked());
+    return flag === undefined ? option : optionOf(flag);
+  };
+  command.helpOption("-h, --help [method]", "this help; with the name of a method, its options too");
+  const standard = command.createHelp();
+  command.configureHelp({
+    visibleOptions: (shown) =>
+      standard.visibleOptions(shown).filter((option) => ownersOf.get(option)?.has(asked()) ?? true),
+    optionTerm: (option) => standard.optionTerm(ofAsked(option)),
+    optionDescription: (option) => standard.optionDescription(ofAsked(option)),
+  });
+  const width = Math.max(...methods.map(({ name }) => name.length));
+  const lines = methods.map(
+    ({ name, short, reference }) => `  ${name.padEnd(width)}  ${short} (${reference})`,
+  );
+  command.addHelpText("after", () =>
+    asked() !== "" ? "" : `\nMethods (--help <method> shows the options of one):\n${lines.join("\n")}`,
+  );
 }
 
 /** The flags of a set of options, groups' members among them. */
@@ -35,8 +71,7 @@ export function flagsOf(options: OptionSet, parent: readonly string[] = [], abou
 
 /** Adds some flags of a set of options to a command. @param only keys of the set; default all */
 export function addOptionFlags(command: Command, options: OptionSet, only = Object.keys(options)): void {
-  for (const flag of flagsOf(pick(options, only)))
-    command.addOption(optionOf(flag, shownDefault([flag.default])));
+  for (const flag of flagsOf(pick(options, only))) command.addOption(optionOf(flag));
 }
 
 /** The values given for a set's flags, as the library takes them. Ends with wrong usage on a value of the wrong form. */
@@ -56,19 +91,16 @@ export function optionValues(
   });
 }
 
-/** Adds the flags of all methods to a command, in a group for each method, or each set of methods that share them. */
+/** Adds the flags of all methods to a command; methods may share some. */
 export function addMethodFlags(command: Command, methods: readonly FlaggedMethod[]): void {
-  const byName = new Map<string, { method: FlaggedMethod; flag: OptionFlag }[]>();
-  for (const method of methods)
-    for (const flag of flagsOf(method.options))
-      byName.set(flag.name, [...(byName.get(flag.name) ?? []), { method, flag }]);
+  const byName = new Map<string, Map<string, OptionFlag>>();
+  for (const { name, options } of methods)
+    for (const flag of flagsOf(options))
+      byName.set(flag.name, new Map(byName.get(flag.name)).set(name, flag));
   for (const owners of byName.values()) {
-    const names = owners.map(({ method }) => `${method.name} (${method.reference})`).join(", ");
-    const text = shownDefault(
-      owners.map(({ flag }) => flag.default),
-      owners.map(({ method }) => method.name),
-    );
-    command.addOption(optionOf(owners[0]!.flag, text).helpGroup(`Options of the method ${names}:`));
+    const option = optionOf([...owners.values()][0]!).helpGroup("Options of the method:");
+    ownersOf.set(option, owners);
+    command.addOption(option);
   }
 }
 
@@ -108,7 +140,8 @@ export function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-function optionOf({ form, help, name, default: value }: OptionFlag, shown: string): Option {
+function optionOf({ form, help, name, default: value }: OptionFlag): Option {
+  const shown = show(value) === "" ? "" : `default: ${show(value)}`;
   const switched = value === true ? `--no-${name}` : `--${name}`;
   const spelling = form.form === "switch" ? switched : `--${name} <${form.word}>`;
   const option = new Option(spelling, shown === "" ? help : `${help} (${shown})`);
@@ -145,13 +178,6 @@ function valueOf({ form }: OptionFlag, option: Option, command: Command): unknow
       `option '${option.flags}' argument '${typed.at(-1)}' is invalid. ${error.message}`,
     );
   }
-}
-
-/** "default: 1000 for kpop, 100 for ca"; empty where there is none. */
-function shownDefault(values: readonly unknown[], owners: readonly string[] = []): string {
-  const texts = values.map(show);
-  if (new Set(texts).size === 1) return texts[0] === "" ? "" : `default: ${texts[0]}`;
-  return `default: ${texts.map((text, index) => `${text || "none"} for ${owners[index]}`).join(", ")}`;
 }
 
 function show(value: unknown): string {

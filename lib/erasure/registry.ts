@@ -18,6 +18,9 @@ export type EraseOptions =
   | { [N in Methods["name"]]: OptionsOf<Extract<Methods, { name: N }>> }[Methods["name"]]
   | (Omit<OptionsOf<Default>, "method"> & { method?: Default["name"] });
 
+/** Options of the method of that name. */
+export type MethodOptions<N extends Methods["name"]> = Extract<EraseOptions, { method: N }>;
+
 /** Names of all methods, the default first. */
 export const METHOD_NAMES: readonly string[] = METHODS.map(({ name }) => name);
 

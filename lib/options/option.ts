@@ -1,4 +1,5 @@
 import { invalid, knownKeys } from "../check";
+import { KpopError } from "../errors";
 import type { UNet2DConditionModel } from "../models/unet";
 import type { CLIPTokenizer } from "../text/clip-tokenizer";
 
@@ -48,6 +49,8 @@ export interface Option<T = unknown, G = T> {
   fit?(name: string, value: T, model: Fitting): void;
   /** Whether its texts are paths of files, whose contents decide the result. Default false. */
   readonly files?: true;
+  /** Key of the option that this is another name of; it has no value of its own. */
+  readonly aliasOf?: string;
   /** Null where a command line has no words for it: tensors, functions, streams. */
   readonly flag: Flag | null;
 }
@@ -65,8 +68,13 @@ export type Given<S extends OptionSet> = {
 /** A set of options, complete and checked. */
 export type Complete<S extends OptionSet> = {
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any option gives its type
-  readonly [K in keyof S]: S[K] extends Option<infer T, any> ? T : never;
+  readonly [K in keyof S as IsAlias<S[K]> extends true ? never : K]: S[K] extends Option<infer T, any>
+    ? T
+    : never;
 };
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- any option gives its type
+type IsAlias<O> = O extends Option<infer T, any> ? ([T] extends [never] ? true : false) : false;
 
 /**
  * The given values over the defaults, checked. Keys that are none of the set's are not looked at.
@@ -79,17 +87,50 @@ export function complete<S extends OptionSet>(
   about: About,
   prefix = "",
 ): Complete<S> {
-  const entries = Object.entries(options).map(([key, option]) => {
-    const value = given[key] === undefined ? (option.default as unknown) : given[key];
+  const named = withoutAliases(options, given, prefix);
+  const own = Object.entries(options).filter(([, option]) => option.aliasOf === undefined);
+  const entries = own.map(([key, option]) => {
+    const value = named[key] === undefined ? (option.default as unknown) : named[key];
     return [key, value === undefined ? undefined : (option.check(prefix + key, value, about) as unknown)];
   });
-  return Object.fromEntries(entries) as Complete<S>;
+  return Object.fromEntries(entries) as unknown as Complete<S>;
+}
+
+/** The given values under the options' own names. @throws INVALID_ARGUMENT where one is given by both */
+function withoutAliases(
+  options: OptionSet,
+  given: Readonly<Record<string, unknown>>,
+  prefix: string,
+): Record<string, unknown> {
+  const named = { ...given };
+  for (const [key, { aliasOf }] of Object.entries(options)) {
+    if (aliasOf === undefined || given[key] === undefined) continue;
+    if (given[aliasOf] !== undefined)
+      throw new KpopError(
+        "INVALID_ARGUMENT",
+        `Expected ${prefix}${key} or ${prefix}${aliasOf} but received both; they are names of one option`,
+      );
+    named[aliasOf] = given[key];
+  }
+  return named;
+}
+
+/** Another name of an option. */
+export function alias<G>(of: string, option: Option<unknown, G>): Option<never, G> {
+  const { default: _, ...rest } = option;
+  return {
+    ...rest,
+    help: `another name of ${of}`,
+    default: undefined,
+    aliasOf: of,
+    check: (name, value, about) => option.check(name, value, about) as never,
+  };
 }
 
 /** Refuses values that do not fit the model. @throws INVALID_ARGUMENT naming the option */
 export function fit<S extends OptionSet>(options: S, values: Complete<S>, model: Fitting, prefix = ""): void {
   for (const [key, option] of Object.entries(options)) {
-    const value: unknown = values[key];
+    const value: unknown = (values as Record<string, unknown>)[key];
     if (value !== undefined) option.fit?.(prefix + key, value, model);
   }
 }
@@ -97,10 +138,12 @@ export function fit<S extends OptionSet>(options: S, values: Complete<S>, model:
 /** What is taken where nothing is given, groups as objects. */
 export function defaultsOf(options: OptionSet): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(options).map(([key, { default: value, flag }]) => [
-      key,
-      flag?.form === "group" ? defaultsOf(flag.options) : (value as unknown),
-    ]),
+    Object.entries(options)
+      .filter(([, { aliasOf }]) => aliasOf === undefined)
+      .map(([key, { default: value, flag }]) => [
+        key,
+        flag?.form === "group" ? defaultsOf(flag.options) : (value as unknown),
+      ]),
   );
 }
 

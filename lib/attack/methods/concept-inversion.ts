@@ -11,7 +11,7 @@ export const conceptInversion = defineAttack({
   name: "concept-inversion",
   title: "Concept inversion",
   reference: "arXiv 2308.01508",
-  summary: "learns an embedding from pictures of the concept",
+  short: "learns an embedding from pictures of the concept",
   needsPictures: true,
   options: {
     ...inversion(),

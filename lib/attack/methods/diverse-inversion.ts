@@ -10,7 +10,7 @@ export const diverseInversion = defineAttack({
   name: "diverse-inversion",
   title: "Diverse Inversion",
   reference: "arXiv 2404.03631",
-  summary: "learns embeddings at chosen cosines with the concept's own, band by band",
+  short: "learns embeddings at chosen cosines with the concept's own, band by band",
   needsPictures: true,
   options: { ...inversion(), ...diversity() },
   async run(job, o) {

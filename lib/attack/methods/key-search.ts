@@ -18,7 +18,7 @@ export const keySearch = defineAttack({
   name: "key-search",
   title: "Key search",
   reference: "arXiv 2403.12326",
-  summary: "learns a prompt to inject in cross-attention, in place of KPOP's key",
+  short: "learns a prompt to inject in cross-attention, in place of KPOP's key",
   needsPictures: true,
   options: {
     /** Rows k of a concatenative prompt; an additive one has the text's L rows. Default 10. */

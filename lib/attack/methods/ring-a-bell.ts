@@ -45,7 +45,7 @@ export const ringABell = defineAttack({
   name: "ring-a-bell",
   title: "Ring-A-Bell",
   reference: "arXiv 2310.10012",
-  summary: "looks for text whose embedding holds the concept, without the UNet",
+  short: "looks for text whose embedding holds the concept, without the UNet",
   needsPictures: false,
   options: {
     /** Texts with the concept and without it, "{}" standing for its name. Default: thirty of ours. */

@@ -55,7 +55,7 @@ export const unlearnDiff = defineAttack({
   name: "unlearn-diff",
   title: "UnlearnDiffAtk",
   reference: "arXiv 2310.11868",
-  summary: "looks for words before the prompt, one set for each picture of the concept",
+  short: "looks for words before the prompt, one set for each picture of the concept",
   needsPictures: true,
   options: OPTIONS,
   run: search,

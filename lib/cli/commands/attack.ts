@@ -9,7 +9,7 @@ import { describeAttack } from "../describe-attack";
 import { losses } from "../format";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
-import { addMethodFlags, addOptionFlags, methodOptions, optionValues } from "../option-flags";
+import { addMethodFlags, addOptionFlags, helpInParts, methodOptions, optionValues } from "../option-flags";
 import { emit, print } from "../output";
 import { collect, parseInteger } from "../parse-value";
 import { Progress } from "../progress";
@@ -44,11 +44,7 @@ export function registerAttack(program: Command): void {
     .optionsGroup("Options:")
     .option("--concept <name>", "what was erased; a class of the classifier")
     .option("--out <dir>", "folder for the inputs found, their pictures, and the result")
-    .addOption(
-      new Option("--method <name>", attacks.map(({ name, summary }) => `${name} ${summary}`).join("; "))
-        .choices(ATTACK_NAMES)
-        .default(ATTACK_NAMES[0]),
-    )
+    .addOption(new Option("--method <name>", "how").choices(ATTACK_NAMES).default(ATTACK_NAMES[0]))
     .option("--original <model>", "the model before the erasure: it draws the pictures to learn from")
     .option(
       "--image <path>",
@@ -65,6 +61,7 @@ export function registerAttack(program: Command): void {
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line");
   addMethodFlags(command, attacks);
+  helpInParts(command, attacks);
   command.addHelpText("after", HELP);
   command.action(async (model: string, flags: Flags) => {
     requireOptions(command, ["concept", "out"]);

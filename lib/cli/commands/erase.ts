@@ -15,7 +15,7 @@ import {
 import { checkOutputs, saveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
-import { addMethodFlags, methodOptions } from "../option-flags";
+import { addMethodFlags, helpInParts, methodOptions } from "../option-flags";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { collect, parseInteger } from "../parse-value";
@@ -75,6 +75,7 @@ export function registerErase(program: Command): void {
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line");
   addMethodFlags(command, methods);
+  helpInParts(command, methods);
   command.addHelpText("after", HELP);
   command.action(async (model: string, flags: Flags) => {
     requireOptions(command, ["concept", "out"]);

@@ -21,7 +21,7 @@ export const sld = defineMethod({
   short: "steers guidance away from the concept at each step; changes no weights",
   reference: "arXiv 2211.05105",
   kind: "inference",
-  entrant: {},
+  entrant: false,
   options: {
     /** The paper's configuration, which the options below change. Default "medium". */
     preset: sldPreset(),

@@ -1,9 +1,14 @@
 import { either, number, choice, perConcept, templates, text } from "../../options/kinds";
+import { alias } from "../../options/option";
 import { Tensor } from "../../runtime/tensor";
 import { defineMethod, type OptionsOf } from "../method";
 import { editProjections, keysAndValues } from "../shared/edit-projections";
 import { pairRows, promptRows, type RowPair } from "../shared/paired-rows";
 import { encodeRows } from "../shared/text-rows";
+
+const GUIDE = perConcept(
+  text("", "text that the concepts are turned into: one for all, or one for each", { blank: true }),
+);
 
 /**
  * UCE: unified concept editing (arXiv 2308.14761).
@@ -26,9 +31,9 @@ export const uce = defineMethod({
      * What the concepts are to give instead: one text for all, or one for each. Default "", which with the bare name as
      * template stands for the start token; the paper takes "art" for artists.
      */
-    guide: perConcept(
-      text("", "text that the concepts are turned into: one for all, or one for each", { blank: true }),
-    ),
+    guide: GUIDE,
+    /** The same as `guide`. */
+    target: alias("guide", GUIDE),
     /**
      * "last-token": the row of the concept's last token goes where that of its guide goes; of prompts to preserve
      * the last token is held. The authors' current script.

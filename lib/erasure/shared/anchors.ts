@@ -1,5 +1,6 @@
 import { invalid } from "../../check";
 import { choice, perConcept, text, texts } from "../../options/kinds";
+import { alias } from "../../options/option";
 import {
   captionPairs,
   CONCEPT_KINDS,
@@ -10,6 +11,13 @@ import {
 
 const ANCHORS: Readonly<Record<ConceptKind, string>> = { object: "a photo", style: "painting" };
 
+const ANCHOR = perConcept(
+  text(
+    undefined,
+    `what the concept becomes; one, or one for each concept (default: "${ANCHORS.object}", for a style "${ANCHORS.style}")`,
+  ),
+);
+
 /** Options that say what concepts become, and with which captions. */
 export function anchors() {
   return {
@@ -17,12 +25,9 @@ export function anchors() {
      * What the concepts become, c*: one text for all of them, or one for each; "cat" for "grumpy cat". Default
      * "a photo" for objects, "painting" for styles.
      */
-    anchor: perConcept(
-      text(
-        undefined,
-        `what the concept becomes; one, or one for each concept (default: "${ANCHORS.object}", for a style "${ANCHORS.style}")`,
-      ),
-    ),
+    anchor: ANCHOR,
+    /** The same as `anchor`. */
+    target: alias("anchor", ANCHOR),
     /** How captions of the anchor become captions of the concept: its name in the anchor's place, or its style. Default "object". */
     kind: choice(
       "object",
