@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { KpopError } from "../lib/index";
 import type { Settings, TrialRecord, TrialSpec } from "./results";
 
@@ -30,7 +31,7 @@ export class Store {
   private checkSame(kept: Settings, now: Settings): void {
     const different = (Object.keys(now) as (keyof Settings)[]).filter(
       // Which trials run may change from call to call; what they measure may not.
-      (name) => name !== "methods" && name !== "experiments" && !same(kept[name], now[name]),
+      (name) => name !== "methods" && name !== "experiments" && !isDeepStrictEqual(kept[name], now[name]),
     );
     if (different.length === 0) return;
     const changes = different
@@ -55,17 +56,13 @@ export class Store {
   /** A finished trial; null when there is none, or it was another one under the same name. */
   read(spec: TrialSpec, notice: (sentence: string) => void): TrialRecord | null {
     const record = readJson(this.path(spec.name), notice) as TrialRecord | null;
-    return record !== null && same(record.spec, spec) ? record : null;
+    return record !== null && isDeepStrictEqual(record.spec, spec) ? record : null;
   }
 
   write(record: TrialRecord): void {
     writeAtomically(this.path(record.spec.name), `${JSON.stringify(record)}\n`);
     rmSync(this.workFolder(record.spec), { recursive: true, force: true });
   }
-}
-
-function same(a: unknown, b: unknown): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 /** Null when the file is missing or damaged; a damaged one gets another name, so that nothing is lost. */

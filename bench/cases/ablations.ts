@@ -2,7 +2,7 @@ import { defaultsOf, type Options } from "../entrants";
 import { merge } from "../method-options";
 import { ABLATION_SPLIT } from "../protocols/protocol";
 import type { TrialSpec } from "../results";
-import type { Case, PlanContext } from "./case";
+import { trialSpec, type Case, type PlanContext } from "./case";
 import { classesOf, objects } from "./objects";
 
 /** Tables 5 and 6 and Figure 5, the pool of trajectories, and preserving by name: one option changed at a time. */
@@ -36,7 +36,7 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   const unchanged = (change: Change): boolean =>
     change.preserve !== true && complete(merge(base, change.options)) === complete(base);
   const classes = classesOf(protocol, ABLATION_SPLIT);
-  const spec = (name: string, options: Options, changes: readonly Change[]): TrialSpec => ({
+  const spec = (name: string, options: Options, changes: readonly Change[]): TrialSpec => trialSpec({
     name: `ablation-${name}`,
     experiment: "ablations",
     method: "kpop",
@@ -49,8 +49,7 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
     split: ABLATION_SPLIT,
     axes: changes.map(({ axis, value }) => ({ name: axis, value })),
     imagesPerClass: Math.ceil(settings.imagesPerClass / 2),
-    pictures: false,
-  });
+  }); // prettier-ignore
   const changed = CHANGES.filter((change) => !unchanged(change)).filter(
     ({ axis, value }) => !settings.quick || QUICK.includes(`${axis} ${value}`),
   );

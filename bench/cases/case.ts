@@ -23,6 +23,14 @@ export interface TrialContext {
   log(sentence: string): void;
 }
 
+/** A trial, with what most trials have in common: nothing to tell the method, and no class to look at. */
+export function trialSpec(
+  of: Partial<TrialSpec> & Pick<TrialSpec, "name" | "experiment" | "method" | "label" | "imagesPerClass">,
+): TrialSpec {
+  const common = { options: {}, erased: [], preserved: [], preserve: [], split: of.label, pictures: false };
+  return { ...common, ...of };
+}
+
 /** One experiment: which trials it has, and how one is measured, in a process of its own. */
 export interface Case {
   trials(context: PlanContext): TrialSpec[];

@@ -9,7 +9,7 @@ import { DigitModel } from "../digits/model";
 import { pretrain } from "../digits/pretrain";
 import { smallestAlpha } from "../digits/smallest-alpha";
 import { ORIGINAL, type Count, type DigitsOutcome, type TrialOutcome, type TrialSpec } from "../results";
-import type { Case, PlanContext, TrialContext } from "./case";
+import { trialSpec, type Case, type PlanContext, type TrialContext } from "./case";
 
 /**
  * The toy experiment of the task vectors' paper (arXiv 2404.03631) on 8×8 digits: one digit is erased by fine-tuning at
@@ -65,19 +65,17 @@ const OWN = 8;
 
 function trials({ settings }: PlanContext): TrialSpec[] {
   const effort = settings.quick ? QUICK : FULL;
-  return ERASED.map((digit): TrialSpec => ({
-    name: `digits-${digit}`,
-    experiment: "digits",
-    method: ORIGINAL,
-    label: digit,
-    options: { ...effort },
-    erased: [digit],
-    preserved: [],
-    preserve: [],
-    split: digit,
-    imagesPerClass: effort.images,
-    pictures: false,
-  }));
+  return ERASED.map((digit) =>
+    trialSpec({
+      name: `digits-${digit}`,
+      experiment: "digits",
+      method: ORIGINAL,
+      label: digit,
+      options: { ...effort },
+      erased: [digit],
+      imagesPerClass: effort.images,
+    }),
+  );
 }
 
 async function measure(context: TrialContext): Promise<TrialOutcome> {

@@ -4,38 +4,35 @@ import { countNeutral } from "../measure/neutral";
 import { drawPictures } from "../measure/pictures";
 import { ABLATION_SPLIT, SPLITS, type Protocol } from "../protocols/protocol";
 import { ORIGINAL, type TrialOutcome, type TrialSpec } from "../results";
-import type { Case, PlanContext, TrialContext } from "./case";
+import { trialSpec, type Case, type PlanContext, type TrialContext } from "./case";
 
 /** Table 2: every method on the four splits, and the original once on all classes. */
 export const objects: Case = { trials, measure };
 
 function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   const common = { experiment: "objects" as const, imagesPerClass: settings.imagesPerClass };
-  const original: TrialSpec = {
+  const original = trialSpec({
     ...common,
     name: `objects-${ORIGINAL}`,
     method: ORIGINAL,
     label: "untouched",
-    options: {},
-    erased: [],
     preserved: [...protocol.classes],
-    preserve: [],
     split: "all",
     pictures: true,
-  };
+  });
   const splits = settings.quick ? [ABLATION_SPLIT] : Object.keys(SPLITS);
   const erasures = splits.flatMap((split) =>
-    settings.methods.map((method): TrialSpec => ({
-      ...common,
-      ...classesOf(protocol, split),
-      name: `objects-${method}-${split}`,
-      method,
-      label: split,
-      options: optionsOf(method),
-      preserve: [],
-      split,
-      pictures: split === ABLATION_SPLIT,
-    })),
+    settings.methods.map((method) =>
+      trialSpec({
+        ...common,
+        ...classesOf(protocol, split),
+        name: `objects-${method}-${split}`,
+        method,
+        label: split,
+        options: optionsOf(method),
+        pictures: split === ABLATION_SPLIT,
+      }),
+    ),
   );
   return [original, ...erasures];
 }

@@ -3,7 +3,7 @@ import { attack, type AttackOptions } from "../../lib/index";
 import { merge } from "../method-options";
 import { eraseFor } from "../measure/erasure";
 import { ORIGINAL, type AttackFigures, type TrialOutcome, type TrialSpec } from "../results";
-import type { Case, PlanContext, TrialContext } from "./case";
+import { trialSpec, type Case, type PlanContext, type TrialContext } from "./case";
 
 /** Methods × attacks: how far one erased concept comes back when inputs are looked for that bring it back. */
 export const robustness: Case = { trials, measure };
@@ -13,19 +13,18 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   const { concept, also } = protocol.robustness;
   const compared = settings.quick ? settings.methods.slice(0, 1) : settings.methods;
   const methods = [ORIGINAL, ...new Set([...compared, ...also])];
-  return methods.map((method): TrialSpec => ({
-    name: `robustness-${method}`,
-    experiment: "robustness",
-    method,
-    label: concept,
-    options: method === ORIGINAL ? {} : optionsOf(method),
-    erased: [concept],
-    preserved: [],
-    preserve: [],
-    split: "one concept",
-    imagesPerClass: settings.imagesPerClass,
-    pictures: false,
-  }));
+  return methods.map((method) =>
+    trialSpec({
+      name: `robustness-${method}`,
+      experiment: "robustness",
+      method,
+      label: concept,
+      options: method === ORIGINAL ? {} : optionsOf(method),
+      erased: [concept],
+      split: "one concept",
+      imagesPerClass: settings.imagesPerClass,
+    }),
+  );
 }
 
 async function measure(context: TrialContext): Promise<TrialOutcome> {

@@ -1,11 +1,11 @@
 import { join } from "node:path";
-import { ClipScorer, ImageClassifier, type Image, type ImageSetItem, StableDiffusion } from "../../lib/index";
+import { ClipScorer, ImageClassifier, type Image, type ImageSetItem } from "../../lib/index";
 import { merge, styleOptions } from "../method-options";
-import { eraseFor } from "../measure/erasure";
+import { eraseFor, loadModel } from "../measure/erasure";
 import { drawAll } from "../measure/pictures";
 import { ORIGINAL, type ClassCount, type Pair, type TrialOutcome, type TrialSpec } from "../results";
 import { mean } from "../statistics";
-import type { Case, PlanContext, TrialContext } from "./case";
+import { trialSpec, type Case, type PlanContext, type TrialContext } from "./case";
 
 /** Table 4: one style erased at a time. A trial's classes are styles here, and pictures show objects in them. */
 export const styles: Case = { trials, measure };
@@ -15,19 +15,18 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   const names = settings.styles;
   const erased = settings.quick ? names.slice(0, 1) : names;
   return [ORIGINAL, ...settings.methods].flatMap((method) =>
-    erased.map((style): TrialSpec => ({
-      name: `styles-${method}-${fileName(style)}`,
-      experiment: "styles",
-      method,
-      label: style,
-      options: method === ORIGINAL ? {} : merge(optionsOf(method), styleOptions(protocol, method)),
-      erased: [style],
-      preserved: names.filter((name) => name !== style),
-      preserve: [],
-      split: style,
-      imagesPerClass: Math.ceil(settings.imagesPerClass / 10),
-      pictures: false,
-    })),
+    erased.map((style) =>
+      trialSpec({
+        name: `styles-${method}-${fileName(style)}`,
+        experiment: "styles",
+        method,
+        label: style,
+        options: method === ORIGINAL ? {} : merge(optionsOf(method), styleOptions(protocol, method)),
+        erased: [style],
+        preserved: names.filter((name) => name !== style),
+        imagesPerClass: Math.ceil(settings.imagesPerClass / 10),
+      }),
+    ),
   );
 }
 
@@ -46,7 +45,7 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
   const { spec, settings, protocol, shared, work } = context;
   const { concept } = protocol.styles!;
   const wanted = listPictures(context);
-  using original = await StableDiffusion.load(settings.model, { device: settings.device, dtype: settings.dtype });
+  using original = await loadModel(settings);
   const before = await drawAll(context, original, wanted, shared);
   using subject = await eraseFor(context, spec.erased.map((style) => concept.replace("{}", style)));
   const images =

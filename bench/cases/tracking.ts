@@ -6,35 +6,33 @@ import {
   ImageClassifier,
   safetensors,
   scope,
-  StableDiffusion,
+  type StableDiffusion,
   type EraseOptions,
   type Tensor,
 } from "../../lib/index";
 import { RUN_STATE_FILE } from "../../lib/internal";
+import { loadModel } from "../measure/erasure";
 import type { Series, TrialOutcome, TrialSpec } from "../results";
 import { mean } from "../statistics";
-import type { Case, PlanContext, TrialContext } from "./case";
+import { trialSpec, type Case, type PlanContext, type TrialContext } from "./case";
 
 /** Figure 4: one concept erased, looked at along the way. */
 export const tracking: Case = { trials, measure };
 
 function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   const { concept, methods } = protocol.tracking;
-  return methods
-    .filter((method) => settings.methods.includes(method))
-    .map((method): TrialSpec => ({
+  const tracked = methods.filter((method) => settings.methods.includes(method));
+  return tracked.map((method) =>
+    trialSpec({
       name: `tracking-${method}`,
       experiment: "tracking",
       method,
       label: concept,
       options: optionsOf(method),
       erased: [concept],
-      preserved: [],
-      preserve: [],
-      split: concept,
       imagesPerClass: settings.quick ? 2 : 4,
-      pictures: false,
-    }));
+    }),
+  );
 }
 
 /** A run's saved state at one iteration; iteration 0 is the model as it came. */
@@ -45,7 +43,7 @@ interface Snapshot {
 
 async function measure(context: TrialContext): Promise<TrialOutcome> {
   const { settings } = context;
-  using model = await StableDiffusion.load(settings.model, { device: settings.device, dtype: settings.dtype }); // prettier-ignore
+  using model = await loadModel(settings); // prettier-ignore
   const snapshots = await train(context, model);
   using observer = await Observer.create(context, model);
   for (const snapshot of snapshots) await observer.look(snapshot);

@@ -1,6 +1,6 @@
 import { candidateOptions, candidatesOf } from "../method-options";
 import type { TrialSpec } from "../results";
-import type { Case, PlanContext } from "./case";
+import { trialSpec, type Case, type PlanContext } from "./case";
 import { objects } from "./objects";
 
 /** The search: each method's tries on classes that are in no split. */
@@ -12,9 +12,9 @@ function trials({ protocol, settings }: PlanContext): TrialSpec[] {
   return settings.methods.flatMap((method) => {
     const candidates = candidatesOf(protocol, method);
     const tries = settings.quick ? candidates.slice(-1) : candidates;
-    return tries.map((candidate): TrialSpec => {
+    return tries.map((candidate) => {
       const index = candidates.indexOf(candidate);
-      return {
+      return trialSpec({
         name: `tune-${method}-${index + 1}`,
         experiment: "tune",
         method,
@@ -22,11 +22,9 @@ function trials({ protocol, settings }: PlanContext): TrialSpec[] {
         options: candidateOptions(protocol, settings, method, index),
         erased: [...tuning.erased],
         preserved: [...tuning.preserved],
-        preserve: [],
         split: "tuning",
         imagesPerClass: Math.ceil(settings.imagesPerClass / 3),
-        pictures: false,
-      };
+      });
     });
   });
 }

@@ -3,7 +3,7 @@ import { erase, StableDiffusion, type EraseOptions, type PromptKey } from "../..
 import type { TrialContext } from "../cases/case";
 import { knownTo } from "../entrants";
 import { peakBytes } from "../machine";
-import { ORIGINAL, type Cost } from "../results";
+import { ORIGINAL, type Cost, type Settings } from "../results";
 
 /** Iterations between saved states: a loss of a minute or two at full size. */
 const SAVED_EVERY = 100;
@@ -16,11 +16,15 @@ export interface Subject extends Disposable {
   cost?: Cost;
 }
 
+/** The model under test, as it came. */
+export function loadModel({ model, device, dtype }: Settings): Promise<StableDiffusion> {
+  return StableDiffusion.load(model, { device, dtype });
+}
+
 /** The original, or what the trial's method makes of it. @param concepts what is erased, as the method is told it */
 export async function eraseFor(context: TrialContext, concepts: readonly string[]): Promise<Subject> {
   const { spec, settings, work, log } = context;
-  const { model: path, device, dtype, seed } = settings;
-  const model = await StableDiffusion.load(path, { device, dtype });
+  const model = await loadModel(settings);
   if (spec.method === ORIGINAL) return { model, [Symbol.dispose]: () => model.dispose() };
   log(`erasing ${concepts.join(", ")}`);
   const erasure = await erase(model, {
@@ -30,7 +34,7 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
     method: spec.method,
     concepts: [...concepts],
     preserve: spec.preserve,
-    seed,
+    seed: settings.seed,
     checkpoint: { directory: join(work, "state"), every: SAVED_EVERY },
     resume: true,
   } as EraseOptions);

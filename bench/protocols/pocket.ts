@@ -66,6 +66,12 @@ export const pocket: Protocol = {
       ],
     },
     ca: { candidates: rates(2e-4, 5e-4, 1e-3, 2e-3), styles: { anchor: "any style" } },
+    sld: {
+      candidates: ["weak", "medium", "strong", "max"].map((preset) => ({
+        label: preset,
+        options: { preset },
+      })),
+    },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],

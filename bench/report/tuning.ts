@@ -23,6 +23,8 @@ export function tuningSection(results: Results): Section | null {
   if (records.length === 0) return null;
   const methods = methodsIn(results, records);
   const { erased, preserved } = records[0]!.spec;
+  const tries = methods.map((method) => records.filter(({ spec }) => spec.method === method).length);
+  const [few, many] = [Math.min(...tries), Math.max(...tries)];
   const curves = methods.map((method): Curve => ({
     name: titleOf(method),
     look: method,
@@ -32,7 +34,7 @@ export function tuningSection(results: Results): Section | null {
   }));
   const blocks = [
     text(
-      `Every method had the same number of tries on classes that are in no split: ${erased.join(", ")} erased; ` +
+      `${few === many ? `Every method had ${many}` : `Methods had ${few} to ${many}`} tries on classes that are in no split: ${erased.join(", ")} erased; ` +
         `${preserved.join(", ")} to stay. The try with the highest harmonic mean of ESR-1 and PSR-1 gave the options of all ` +
         `other trials.`,
     ),

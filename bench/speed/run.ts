@@ -50,9 +50,11 @@ export async function speed(
       // A whole run is its own repetition.
       for (let round = 0; round < (of.peer === undefined ? 1 : rounds); round++) {
         result.ours.push(await start(own(of.name)));
-        if (of.peer === undefined || !peer) continue;
-        const script = join("bench", "speed", "peers", of.peer.script);
-        result.peer.push(await start([PYTHON, script, ...of.peer.arguments]));
+        if (of.peer !== undefined && peer) {
+          const script = join("bench", "speed", "peers", of.peer.script);
+          result.peer.push(await start([PYTHON, script, ...of.peer.arguments]));
+        }
+        say(`${of.name}: round ${round + 1} of ${of.peer === undefined ? 1 : rounds}`);
       }
       results.push(result);
       return result;

@@ -23,6 +23,17 @@ describe("the methods of the benchmark", () => {
     expect([titleOf("mace"), colourOf("mace")]).toEqual(["mace", "var(--muted)"]);
   });
 
+  it.each([pocket, stableDiffusion])(
+    "have every option that a protocol names: %#",
+    ({ entrants, tracking }) => {
+      for (const [method, { base = {}, candidates = [], styles = {} }] of Object.entries(entrants)) {
+        for (const options of [base, styles, ...candidates.map((one) => one.options)])
+          expect(knownTo(method, options)).toEqual(options);
+      }
+      expect(METHOD_NAMES).toEqual(expect.arrayContaining([...tracking.methods]));
+    },
+  );
+
   it.each([pocket, stableDiffusion])("run without a word of them in the protocol: %#", (protocol) => {
     const settings = { ...SAMPLE_SETTINGS, methods: [...METHOD_NAMES] };
     const search = searchTrials(nothingNamed(protocol), settings);

@@ -69,6 +69,13 @@ describe("the report", () => {
     for (const line of chosen) expect(line).toContain("strength 1");
   });
 
+  it("says how many tries the methods had, and whether as many", () => {
+    expect(markdown).toContain("Every method had 4 tries on classes that are in no split");
+    const results = sampleResults();
+    results.trials = results.trials.filter(({ spec }) => !/^tune-esd-[12]$/.test(spec.name));
+    expect(report(results).markdown).toContain("Methods had 2 to 4 tries on classes");
+  });
+
   it("puts methods against attacks, with a dash where one is not for the method", () => {
     // 9 of 20 far and 14 near make 23 of 40; the key search brought 17 of 20.
     expect(markdown).toMatch(/\| KPOP \| 0\.0 \(.*\| 70\.0 \(.*\| 57\.5 \(.*\| 85\.0 \(/);
