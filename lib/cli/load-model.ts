@@ -9,6 +9,8 @@ import { say } from "./output";
 export interface LoadFlags {
   device?: string;
   dtype?: ComputeDtype;
+  /** False by --no-mapped. */
+  mapped?: boolean;
 }
 
 export function addLoadOptions(command: Command): void {
@@ -20,13 +22,17 @@ export function addLoadOptions(command: Command): void {
         "bfloat16",
         "float16",
       ]),
+    )
+    .option(
+      "--no-mapped",
+      "copy the weights into memory: safe where another program may truncate the model's files",
     );
 }
 
 /** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
 export async function loadModel(
   model: string,
-  { device, dtype }: LoadFlags,
+  { device, dtype, mapped }: LoadFlags,
   signal: AbortSignal,
 ): Promise<StableDiffusion> {
   if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);
@@ -34,6 +40,7 @@ export async function loadModel(
   return await StableDiffusion.load(model, {
     ...(device === undefined ? {} : { device: device as Device }),
     ...(dtype === undefined ? {} : { dtype }),
+    ...(mapped === undefined ? {} : { mapped }),
     signal,
   });
 }
