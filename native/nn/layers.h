@@ -11,6 +11,21 @@
 
 namespace kpop::nn {
 
+/** x W^T + b.  x (..., in), weight (out, in), bias (out) or undefined → (..., out)
+ *
+ *  Weights that are pages of a file lie wherever its header has left them, and MKL's products of few rows
+ * depend on that in their last bits: measured, those of one row, unless it is a multiple of 16 bytes. So they
+ * get an aligned copy, which for a time embedding, (B, width), is 3 % of the weights, and the result is that
+ * of weights in memory. */
+inline Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  constexpr int64_t kFewRows = 16;
+  constexpr uintptr_t kAlignment = 64;  // of ATen's own memory
+  const bool aligned =
+      !weight.is_cpu() || reinterpret_cast<uintptr_t>(weight.const_data_ptr()) % kAlignment == 0;
+  if (aligned || x.numel() >= kFewRows * x.size(-1)) return at::linear(x, weight, bias);
+  return at::linear(x, weight.clone(), bias);
+}
+
 /** y = x W^T + b.  weight (out, in), bias (out).  (..., in) → (..., out) */
 class Linear : public Leaf {
  public:
@@ -20,14 +35,14 @@ class Linear : public Leaf {
   }
   Tensor forward(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    return at::linear(x, cast(0, dtype), slot_count() > 1 ? cast(1, dtype) : Tensor());
+    return linear(x, cast(0, dtype), slot_count() > 1 ? cast(1, dtype) : Tensor());
   }
   /** The first and the second half of the output features, each contiguous; for a layer with bias.
    *  (..., in) → two of (..., out / 2) */
   std::pair<Tensor, Tensor> forward_halves(const Tensor& x) const {
     const auto dtype = x.scalar_type();
     const auto weights = cast(0, dtype).chunk(2), biases = cast(1, dtype).chunk(2);
-    return {at::linear(x, weights[0], biases[0]), at::linear(x, weights[1], biases[1])};
+    return {linear(x, weights[0], biases[0]), linear(x, weights[1], biases[1])};
   }
 };
 
@@ -60,7 +75,7 @@ class Conv2d : public Leaf {
   /** A 1×1 kernel applied to tokens: (B, N, in) → (B, N, out). */
   Tensor forward_tokens(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    return at::linear(x, cast(0, dtype).flatten(1), cast(1, dtype));
+    return linear(x, cast(0, dtype).flatten(1), cast(1, dtype));
   }
 
  private:
