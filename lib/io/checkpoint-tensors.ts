@@ -35,10 +35,15 @@ export async function readTensors<K>(
     return tensor.hostBytes();
   };
   const map = (file: FileHandle, inFile: readonly (typeof wanted)[number][]) => {
-    // A header of odd length leaves elements where no tensor may have them.
-    const pages = inFile.filter(
-      (location) => mapped?.(location) === true && location.offset % elementBytes(location.dtype) === 0,
-    );
+    const starts = new Set<number>();
+    const pages = inFile.filter((location) => {
+      const { offset, dtype } = location;
+      if (mapped?.(location) !== true) return false;
+      // A header of odd length leaves elements where no tensor may have them; and no two tensors share their pages.
+      if (offset % elementBytes(dtype) !== 0 || starts.has(offset)) return false;
+      starts.add(offset);
+      return true;
+    });
     if (pages.length === 0) return inFile;
     const tensors = mapTensors(
       file.fd,

@@ -33,7 +33,12 @@ describe("a mapped model", () => {
     using copied = await load(golden("small"), { mapped: false });
     const expected = await predict(copied);
     expect(mappingsOf("self", golden("small", "unet")).count).toBe(1);
+    for (const name of mapped.unet.parameterNames()) await mapped.unet.parameter(name).sum().item();
+    const whole = mappingsOf("self", golden("small", "unet")).rss;
+    expect(whole).toBeGreaterThan(5e6);
     expect((await predict(mapped)).equals(expected)).toBe(true);
+    // Convolutions have moved out of the file, and their pages are given back.
+    expect(mappingsOf("self", golden("small", "unet")).rss).toBeLessThan(0.7 * whole);
     using derived = await mapped.derive(new Set([PROJECTION]));
     expect((await predict(derived)).equals(expected)).toBe(true);
     const [picture] = await mapped.generate("church", { steps: 2 });
@@ -51,10 +56,12 @@ describe("a mapped model", () => {
     using copied = await load(golden("small"), { mapped: false });
     const before = mapped.unet.parameter(CONVOLUTION);
     const bytes = Buffer.from(await before.bytes());
+    const alias = before.hostBytes();
     await before.requireGrad();
     const first = await predict(mapped);
     expect(mapped.unet.parameter(CONVOLUTION)).toBe(before);
     expect(Buffer.from(await before.bytes()).equals(bytes)).toBe(true);
+    expect(bytes.equals(alias)).toBe(true);
     for (const model of [mapped, copied]) {
       const weight = model.unet.parameter(CONVOLUTION);
       await weight.copyFrom(weight.detach().mul(2));
