@@ -8,6 +8,7 @@
 #include "bindings/arguments.h"
 #include "bindings/async.h"
 #include "bindings/guarded.h"
+#include "bindings/mapped_file.h"
 #include "bindings/module.h"
 #include "bindings/optimizer.h"
 #include "bindings/tensor.h"
@@ -73,6 +74,7 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
   exports.Set("setThreads", Napi::Function::New<set_threads>(env, "setThreads"));
   TensorHandle::define(env);
   define_tensor_functions(env, exports);
+  define_mapped_file(env, exports);
   define_optimizer(env, exports);
   define_modules(env, exports);
   return exports;

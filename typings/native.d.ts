@@ -26,6 +26,8 @@ export interface NativeModule {
   parameterShapes(): Record<string, number[]>;
   /** Puts tensors, storage shared, in the place of parameters. Nothing is copied. */
   assign(names: string[], values: NativeTensor[]): Promise<void>;
+  /** Lays weights on the CPU out as it computes fastest, now or each layer's at its first use; tensors stay the same. */
+  useFastestLayout(onUse: boolean): Promise<void>;
   /** Full names of the cross-attention modules, in forward order (UNet only). */
   crossAttentionNames(): string[];
   dispose(): void;
@@ -60,6 +62,13 @@ export interface NativeAddon {
   fromData(data: ArrayBufferView, shape: number[], dtype: NativeDtype, device: string): NativeTensor;
   /** Uninitialised host memory. */
   empty(shape: number[], dtype: NativeDtype): NativeTensor;
+  /** Tensors over private pages of an open file, which may then be closed; null where the system does not map it, or it
+   *  does not have `size` bytes. `offset`: first byte, a multiple of the element's size. */
+  mapTensors(
+    file: number,
+    size: number,
+    tensors: { offset: number; shape: number[]; dtype: NativeDtype }[],
+  ): NativeTensor[] | null;
   /** The host memory of a contiguous CPU tensor made by `empty`: a view, no copy. */
   hostBytes(tensor: NativeTensor): Uint8Array;
   /** Standard normal draws of a CPU generator seeded with `seed` (uint64 as BigInt): PyTorch's stream. */

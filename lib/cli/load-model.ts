@@ -10,6 +10,8 @@ export interface LoadFlags {
   device?: string;
   dtype?: ComputeDtype;
   delta?: string;
+  /** False by --no-mapped. */
+  mapped?: boolean;
 }
 
 export function addLoadOptions(command: Command): void {
@@ -22,13 +24,17 @@ export function addLoadOptions(command: Command): void {
         "float16",
       ]),
     )
-    .option("--delta <path>", "delta to apply onto MODEL, which it has to be made from: its file or folder");
+    .option("--delta <path>", "delta to apply onto MODEL, which it has to be made from: its file or folder")
+    .option(
+      "--no-mapped",
+      "copy the weights into memory: safe where another program may truncate the model's files",
+    );
 }
 
 /** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
 export async function loadModel(
   model: string,
-  { device, dtype, delta }: LoadFlags,
+  { device, dtype, delta, mapped }: LoadFlags,
   signal: AbortSignal,
 ): Promise<StableDiffusion> {
   if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);
@@ -37,6 +43,7 @@ export async function loadModel(
     ...(device === undefined ? {} : { device: device as Device }),
     ...(dtype === undefined ? {} : { dtype }),
     ...(delta === undefined ? {} : { delta }),
+    ...(mapped === undefined ? {} : { mapped }),
     signal,
   });
 }

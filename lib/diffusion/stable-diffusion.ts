@@ -1,4 +1,4 @@
-import { jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
@@ -7,6 +7,7 @@ import { readTensors } from "../io/checkpoint-tensors";
 import { readTokenizer } from "../io/checkpoint-tokenizer";
 import { COMPONENTS, FOLDERS, type CheckpointSource, type ComponentName } from "../io/checkpoint-types";
 import { modelPath } from "../io/model-path";
+import { runtimeDtype } from "../io/safetensors-dtypes";
 import type { Image } from "../io/image";
 import { CLIPTextModel } from "../models/clip-text";
 import type { Module } from "../models/module";
@@ -49,6 +50,18 @@ export interface LoadOptions {
   dtype?: ComputeDtype;
   /** A delta (its file, or the folder it was saved into) to apply; refused unless it was made from this checkpoint. */
   delta?: string;
+  /**
+   * Whether weights on the CPU whose stored dtype is the one asked for are pages of their file: loading copies nothing, and
+   * all processes and worker threads that load the same file share its pages in memory. Default true. What is written to a
+   * weight (training, `copyFrom`) goes to private copies of its pages, never to the file. Convolutions of more than 1×1
+   * compute in another layout than the file's: each network copies theirs at its first use, or when an erasure starts
+   * (63 % of SD-1.4's UNet); all else stays shared.
+   *
+   * As long as the model lives, its files may be renamed, deleted, or replaced by a rename, as `save` does. A process that
+   * writes into them changes the weights, and one that truncates them ends this process by SIGBUS: give false where that
+   * may happen. The pictures and erasures are the same either way, to the bit.
+   */
+  mapped?: boolean;
   signal?: AbortSignal;
   onProgress?(progress: LoadProgress): void;
 }
@@ -110,8 +123,9 @@ export class StableDiffusion {
    */
   static async load(path: string, options: LoadOptions = {}): Promise<StableDiffusion> {
     nonEmptyString("path", path);
-    knownKeys("the load options", options, ["device", "dtype", "delta", "signal", "onProgress"]);
+    knownKeys("the load options", options, ["device", "dtype", "delta", "mapped", "signal", "onProgress"]);
     jobOptions(options, "onProgress");
+    flag("mapped", options.mapped ?? true);
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
     throwIfAborted(options.signal);
     const checkpoint = await readCheckpoint(modelPath(path));
@@ -288,7 +302,7 @@ function resolveDevice(wanted: string): string {
   return `cuda:${index}`;
 }
 
-/** Reads one network's weights. Memory holds each tensor once, and a stored one only until it is converted. */
+/** Maps or reads one network's weights. Memory holds each tensor once, and a stored one only until it is converted. */
 async function fill(
   network: Module<object>,
   component: ComponentName,
@@ -301,8 +315,10 @@ async function fill(
     network.parameterNames().map((name) => [name, source[component].tensors.get(name)!]),
   );
   const { onProgress } = options;
+  const mapped = device === "cpu" && options.mapped !== false;
   const tensors = await unscoped(() =>
     readTensors(wanted, {
+      mapped: (location) => mapped && runtimeDtype(location.dtype) === dtype,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       ...(onProgress === undefined
         ? {}
@@ -312,6 +328,10 @@ async function fill(
   const placed = await scope(async () => {
     const result = new Map<string, Tensor>();
     for (const [name, tensor] of tensors) {
+      if (tensor.dtype === dtype && tensor.device === device) {
+        result.set(name, tensor);
+        continue;
+      }
       const converted = tensor.to({ dtype, device });
       result.set(name, converted);
       tensor.dispose();
@@ -320,5 +340,5 @@ async function fill(
     return result;
   });
   await network.assign(placed);
-  await network.useFastestLayout();
+  await network.useFastestLayout({ onUse: mapped });
 }

@@ -1,16 +1,24 @@
+import type { FileHandle } from "node:fs/promises";
 import { KpopError } from "../errors";
+import { mapTensors } from "../runtime/mapped";
 import { Tensor } from "../runtime/tensor";
 import type { TensorLocation } from "./checkpoint-types";
-import { runtimeDtype } from "./safetensors-dtypes";
+import { elementBytes, runtimeDtype } from "./safetensors-dtypes";
 import { streamTensors } from "./stream-tensors";
 import type { StreamOptions } from "./stream-tensors";
+
+/** How tensors are read. */
+export interface ReadOptions extends StreamOptions {
+  /** Which tensors may be private pages of their file in place of copies (see `LoadOptions.mapped`). Default: none. */
+  mapped?(location: TensorLocation): boolean;
+}
 
 /** Reads many tensors into host memory, in their stored dtype and the network's shape; each file is opened once.
  *  @returns under the keys given, in their order
  *  @throws UNSUPPORTED_FORMAT for a dtype that tensors do not have; NOT_FOUND, IO_ERROR, ABORTED */
 export async function readTensors<K>(
   locations: ReadonlyMap<K, TensorLocation>,
-  options: StreamOptions = {},
+  { mapped, ...options }: ReadOptions = {},
 ): Promise<Map<K, Tensor>> {
   for (const { key, dtype, file } of locations.values()) {
     if (runtimeDtype(dtype) !== null) continue;
@@ -26,8 +34,29 @@ export async function readTensors<K>(
     read.set(as, tensor);
     return tensor.hostBytes();
   };
+  const map = (file: FileHandle, inFile: readonly (typeof wanted)[number][]) => {
+    const starts = new Set<number>();
+    const pages = inFile.filter((location) => {
+      const { offset, dtype } = location;
+      if (mapped?.(location) !== true) return false;
+      // A header of odd length leaves elements where no tensor may have them; and no two tensors share their pages.
+      if (offset % elementBytes(dtype) !== 0 || starts.has(offset)) return false;
+      starts.add(offset);
+      return true;
+    });
+    if (pages.length === 0) return inFile;
+    const tensors = mapTensors(
+      file.fd,
+      pages[0]!.stamp.size,
+      pages.map(({ offset, shape, dtype }) => ({ offset, shape, dtype: runtimeDtype(dtype)! })),
+    );
+    if (tensors === null) return inFile;
+    pages.forEach(({ as }, index) => read.set(as, tensors[index]!));
+    const taken = new Set(pages);
+    return inFile.filter((location) => !taken.has(location));
+  };
   try {
-    await streamTensors(wanted, allocate, options);
+    await streamTensors(wanted, allocate, options, map);
   } catch (error) {
     for (const tensor of read.values()) tensor.dispose();
     throw error;
@@ -36,6 +65,6 @@ export async function readTensors<K>(
 }
 
 /** Reads one tensor. @throws as `readTensors` */
-export async function readTensor(location: TensorLocation, options: StreamOptions = {}): Promise<Tensor> {
+export async function readTensor(location: TensorLocation, options: ReadOptions = {}): Promise<Tensor> {
   return (await readTensors(new Map([[0, location]]), options)).get(0)!;
 }

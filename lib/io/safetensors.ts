@@ -1,14 +1,20 @@
-import { invalid } from "../check";
+import { flag, invalid, knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { Tensor } from "../runtime/tensor";
-import { forEachLimited } from "../files/for-each-limited";
+import { readTensors } from "./checkpoint-tensors";
 import { fileDtype, runtimeDtype } from "./safetensors-dtypes";
 import type { FileDtype } from "./safetensors-dtypes";
-import { SafetensorsReader } from "./safetensors-reader";
+import { readHeader, SafetensorsReader } from "./safetensors-reader";
 import { writeSafetensors } from "./safetensors-writer";
 
-/** Tensors read at the same time by `load`. */
-const IN_FLIGHT = 4;
+/** How a file is loaded. */
+export interface LoadFileOptions {
+  /**
+   * Whether tensors are pages of the file, read when they are touched, in place of copies: `LoadOptions.mapped` says what
+   * follows from it. Default true.
+   */
+  mapped?: boolean;
+}
 
 /** An open file: what it holds, and tensors on demand. Close it, or declare it with `await using`. */
 export class SafetensorsFile implements AsyncDisposable {
@@ -81,22 +87,17 @@ export async function open(path: string): Promise<SafetensorsFile> {
   return new SafetensorsFile(await SafetensorsReader.open(path));
 }
 
-/** Reads every tensor of a file into host memory.
+/** Every tensor of a file, in host memory.
  *  @throws NOT_FOUND, INVALID_SAFETENSORS, UNSUPPORTED_FORMAT, IO_ERROR */
-export async function load(path: string): Promise<Map<string, Tensor>> {
-  const file = await open(path);
-  const tensors = new Map<string, Tensor>();
-  try {
-    await forEachLimited(file.names, IN_FLIGHT, async (name) => {
-      tensors.set(name, await file.read(name));
-    });
-    return new Map(file.names.map((name) => [name, tensors.get(name)!]));
-  } catch (error) {
-    for (const tensor of tensors.values()) tensor.dispose();
-    throw error;
-  } finally {
-    await file.close();
-  }
+export async function load(path: string, options: LoadFileOptions = {}): Promise<Map<string, Tensor>> {
+  knownKeys("the load options", options, ["mapped"]);
+  const { mapped = true } = options;
+  flag("mapped", mapped);
+  const { tensors, stamp } = await readHeader(path);
+  const locations = [...tensors].map(([key, entry]) => {
+    return [key, { ...entry, file: path, stamp, key, storedShape: entry.shape }] as const;
+  });
+  return readTensors(new Map(locations), { mapped: () => mapped });
 }
 
 /** Writes tensors to a file, each in its own dtype; the file appears under its name when it is complete.

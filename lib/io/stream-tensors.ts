@@ -1,3 +1,4 @@
+import type { FileHandle } from "node:fs/promises";
 import { KpopError, throwIfAborted } from "../errors";
 import type { TensorLocation } from "./checkpoint-types";
 import { forEachLimited } from "../files/for-each-limited";
@@ -14,11 +15,13 @@ export interface StreamOptions {
 
 /** Reads the bytes of many tensors, several at a time, each file opened once, straight into the memory given.
  *  @param allocate the memory for one tensor, of exactly its length; called when its turn comes
+ *  @param take given all that is wanted of an open file, takes what it needs no bytes of and gives back the rest
  *  @throws NOT_FOUND, IO_ERROR (also when a file has changed since its header was read), ABORTED */
 export async function streamTensors<T extends TensorLocation>(
   locations: Iterable<T>,
   allocate: (location: T) => Uint8Array,
   options: StreamOptions = {},
+  take: (file: FileHandle, wanted: readonly T[]) => readonly T[] = (_, wanted) => wanted,
 ): Promise<void> {
   const byFile = new Map<string, T[]>();
   for (const location of locations) {
@@ -30,15 +33,21 @@ export async function streamTensors<T extends TensorLocation>(
   const totalBytes = all.reduce((sum, { bytes }) => sum + bytes, 0);
   let bytes = 0;
   let tensors = 0;
+  const report = (location: T) => {
+    bytes += location.bytes;
+    options.onProgress?.({ bytes, totalBytes, tensors: ++tensors, totalTensors: all.length });
+  };
   for (const [path, wanted] of byFile) {
     throwIfAborted(options.signal);
     const { file } = await openRegular(path);
     try {
       for (const stamp of new Set(wanted.map((location) => location.stamp)))
         await checkUnchanged(file, path, stamp);
+      const left = new Set(take(file, wanted));
+      for (const location of wanted) if (!left.has(location)) report(location);
       // In the order of the file, so that the disk reads ahead.
       await forEachLimited(
-        wanted.sort((a, b) => a.offset - b.offset),
+        [...left].sort((a, b) => a.offset - b.offset),
         IN_FLIGHT,
         async (location) => {
           const target = allocate(location);
@@ -49,8 +58,7 @@ export async function streamTensors<T extends TensorLocation>(
             );
           }
           await readRange(file, path, location.offset, target, options.signal);
-          bytes += location.bytes;
-          options.onProgress?.({ bytes, totalBytes, tensors: ++tensors, totalTensors: all.length });
+          report(location);
         },
       );
       await checkUnchanged(file, path, wanted[0]!.stamp);

@@ -2,7 +2,7 @@ import type { NativeModule, NativeModuleKind } from "../runtime/binding";
 import { KpopError } from "../errors";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
-import { fastestLayout, type Tensor } from "../runtime/tensor";
+import type { Tensor } from "../runtime/tensor";
 
 /** A network in libtorch whose parameters carry the checkpoint's keys. Base of the model classes. */
 export abstract class Module<Config extends object> {
@@ -11,6 +11,7 @@ export abstract class Module<Config extends object> {
   readonly native: NativeModule;
   private readonly parameters = new Map<string, Tensor>();
   private shapes: Readonly<Record<string, number[]>> | undefined;
+  private laidOutOnUse = false;
 
   /** @param what where the configuration comes from, for messages @throws UNSUPPORTED_MODEL */
   protected constructor(kind: NativeModuleKind, config: Config, what: string) {
@@ -64,15 +65,15 @@ export abstract class Module<Config extends object> {
   }
 
   /**
-   * Copies weights, one by one, into the memory layout in which the device computes fastest; `StableDiffusion.load` has
-   * done it. Values and names stay.
+   * Copies the weights of convolutions, one by one, into the memory layout in which a CPU computes fastest;
+   * `StableDiffusion.load` has seen to it. Names, values and handles stay.
+   * @param options.onUse only when a layer computes for the first time: until then its weights stay where they are.
+   *   Default false
    */
-  async useFastestLayout(): Promise<void> {
-    for (const [name, weight] of this.parameters) {
-      if (weight.shape.length !== 4) continue;
-      const placed = await unscoped(() => fastestLayout(weight)).settled();
-      await this.assign(new Map([[name, placed]]));
-    }
+  async useFastestLayout({ onUse = false }: { onUse?: boolean } = {}): Promise<void> {
+    this.laidOutOnUse = onUse;
+    if ([...this.parameters.values()].some((weight) => weight.device === "cpu"))
+      await this.native.useFastestLayout(onUse);
   }
 
   /** Makes the parameters of `copy` this one's: storage shared, except for `own`, which are copied in `ownDtype`. */
@@ -81,6 +82,8 @@ export abstract class Module<Config extends object> {
     own: ReadonlySet<string>,
     ownDtype?: "float32",
   ): Promise<void> {
+    // Else each network would make copies of its own.
+    if (this.laidOutOnUse) await this.useFastestLayout();
     const tensors = unscoped(() => {
       const shared = new Map<string, Tensor>();
       for (const [name, tensor] of this.parameters) {

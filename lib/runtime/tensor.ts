@@ -381,11 +381,6 @@ export class Tensor {
   }
 }
 
-/** A weight in the memory format in which the networks compute fastest; shares storage where it has that already. */
-export function fastestLayout(weight: Tensor): Tensor {
-  return run("fastest_layout", [weight]);
-}
-
 /** Asks for the gradients of many leaves, or no longer, in one call. */
 export async function requireGradients(tensors: readonly Tensor[], on: boolean): Promise<void> {
   await addon().requireGrad(

@@ -27,12 +27,14 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
   }
 
   static void define(Napi::Env env) {
-    auto constructor = DefineClass(
-        env, "NativeModule",
-        {InstanceAccessor<&ModuleHandle::kind>("kind"),
-         InstanceMethod<&ModuleHandle::parameter_shapes>("parameterShapes"),
-         InstanceMethod<&ModuleHandle::cross_attention_names>("crossAttentionNames"),
-         InstanceMethod<&ModuleHandle::assign>("assign"), InstanceMethod<&ModuleHandle::dispose>("dispose")});
+    auto constructor =
+        DefineClass(env, "NativeModule",
+                    {InstanceAccessor<&ModuleHandle::kind>("kind"),
+                     InstanceMethod<&ModuleHandle::parameter_shapes>("parameterShapes"),
+                     InstanceMethod<&ModuleHandle::cross_attention_names>("crossAttentionNames"),
+                     InstanceMethod<&ModuleHandle::assign>("assign"),
+                     InstanceMethod<&ModuleHandle::use_fastest_layout>("useFastestLayout"),
+                     InstanceMethod<&ModuleHandle::dispose>("dispose")});
     AddonData::of(env).module_class = Napi::Persistent(constructor);
   }
 
@@ -90,6 +92,14 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
                       for (size_t i = 0; i < names.size(); ++i)
                         network->assign_parameter(names[i], values[i]->get());
                     });
+    });
+  }
+
+  Napi::Value use_fastest_layout(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), "useFastestLayout", [&] {
+      const bool on_use = bool_argument(info[0], "onUse");
+      return submit(info.Env(), at::kCPU, "useFastestLayout",
+                    [network = live(), on_use] { network->use_fastest_layout(on_use); });
     });
   }
 

@@ -73,9 +73,10 @@ Napi::Value empty(const Napi::CallbackInfo& info) {
 /** A typed array's buffer over the tensor's own memory; the buffer keeps the memory alive. */
 Napi::ArrayBuffer alias(Napi::Env env, const at::Tensor& host) {
   if (host.numel() == 0) return Napi::ArrayBuffer::New(env, 0);
-  auto* keep = new at::Tensor(host);
+  // Not the tensor: a weight may be laid out anew, elsewhere.
+  auto* keep = new at::Storage(host.storage());
   return Napi::ArrayBuffer::New(
-      env, host.data_ptr(), host.nbytes(), [](Napi::Env, void*, at::Tensor* held) { delete held; }, keep);
+      env, host.data_ptr(), host.nbytes(), [](Napi::Env, void*, at::Storage* held) { delete held; }, keep);
 }
 
 Napi::Value host_bytes(const Napi::CallbackInfo& info) {

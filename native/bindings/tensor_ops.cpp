@@ -6,7 +6,6 @@
 #include <unordered_map>
 
 #include "nn/argument_error.h"
-#include "nn/module.h"
 
 namespace kpop {
 namespace {

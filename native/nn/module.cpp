@@ -56,6 +56,12 @@ void Network::assign_parameter(const std::string& key, Tensor value) {
   slot = std::move(value);
 }
 
+void Network::use_fastest_layout(bool on_use) {
+  for (const auto& module : modules(/*include_self=*/false)) {
+    if (auto* leaf = dynamic_cast<Leaf*>(module.get())) leaf->use_fastest_layout(on_use);
+  }
+}
+
 void Network::check_assigned() const {
   if (unassigned_ == 0) [[likely]]
     return;

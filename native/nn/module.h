@@ -23,6 +23,9 @@ class Leaf : public torch::nn::Module {
   Tensor& slot(size_t index) { return parameters_[index].value(); }
   size_t slot_count() const { return parameters_.size(); }
 
+  /** See Network::use_fastest_layout. */
+  virtual void use_fastest_layout(bool /*on_use*/) {}
+
  protected:
   void declare(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype = at::kFloat);
 
@@ -71,6 +74,10 @@ class Network : public torch::nn::Module {
    *  @throws ArgumentError when the key is unknown, the shape differs or the dtype is not a float
    *    (for a count: not int64) */
   void assign_parameter(const std::string& key, Tensor value);
+
+  /** Lays weights out as the layers compute fastest, now or each layer's at its first use. Names, values and
+   * tensors stay: whoever holds one sees it laid out anew. */
+  void use_fastest_layout(bool on_use);
 
   /** How many parameters have no data yet. */
   size_t unassigned() const { return unassigned_; }

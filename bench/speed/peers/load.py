@@ -1,6 +1,6 @@
 """The peer of bench/speed/cases/load.ts: the same file through Python's safetensors. Prints one JSON line.
 
-Its tensors are views of the mapped file; with "copy" each is copied into memory of its own, as ours are.
+Its tensors are views of the mapped file; with "copy" each is copied into memory of its own. Ours are what the trial says too.
 """
 import json
 import math

@@ -95,7 +95,9 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
     const diffusion = await loadModel(model, flags, signal);
     const { device, dtype } = diffusion;
     const original =
-      flags.original === undefined ? undefined : await loadModel(flags.original, { device, dtype }, signal);
+      flags.original === undefined
+        ? undefined
+        : await loadModel(flags.original, { ...flags, device, dtype }, signal);
     try {
       const result = await attack(diffusion, {
         ...commonOptions(flags),

@@ -32,6 +32,9 @@ describe("kpop-native generate", () => {
     const { code, stdout } = await cli(args, { cwd });
     expect({ code, stdout }).toEqual({ code: 0, stdout: "a.png\n" });
     expect(picture(join(cwd, "a.png"))).toMatchObject({ width: 64, height: 64 });
+    const copied = [...args.slice(0, -1), "b.png", "--no-mapped"];
+    expect(await cli(copied, { cwd })).toMatchObject({ code: 0, stdout: "b.png\n" });
+    expect(picture(join(cwd, "b.png")).data.equals(picture(join(cwd, "a.png")).data)).toBe(true);
   });
 
   it("writes a numbered series for several, prompt by prompt", async () => {
