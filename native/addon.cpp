@@ -7,6 +7,7 @@
 #include "bindings/addon_data.h"
 #include "bindings/arguments.h"
 #include "bindings/async.h"
+#include "bindings/forwards.h"
 #include "bindings/guarded.h"
 #include "bindings/module.h"
 #include "bindings/optimizer.h"
@@ -75,6 +76,8 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
   define_tensor_functions(env, exports);
   define_optimizer(env, exports);
   define_modules(env, exports);
+  define_unet_forward(env, exports);
+  define_forwards(env, exports);
   return exports;
 }
 

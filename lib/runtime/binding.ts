@@ -18,6 +18,7 @@ export type {
   NativeOptimizer,
   NativePrompt,
   NativeTensor,
+  NativeUNetForward,
 } from "../../typings/native";
 
 let loaded: NativeAddon | undefined;
