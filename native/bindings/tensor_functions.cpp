@@ -94,9 +94,18 @@ Napi::Value empty(const Napi::CallbackInfo& info) {
 Napi::ArrayBuffer alias(Napi::Env env, const at::Tensor& host) {
   using Share = WorkerShare<at::Tensor>;
   if (host.numel() == 0) return Napi::ArrayBuffer::New(env, 0);
-  auto* keep = new Share(env, at::kCPU, std::make_shared<at::Tensor>(host));
-  return Napi::ArrayBuffer::New(
-      env, host.data_ptr(), host.nbytes(), [](Napi::Env, void*, Share* held) { delete held; }, keep);
+  auto share = std::make_shared<Share>(env, at::kCPU, std::make_shared<at::Tensor>(host));
+  auto* keep = new std::shared_ptr<Share>(share);
+  try {
+    return Napi::ArrayBuffer::New(
+        env, host.data_ptr(), host.nbytes(),
+        [](Napi::Env, void*, std::shared_ptr<Share>* held) { delete held; }, keep);
+  } catch (...) {
+    // In a thread that is being terminated. Whether `keep` has an owner is not known, so only the memory
+    // goes.
+    share->reset();
+    throw;
+  }
 }
 
 Napi::Value host_bytes(const Napi::CallbackInfo& info) {

@@ -56,6 +56,7 @@ describe("CLIPTextModel", () => {
     ["model_type", "t5"],
     ["hidden_act", "relu"],
     ["num_attention_heads", 5],
+    ["num_hidden_layers", 1e9],
     ["unheard_of", 1],
   ])("is refused where %s is %j", (field, value) => {
     expect(() => new CLIPTextModel({ ...SMALL, [field]: value })).toThrow(
