@@ -170,5 +170,10 @@ export interface NativeLoader {
   /** The libtorch that the addon beside it was compiled against, for example "2.13.0". */
   readonly builtForTorch: string;
   /** Opens shared libraries by absolute path, in order, with global symbols; the linker's own words on failure. */
-  open(paths: string[]): { ok: true; version: string | null } | { ok: false; path: string; message: string };
+  open(paths: string[]): OpenedLibraries;
+  /** The same away from the JS thread. */
+  openAsync(paths: string[]): Promise<OpenedLibraries>;
 }
+
+export type OpenedLibraries =
+  { ok: true; version: string | null } | { ok: false; path: string; message: string };

@@ -12,7 +12,7 @@ import { CLIPTextModel } from "../models/clip-text";
 import type { Module } from "../models/module";
 import { UNet2DConditionModel } from "../models/unet";
 import { AutoencoderKL } from "../models/vae";
-import { addon } from "../runtime/binding";
+import { addon, addonReady } from "../runtime/binding";
 import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Dtype, Tensor } from "../runtime/tensor";
@@ -105,6 +105,7 @@ export class StableDiffusion {
     jobOptions(options, "onProgress");
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
     throwIfAborted(options.signal);
+    await addonReady();
     const checkpoint = await readCheckpoint(modelPath(path));
     const source =
       options.delta === undefined

@@ -16,7 +16,7 @@ const isFinite = (value: unknown): boolean => typeof value === "number" && Numbe
 export const positiveInteger: FieldRule = { kind: "read", accept: isInteger, expected: "a positive integer" };
 /** The most layers of one kind that a network is built with: building is not to take minutes before a file of a few
  *  tensors is found not to fit. Networks of this kind have some tens. */
-export const MAX_LAYERS = 1000;
+export const MAX_LAYERS = 300;
 const MAX_LEVELS = 16;
 const isLayerCount = (value: unknown): boolean => isInteger(value) && (value as number) <= MAX_LAYERS;
 

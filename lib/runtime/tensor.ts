@@ -57,6 +57,8 @@ export class Tensor {
   readonly native: NativeTensor;
   /** @internal Whether `copyFrom` or an optimizer has written to it. */
   written = false;
+  /** @internal Least and largest element, where they are known without a look at the device's memory. */
+  range: readonly [number, number] | undefined;
   private shapeCache: number[] | undefined;
 
   /** @internal Use `Tensor.from`, `Tensor.empty` or an operation. */
@@ -82,7 +84,9 @@ export class Tensor {
     }
     const dtype = oneOf("dtype", options.dtype ?? dtypeOf(array), dtypes);
     const { device = "cpu" } = options;
-    return new Tensor(addon().fromData(array, [...shape], dtype, device, wantsGrad(options, dtype)));
+    const tensor = new Tensor(addon().fromData(array, [...shape], dtype, device, wantsGrad(options, dtype)));
+    if (dtype === "int64") tensor.range = rangeOf(array);
+    return tensor;
   }
 
   /** Host memory that nothing has written yet; fill it through `hostBytes()`. */
@@ -324,6 +328,7 @@ export class Tensor {
     if (source.shape.join() !== this.shape.join())
       throw invalid("source", `of shape [${this.shape.join(", ")}]`, source.shape);
     this.written = true;
+    this.range = undefined;
     await addon().copyInto(this.live(), source.live());
   }
 
@@ -396,6 +401,14 @@ function run(
     return input.native;
   });
   return new Tensor(addon().op(name, natives, [...integers], [...scalars], gradEnabled()));
+}
+
+/** Of indices; longer data is no list of them. */
+function rangeOf(array: TypedArray): readonly [number, number] | undefined {
+  if (array.length === 0 || array.length > 2 ** 16) return undefined;
+  const numbers = Array.from(array as Iterable<number | bigint>, Number);
+  const range = [Math.min(...numbers), Math.max(...numbers)] as const;
+  return range.every(Number.isFinite) ? range : undefined;
 }
 
 function wantsGrad({ requiresGrad = false }: TensorOptions, dtype: Dtype): boolean {

@@ -100,7 +100,8 @@ describe("CLIPTextModel", () => {
 
   it("refuses ids outside the vocabulary, too many of them, and other dtypes", async () => {
     const encoder = await filled();
-    const wrong = [ids([1, 50]), ids([-1]), ids([1, 2, 3, 4, 5, 6, 7, 8, 9]), Tensor.from([1, 2], [1, 2])];
+    const computed = Tensor.cat([ids([1]), ids([50])], 1);
+    const wrong = [ids([1, 50]), ids([-1]), computed, ids([1, 2, 3, 4, 5, 6, 7, 8, 9]), Tensor.from([1, 2], [1, 2])];
     for (const tokens of wrong)
       await expect(encoder.forward(tokens)).rejects.toMatchObject({ name: "KpopError", code: "INVALID_ARGUMENT" });
   });
