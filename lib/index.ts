@@ -31,6 +31,8 @@ export {
   type PromptLayers,
   type PromptMechanism,
   type UNetConfig,
+  type Tap,
+  type UNetActivationOptions,
   type UNetForwardOptions,
 } from "./models/unet";
 export { AutoencoderKL, type AutoencoderKLConfig } from "./models/vae";

@@ -7,6 +7,7 @@
 #include "bindings/addon_data.h"
 #include "bindings/arguments.h"
 #include "bindings/async.h"
+#include "bindings/forwards.h"
 #include "bindings/guarded.h"
 #include "bindings/mapped_file.h"
 #include "bindings/module.h"
@@ -77,6 +78,8 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
   define_mapped_file(env, exports);
   define_optimizer(env, exports);
   define_modules(env, exports);
+  define_unet_forward(env, exports);
+  define_forwards(env, exports);
   return exports;
 }
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -28,34 +30,80 @@ void limitSpinning() {
   if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", kSpinRounds, /*overwrite=*/0);
 }
 
+struct Opened {
+  std::string path;  // of the library that failed; empty: none did
+  std::string message;
+};
+
 // Global symbols, because the add-on's needed entries and libtorch's own plug-ins look them up by name.
 // Everything is bound at once, so that a library that does not fit fails here, with the linker's words, and
 // not in mid-run.
-Napi::Value open(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (info.Length() != 1 || !info[0].IsArray())
-    throw Napi::TypeError::New(env, "open takes an array of paths");
-  const auto paths = info[0].As<Napi::Array>();
-  limitSpinning();
-  auto result = Napi::Object::New(env);
-  for (std::uint32_t i = 0; i < paths.Length(); ++i) {
-    const Napi::Value entry = paths[i];
-    const std::string path = entry.ToString().Utf8Value();
+Opened openAll(const std::vector<std::string>& paths) {
+  for (const auto& path : paths) {
     if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) continue;
     const char* const words = dlerror();
-    result["ok"] = Napi::Boolean::New(env, false);
-    result["path"] = path;
-    result["message"] = words == nullptr ? "unknown reason" : words;
-    return result;
+    return {path, words == nullptr ? "unknown reason" : words};
   }
-  result["ok"] = Napi::Boolean::New(env, true);
-  result["version"] = libtorchVersion(env);
-  return result;
+  return {};
+}
+
+Napi::Object result(Napi::Env env, const Opened& opened) {
+  auto object = Napi::Object::New(env);
+  object["ok"] = Napi::Boolean::New(env, opened.path.empty());
+  if (opened.path.empty()) {
+    object["version"] = libtorchVersion(env);
+  } else {
+    object["path"] = opened.path;
+    object["message"] = opened.message;
+  }
+  return object;
+}
+
+std::vector<std::string> pathsArgument(const Napi::CallbackInfo& info) {
+  if (info.Length() != 1 || !info[0].IsArray())
+    throw Napi::TypeError::New(info.Env(), "open takes an array of paths");
+  const auto array = info[0].As<Napi::Array>();
+  std::vector<std::string> paths;
+  for (std::uint32_t i = 0; i < array.Length(); ++i)
+    paths.push_back(static_cast<Napi::Value>(array[i]).ToString().Utf8Value());
+  return paths;
+}
+
+Napi::Value open(const Napi::CallbackInfo& info) {
+  const auto paths = pathsArgument(info);
+  limitSpinning();
+  return result(info.Env(), openAll(paths));
+}
+
+class Opening : public Napi::AsyncWorker {
+ public:
+  Opening(Napi::Env env, std::vector<std::string> paths)
+      : Napi::AsyncWorker(env), deferred_(env), paths_(std::move(paths)) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { opened_ = openAll(paths_); }
+  void OnOK() override { deferred_.Resolve(result(Env(), opened_)); }
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::vector<std::string> paths_;
+  Opened opened_;
+};
+
+Napi::Value openAsync(const Napi::CallbackInfo& info) {
+  auto* const opening = new Opening(info.Env(), pathsArgument(info));
+  limitSpinning();
+  const auto promise = opening->promise();
+  opening->Queue();
+  return promise;
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["builtForTorch"] = KPOP_TORCH_VERSION;
   exports["open"] = Napi::Function::New(env, open, "open");
+  exports["openAsync"] = Napi::Function::New(env, openAsync, "openAsync");
   return exports;
 }
 

@@ -30,6 +30,8 @@ export interface NativeModule {
   useFastestLayout(onUse: boolean): Promise<void>;
   /** Full names of the cross-attention modules, in forward order (UNet only). */
   crossAttentionNames(): string[];
+  /** Names that `unetForward` can stop at, in forward order (UNet only). */
+  tapNames(): string[];
   dispose(): void;
 }
 
@@ -50,6 +52,28 @@ export interface NativePrompt {
   layers: string[];
 }
 
+/** What a forward of the UNet takes beside its inputs. */
+export interface NativeUNetOptions {
+  prompt: NativePrompt | null;
+  grad: boolean;
+  /** Parameters that others take the place of, for this forward alone. */
+  parameterNames: string[];
+  parameterValues: NativeTensor[];
+}
+
+/** A forward of the UNet. */
+export interface NativeUNetForward {
+  /** (B, out_channels, h, w); queued, or, where `next` is there, made once `next` has given null. */
+  output: NativeTensor;
+  /**
+   * Starts the forward, or goes on from a stop with `replacement` in place of the module's output. Gives the next
+   * stop, null at the end. Null where the forward has no stops.
+   */
+  next: ((replacement: NativeTensor | null) => Promise<{ name: string; output: NativeTensor } | null>) | null;
+  /** Frees what the forward has computed so far; with `next`. */
+  drop: (() => void) | null;
+}
+
 export interface NativeAddon {
   /** The libtorch that the addon was compiled against, for example "2.13.0". */
   readonly builtForTorch: string;
@@ -59,7 +83,15 @@ export interface NativeAddon {
 
   // Tensors. An operation on shapes that do not fit throws at once, on the JS thread.
   /** Copies `data` (any typed array; converted to `dtype`). */
-  fromData(data: ArrayBufferView, shape: number[], dtype: NativeDtype, device: string): NativeTensor;
+  fromData(
+    data: ArrayBufferView,
+    shape: number[],
+    dtype: NativeDtype,
+    device: string,
+    requiresGrad: boolean,
+  ): NativeTensor;
+  /** Zeros, written on the device's worker. */
+  zeros(shape: number[], dtype: NativeDtype, device: string, requiresGrad: boolean): NativeTensor;
   /** Uninitialised host memory. */
   empty(shape: number[], dtype: NativeDtype): NativeTensor;
   /** Tensors over private pages of an open file, which may then be closed; null where the system does not map it, or it
@@ -94,7 +126,7 @@ export interface NativeAddon {
   requireGrad(tensors: NativeTensor[], on: boolean): Promise<void> | undefined;
   /** Gradients of `loss` into `inputs` when given, else into every leaf that asks for one. */
   backward(loss: NativeTensor, inputs: NativeTensor[] | null): Promise<void>;
-  /** The gradient accumulated so far; null when there is none. */
+  /** The gradient as the last backward, zeroGrad or step that has ended left it; null when there is none. */
   grad(tensor: NativeTensor): NativeTensor | null;
   zeroGrad(tensors: NativeTensor[]): Promise<void> | undefined;
   /** Scales the gradients so that their global norm is at most `maxNorm`, unless it is not finite; gives the norm. */
@@ -107,9 +139,10 @@ export interface NativeAddon {
     sample: NativeTensor,
     timesteps: number[],
     context: NativeTensor,
-    prompt: NativePrompt | null,
-    grad: boolean,
-  ): Promise<NativeTensor>;
+    options: NativeUNetOptions,
+    /** Modules to stop at, of `tapNames`. */
+    stops: string[],
+  ): NativeUNetForward;
   vaeEncode(module: NativeModule, image: NativeTensor, grad: boolean): Promise<[NativeTensor, NativeTensor]>;
   vaeDecode(module: NativeModule, latents: NativeTensor, grad: boolean): Promise<NativeTensor>;
   /** `embeddings`, where given, take the place of those of `inputIds`. */
@@ -146,5 +179,10 @@ export interface NativeLoader {
   /** The libtorch that the addon beside it was compiled against, for example "2.13.0". */
   readonly builtForTorch: string;
   /** Opens shared libraries by absolute path, in order, with global symbols; the linker's own words on failure. */
-  open(paths: string[]): { ok: true; version: string | null } | { ok: false; path: string; message: string };
+  open(paths: string[]): OpenedLibraries;
+  /** The same away from the JS thread. */
+  openAsync(paths: string[]): Promise<OpenedLibraries>;
 }
+
+export type OpenedLibraries =
+  { ok: true; version: string | null } | { ok: false; path: string; message: string };

@@ -13,7 +13,7 @@ import { CLIPTextModel } from "../models/clip-text";
 import type { Module } from "../models/module";
 import { UNet2DConditionModel } from "../models/unet";
 import { AutoencoderKL } from "../models/vae";
-import { addon } from "../runtime/binding";
+import { addon, addonReady } from "../runtime/binding";
 import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Dtype, Tensor } from "../runtime/tensor";
@@ -128,6 +128,7 @@ export class StableDiffusion {
     flag("mapped", options.mapped ?? true);
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
     throwIfAborted(options.signal);
+    await addonReady();
     const checkpoint = await readCheckpoint(modelPath(path));
     const source =
       options.delta === undefined

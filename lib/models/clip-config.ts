@@ -1,5 +1,5 @@
 import { KpopError } from "../errors";
-import { fixed, ignored, positiveInteger, positiveNumber, readConfig, text } from "./config";
+import { fixed, ignored, layerCount, positiveInteger, positiveNumber, readConfig, text } from "./config";
 
 /** transformers' configuration of CLIP's text tower; the defaults are transformers' own. */
 export interface CLIPTextConfig {
@@ -72,7 +72,7 @@ const towerRules = {
   ...general,
   hidden_size: positiveInteger,
   intermediate_size: positiveInteger,
-  num_hidden_layers: positiveInteger,
+  num_hidden_layers: layerCount,
   num_attention_heads: positiveInteger,
   hidden_act: text("quick_gelu", "gelu"),
   layer_norm_eps: positiveNumber,

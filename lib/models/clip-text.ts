@@ -3,6 +3,7 @@ import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { readCLIPTextConfig, type CLIPTextConfig } from "./clip-config";
 import { Module } from "./module";
+import { checkTokenIds } from "./token-ids";
 
 /** What a forward of the text tower takes beside the ids. */
 export interface CLIPTextForwardOptions {
@@ -27,6 +28,7 @@ export class CLIPTextModel extends Module<CLIPTextConfig> {
   async forward(inputIds: Tensor, options: CLIPTextForwardOptions = {}): Promise<Tensor> {
     knownKeys("the forward options", options, ["embeddings", "grad"]);
     const { embeddings, grad = false } = options;
+    if (embeddings === undefined) await checkTokenIds(inputIds, this.config.vocab_size);
     return new Tensor(await addon().clipTextForward(this.native, inputIds.native, grad, embeddings?.native));
   }
 
@@ -39,6 +41,7 @@ export class CLIPTextModel extends Module<CLIPTextConfig> {
    * @throws INVALID_ARGUMENT when the shape or an id does not fit
    */
   async embedTokens(inputIds: Tensor, options: { grad?: boolean } = {}): Promise<Tensor> {
+    await checkTokenIds(inputIds, this.config.vocab_size);
     return new Tensor(await addon().clipTextEmbed(this.native, inputIds.native, options.grad ?? false));
   }
 

@@ -2,6 +2,7 @@ import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { readCLIPConfig, type CLIPConfig } from "./clip-config";
 import { Module } from "./module";
+import { checkTokenIds } from "./token-ids";
 
 /**
  * CLIP: a text and a vision tower that project into one space, where the cosine of a text and a picture says how well
@@ -20,6 +21,7 @@ export class CLIPModel extends Module<CLIPConfig> {
    * @throws INVALID_ARGUMENT when a shape or an id does not fit, or a row has no end token
    */
   async textFeatures(inputIds: Tensor, options: { grad?: boolean } = {}): Promise<Tensor> {
+    await checkTokenIds(inputIds, this.config.text_config.vocab_size);
     return new Tensor(await addon().clipTextFeatures(this.native, inputIds.native, options.grad ?? false));
   }
 

@@ -14,10 +14,26 @@ const isIntegers = (value: unknown): boolean =>
 const isFinite = (value: unknown): boolean => typeof value === "number" && Number.isFinite(value);
 
 export const positiveInteger: FieldRule = { kind: "read", accept: isInteger, expected: "a positive integer" };
-export const integers: FieldRule = {
+/** The most layers of one kind that a network is built with: building is not to take minutes before a file of a few
+ *  tensors is found not to fit. Networks of this kind have some tens. */
+export const MAX_LAYERS = 300;
+const MAX_LEVELS = 16;
+const isLayerCount = (value: unknown): boolean => isInteger(value) && (value as number) <= MAX_LAYERS;
+
+export const layerCount: FieldRule = {
   kind: "read",
-  accept: isIntegers,
-  expected: "a list of positive integers",
+  accept: isLayerCount,
+  expected: `a positive integer of at most ${MAX_LAYERS}`,
+};
+export const levels: FieldRule = {
+  kind: "read",
+  accept: (value) => isIntegers(value) && (value as unknown[]).length <= MAX_LEVELS,
+  expected: `a list of at most ${MAX_LEVELS} positive integers`,
+};
+export const layersPerLevel: FieldRule = {
+  kind: "read",
+  accept: (value) => isLayerCount(value) || (isIntegers(value) && (value as unknown[]).every(isLayerCount)),
+  expected: `a positive integer of at most ${MAX_LAYERS} or a list of them`,
 };
 export const perLevel: FieldRule = {
   kind: "read",

@@ -50,6 +50,18 @@ export abstract class Module<Config extends object> {
     return found;
   }
 
+  /** @throws INVALID_ARGUMENT when a parameter has no data yet, nor is among those `given` in its place */
+  protected requireWeights(given: ReadonlyMap<string, Tensor>): void {
+    const names = this.parameterNames();
+    if (this.parameters.size === names.length) return;
+    const missing = names.filter((name) => !this.parameters.has(name) && !given.has(name));
+    if (missing.length === 0) return;
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected every parameter of ${this.constructor.name} to have data before forward, but ${missing.length} of ${names.length} have none; the first is ${missing[0]}`,
+    );
+  }
+
   /** Puts tensors in the place of parameters, without copying; the module owns their handles from then on. */
   async assign(tensors: ReadonlyMap<string, Tensor>): Promise<void> {
     if (tensors.size === 0) return;

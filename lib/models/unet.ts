@@ -1,12 +1,14 @@
-import { finite, invalid, knownKeys, oneOf } from "../check";
+import { finite, invalid, oneOf } from "../check";
 import { KpopError } from "../errors";
+import { addon, type NativeTensor, type NativeUNetForward } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
-import { addon } from "../runtime/binding";
 import {
   boolean,
   fixed,
   ignored,
-  integers,
+  MAX_LAYERS,
+  layersPerLevel,
+  levels,
   number,
   perLevel,
   positiveInteger,
@@ -16,8 +18,25 @@ import {
   texts,
 } from "./config";
 import { Module } from "./module";
+import {
+  checkActivationOptions,
+  checkForwardOptions,
+  checkTapNames,
+  followTaps,
+  type PromptLayers,
+  type UNetActivationOptions,
+  type UNetForwardOptions,
+} from "./unet-forward";
 
-/** diffusers' configuration of the network; the defaults are Stable Diffusion 1.4's. */
+export type {
+  PromptLayers,
+  PromptMechanism,
+  Tap,
+  UNetActivationOptions,
+  UNetForwardOptions,
+} from "./unet-forward";
+
+/** diffusers' configuration of the network; the defaults are diffusers' own, for fields that a file leaves out. */
 export interface UNetConfig {
   in_channels: number;
   out_channels: number;
@@ -80,15 +99,15 @@ const rules = {
   mid_block_type: text("UNetMidBlock2DCrossAttn"),
   up_block_types: texts("UpBlock2D", "CrossAttnUpBlock2D"),
   only_cross_attention: fixed(false),
-  block_out_channels: integers,
-  layers_per_block: perLevel,
+  block_out_channels: levels,
+  layers_per_block: layersPerLevel,
   downsample_padding: positiveInteger,
   mid_block_scale_factor: number,
   act_fn: text("silu", "swish", "gelu", "relu"),
   norm_num_groups: positiveInteger,
   norm_eps: positiveNumber,
   cross_attention_dim: positiveInteger,
-  transformer_layers_per_block: perLevel,
+  transformer_layers_per_block: layersPerLevel,
   attention_head_dim: perLevel,
   num_attention_heads: perLevel,
   use_linear_projection: boolean,
@@ -121,27 +140,26 @@ const rules = {
   timestep_post_act: fixed(),
 } as const;
 
-/** Which attn2 layers take a learned prompt: the middle block's, those and the up blocks', all, or these modules. */
-export type PromptLayers = "mid" | "mid-up" | "all" | string[];
-
-/** How a learned prompt enters: as further rows of the context, or added to it (KPOP, arXiv 2403.12326, §3.3). */
-export type PromptMechanism = "concat" | "additive";
-
-/** What a forward takes beside its inputs. */
-export interface UNetForwardOptions {
-  /** Learned prompt. concat: (k, d) or (B, k, d), appended after the text rows. additive: (L, d) or (B, L, d). */
-  prompt?: Tensor;
-  /** Default "concat". */
-  mechanism?: PromptMechanism;
-  /** Default "mid". */
-  layers?: PromptLayers;
-  /** Whether to record a graph for `backward()`. Default false. */
-  grad?: boolean;
+/** Building is done before the file's tensors are looked at, so a number that no file can hold is refused here. */
+function checkBlockCount(config: UNetConfig, what: string): void {
+  const { block_out_channels, layers_per_block, transformer_layers_per_block } = config;
+  const at = (list: readonly number[], level: number): number => list[list.length === 1 ? 0 : level] ?? 0;
+  const blocks = block_out_channels.reduce(
+    (sum, _, level) => sum + at(layers_per_block, level) * (1 + at(transformer_layers_per_block, level)),
+    0,
+  );
+  if (blocks <= MAX_LAYERS) return;
+  throw new KpopError(
+    "UNSUPPORTED_MODEL",
+    `${what}: "layers_per_block" and "transformer_layers_per_block" make ${blocks} blocks, and at most ${MAX_LAYERS} are supported`,
+  );
 }
 
 /** The noise predictor of Stable Diffusion 1.x (arXiv 2112.10752). */
 export class UNet2DConditionModel extends Module<UNetConfig> {
   private attention: readonly string[] | undefined;
+  private taps: readonly string[] | undefined;
+  private last: Promise<unknown> = Promise.resolve();
 
   /** A network without weights. @param raw diffusers' config.json @throws UNSUPPORTED_MODEL */
   constructor(raw: Readonly<Record<string, unknown>>, what = "unet/config.json") {
@@ -154,16 +172,19 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
     ] as const) {
       if (!Array.isArray(config[name])) config[name] = [config[name]];
     }
+    checkBlockCount(config, what);
     super("unet", config, what);
   }
 
   /**
-   * Predicts the noise in `sample`.
+   * Predicts the noise in `sample`. What is queued ahead is one forward: the tensor can be used at once, and the promise
+   * waits until the network's forward before it has been computed. A mistake in the arguments rejects the promise; what
+   * fails later, no memory say, rejects what reads the tensor.
    * @param sample (B, in_channels, h, w); its dtype is the compute dtype
    * @param timestep one number, or one per item: >= 0, and below the noise schedule's length to mean anything
    * @param context (B, L, cross_attention_dim)
    * @returns (B, out_channels, h, w)
-   * @throws INVALID_ARGUMENT when a shape does not fit or a layer is unknown
+   * @throws INVALID_ARGUMENT when a shape does not fit, or a layer, tap or parameter is unknown
    */
   async forward(
     sample: Tensor,
@@ -171,29 +192,93 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
     context: Tensor,
     options: UNetForwardOptions = {},
   ): Promise<Tensor> {
-    knownKeys("the forward options", options, ["prompt", "mechanism", "layers", "grad"]);
+    checkForwardOptions(options);
+    const taps = new Map(Object.entries(options.taps ?? {}));
+    const run = this.start(sample, timestep, context, options, [...taps.keys()]);
+    const output = new Tensor(run.output);
+    if (run.next !== null) await followTaps(run, taps, options.grad ?? false, true);
+    else await this.turn(run.output);
+    return output;
+  }
+
+  /**
+   * The outputs of modules, by names of `tapNames()`. The forward goes no further than the last of them.
+   * @returns in the order of the forward. Outputs of blocks are (B, C, h', w'), those inside of transformers (B, N, C)
+   * @throws INVALID_ARGUMENT as `forward`
+   */
+  async activations(
+    sample: Tensor,
+    timestep: number | readonly number[],
+    context: Tensor,
+    names: readonly string[],
+    options: UNetActivationOptions = {},
+  ): Promise<Map<string, Tensor>> {
+    checkActivationOptions(options);
+    if (names.length === 0) throw invalid("names", "at least one module's name", names);
+    const found = new Map<string, Tensor>();
+    const taps = new Map(names.map((name) => [name, (output: Tensor) => void found.set(name, output)]));
+    const run = this.start(sample, timestep, context, options, [...taps.keys()]);
+    await followTaps(run, taps, options.grad ?? false, false);
+    return found;
+  }
+
+  /** Lets one forward be queued behind the one that runs: more would only be harder to cancel, and hold memory. */
+  private async turn(output: NativeTensor): Promise<void> {
+    const before = this.last;
+    this.last = addon()
+      .settle(output)
+      .catch(() => undefined);
+    await before;
+  }
+
+  /** Queues a forward, or prepares one with stops. */
+  private start(
+    sample: Tensor,
+    timestep: number | readonly number[],
+    context: Tensor,
+    options: UNetActivationOptions,
+    stops: readonly string[],
+  ): NativeUNetForward {
     const batch = sample.shape[0] ?? 0;
     const timesteps = typeof timestep === "number" ? Array<number>(batch).fill(timestep) : [...timestep];
     if (timesteps.length !== batch) throw invalid("timestep", `one number or ${batch} of them`, timestep);
     for (const value of timesteps) finite("timestep", value, 0);
-    const prompt =
-      options.prompt === undefined
+    checkTapNames(stops, this.tapNames());
+    const { prompt, mechanism = "concat", layers = "mid", grad = false, parameters = new Map<string, Tensor>() } = options;
+    const given =
+      prompt === undefined
         ? null
         : {
-            value: options.prompt.native,
-            mechanism: oneOf("mechanism", options.mechanism ?? "concat", ["concat", "additive"] as const),
-            layers: this.promptLayers(options.layers ?? "mid"),
+            value: prompt.native,
+            mechanism: oneOf("mechanism", mechanism, ["concat", "additive"] as const),
+            layers: this.promptLayers(layers),
           };
-    return new Tensor(
-      await addon().unetForward(
-        this.native,
-        sample.native,
-        timesteps,
-        context.native,
-        prompt,
-        options.grad ?? false,
-      ),
+    const run = addon().unetForward(
+      this.native,
+      sample.native,
+      timesteps,
+      context.native,
+      {
+        prompt: given,
+        grad,
+        parameterNames: [...parameters.keys()],
+        parameterValues: [...parameters.values()].map((tensor) => tensor.native),
+      },
+      [...stops],
     );
+    this.requireWeights(parameters);
+    return run;
+  }
+
+  /**
+   * What `taps` and `activations` can name, in the order of the forward: modules by diffusers' names, from "conv_in"
+   * through "down_blocks.0.resnets.0" and "….transformer_blocks.0.ff.net.0" to "conv_out"; "skips.0" and so on, what the
+   * down path leaves for the up path, which alone goes on with a replacement; and "….attn2.probabilities", the weights
+   * of an attention after the softmax, (B, heads, N, L). To be shown these changes no bit of the output.
+   */
+  tapNames(): readonly string[] {
+    this.taps ??= Object.freeze(this.native.tapNames());
+    return this.taps;
   }
 
   /** Full names of the cross-attention modules (attn2), in forward order. */

@@ -1,4 +1,4 @@
-import type { NativeAddon, NativeLoader } from "../../typings/native";
+import type { NativeAddon, NativeLoader, OpenedLibraries } from "../../typings/native";
 import { KpopError } from "../errors";
 import type { KpopErrorCode } from "../errors";
 import { findAddonFiles } from "./addon-files";
@@ -18,6 +18,7 @@ export type {
   NativeOptimizer,
   NativePrompt,
   NativeTensor,
+  NativeUNetForward,
 } from "../../typings/native";
 
 let loaded: NativeAddon | undefined;
@@ -30,12 +31,28 @@ export function addon(): NativeAddon {
   return (loaded ??= load());
 }
 
-function load(): NativeAddon {
+/**
+ * As `addon()`, but libtorch, most of what there is to load, is opened away from the JavaScript thread.
+ * @throws ADDON_MISSING, LIBTORCH_MISSING, LIBTORCH_INCOMPATIBLE
+ */
+export async function addonReady(): Promise<NativeAddon> {
+  if (loaded === undefined) {
+    const { loader, libtorch } = find();
+    checkLibtorch(await loader.openAsync(libtorch.libraries), loader, libtorch);
+  }
+  return addon();
+}
+
+function find(): { files: AddonFiles; loader: NativeLoader; libtorch: FoundLibtorch } {
   checkPlatform();
   const files = findAddonFiles();
   const loader = openLoader(files);
-  const libtorch = findLibtorch({ version: loader.builtForTorch });
-  openLibtorch(loader, libtorch);
+  return { files, loader, libtorch: findLibtorch({ version: loader.builtForTorch }) };
+}
+
+function load(): NativeAddon {
+  const { files, loader, libtorch } = find();
+  checkLibtorch(loader.open(libtorch.libraries), loader, libtorch);
   const native = openNative(files.addon) as NativeAddon;
   if (native.builtForTorch !== loader.builtForTorch) {
     throw new KpopError(
@@ -55,8 +72,7 @@ export function openLoader(files: AddonFiles): NativeLoader {
   return openNative(files.loader) as NativeLoader;
 }
 
-function openLibtorch(loader: NativeLoader, libtorch: FoundLibtorch): void {
-  const opened = loader.open(libtorch.libraries);
+function checkLibtorch(opened: OpenedLibraries, loader: NativeLoader, libtorch: FoundLibtorch): void {
   if (!opened.ok) throw refusal(opened.path, opened.message, libtorch);
   const version = opened.version ?? libtorch.version;
   if (version !== loader.builtForTorch) {

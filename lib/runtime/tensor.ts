@@ -1,5 +1,5 @@
 import type { NativeDtype, NativeTensor } from "../../typings/native";
-import { integer, invalid, oneOf } from "../check";
+import { flag, integer, invalid, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { addon } from "./binding";
 import { adopt } from "./scope";
@@ -57,6 +57,8 @@ export class Tensor {
   readonly native: NativeTensor;
   /** @internal Whether `copyFrom` or an optimizer has written to it. */
   written = false;
+  /** @internal Least and largest element, where they are known without a look at the device's memory. */
+  range: readonly [number, number] | undefined;
   private shapeCache: number[] | undefined;
 
   /** @internal Use `Tensor.from`, `Tensor.empty` or an operation. */
@@ -68,7 +70,7 @@ export class Tensor {
   /**
    * A tensor with a copy of `data`.
    * @param data elements in row-major order, as many as `shape` holds
-   * @throws INVALID_ARGUMENT when the count differs from the shape's
+   * @throws INVALID_ARGUMENT when the count differs from the shape's, or gradients are wanted for integers
    */
   static from(
     data: TypedArray | readonly number[],
@@ -81,9 +83,9 @@ export class Tensor {
       throw invalid("data", `${count} elements, as shape [${shape.join(", ")}] holds,`, array.length);
     }
     const dtype = oneOf("dtype", options.dtype ?? dtypeOf(array), dtypes);
-    const device = options.device ?? "cpu";
-    const tensor = new Tensor(addon().fromData(array, [...shape], dtype, device));
-    if (options.requiresGrad) void addon().requireGrad([tensor.native], true);
+    const { device = "cpu" } = options;
+    const tensor = new Tensor(addon().fromData(array, [...shape], dtype, device, wantsGrad(options, dtype)));
+    if (dtype === "int64") tensor.range = rangeOf(array);
     return tensor;
   }
 
@@ -93,15 +95,12 @@ export class Tensor {
     return new Tensor(addon().empty([...shape], oneOf("dtype", dtype, dtypes)));
   }
 
-  /** A tensor of zeros. */
+  /** A tensor of zeros. @throws INVALID_ARGUMENT when gradients are wanted for integers, OUT_OF_MEMORY */
   static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
-    const { dtype = "float32", device = "cpu", requiresGrad = false } = options;
-    const host = Tensor.empty(shape, dtype);
-    host.hostBytes().fill(0);
-    const tensor = device === "cpu" ? host : host.to({ device });
-    if (tensor !== host) host.dispose();
-    if (requiresGrad) void addon().requireGrad([tensor.native], true);
-    return tensor;
+    elementCount("shape", shape);
+    const dtype = oneOf("dtype", options.dtype ?? "float32", dtypes);
+    const { device = "cpu" } = options;
+    return new Tensor(addon().zeros([...shape], dtype, device, wantsGrad(options, dtype)));
   }
 
   /** Concatenates along `dim`. */
@@ -334,6 +333,7 @@ export class Tensor {
     if (source.shape.join() !== this.shape.join())
       throw invalid("source", `of shape [${this.shape.join(", ")}]`, source.shape);
     this.written = true;
+    this.range = undefined;
     await addon().copyInto(this.live(), source.live());
   }
 
@@ -354,7 +354,7 @@ export class Tensor {
     await addon().backward(this.live(), inputs === undefined ? null : inputs.map((t) => t.live()));
   }
 
-  /** The gradient that awaited `backward()` calls added up, as an alias; null when there is none. */
+  /** The gradient that awaited `backward()` calls added up, as an alias; null when there is none. Waits for nothing. */
   get grad(): Tensor | null {
     const gradient = addon().grad(this.live());
     return gradient === null ? null : new Tensor(gradient);
@@ -401,6 +401,20 @@ function run(
     return input.native;
   });
   return new Tensor(addon().op(name, natives, [...integers], [...scalars], gradEnabled()));
+}
+
+/** Of indices; longer data is no list of them. */
+function rangeOf(array: TypedArray): readonly [number, number] | undefined {
+  if (array.length === 0 || array.length > 2 ** 16) return undefined;
+  const numbers = Array.from(array as Iterable<number | bigint>, Number);
+  const range = [Math.min(...numbers), Math.max(...numbers)] as const;
+  return range.every(Number.isFinite) ? range : undefined;
+}
+
+function wantsGrad({ requiresGrad = false }: TensorOptions, dtype: Dtype): boolean {
+  if (flag("requiresGrad", requiresGrad) && !/float/.test(dtype))
+    throw invalid("dtype", "a floating-point type, as gradients need,", dtype);
+  return requiresGrad;
 }
 
 function reduction(dims: number | readonly number[], keepDim: boolean): number[] {

@@ -2,27 +2,38 @@
 
 namespace kpop {
 
-Channel::Channel(Napi::Env env)
-    : function_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
-                                              "kpop", 0, 1)) {
+Channel::Channel(Napi::Env env) : function_(decltype(function_)::New(env, "kpop", 0, 1, this)) {
   function_.Unref(env);
 }
 
 void Channel::complete(std::function<void(Napi::Env)> settle) {
-  if (closed_) return;
-  auto* boxed = new std::function<void(Napi::Env)>(std::move(settle));
-  const auto status = function_.BlockingCall(boxed, [this](Napi::Env env, Napi::Function, auto* call) {
-    std::unique_ptr<std::function<void(Napi::Env)>> owned(call);
-    if (env == nullptr || closed_) return;
-    try {
-      if (--expected_ == 0) function_.Unref(env);
-      (*owned)(env);
-    } catch (const Napi::Error&) {
-      // Thrown where JavaScript may not run any more, in a thread that is being terminated: no one waits for
-      // it.
-    }
-  });
-  if (status != napi_ok) delete boxed;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_) return;
+    waiting_.push_back(std::move(settle));
+  }
+  function_.BlockingCall();
+}
+
+void Channel::wake(Napi::Env env, Napi::Function, Channel* channel, void*) {
+  if (env != nullptr) channel->settle_one(env);
+}
+
+void Channel::settle_one(Napi::Env env) {
+  std::function<void(Napi::Env)> settle;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (waiting_.empty()) return;
+    settle = std::move(waiting_.front());
+    waiting_.pop_front();
+  }
+  try {
+    if (--expected_ == 0) function_.Unref(env);
+    settle(env);
+  } catch (...) {
+    // `settle` passes on what it can. What it throws comes from where JavaScript may not run any more, in a
+    // thread that is being terminated: no one waits for it.
+  }
 }
 
 void Channel::expect_one(Napi::Env env) {
@@ -30,7 +41,12 @@ void Channel::expect_one(Napi::Env env) {
 }
 
 void Channel::close() {
-  if (closed_.exchange(true)) return;
+  std::deque<std::function<void(Napi::Env)>> dropped;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_.exchange(true)) return;
+    dropped.swap(waiting_);
+  }
   function_.Abort();
 }
 

@@ -3,8 +3,10 @@
 #include <napi.h>
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 #include "bindings/failure.h"
 
@@ -22,12 +24,19 @@ class Channel {
   /** On the JavaScript thread: keep the event loop alive until as many completions have arrived. */
   void expect_one(Napi::Env env);
 
-  /** The environment ends: queued work of it is skipped from now on. */
+  /** The environment ends: queued work of it is skipped from now on, and what waits to be settled is freed.
+   */
   void close();
   bool closed() const { return closed_; }
 
  private:
-  Napi::ThreadSafeFunction function_;
+  static void wake(Napi::Env env, Napi::Function, Channel* channel, void*);
+  void settle_one(Napi::Env env);
+
+  // Completions wait here and not in the function's own queue, which frees nothing when the environment ends.
+  std::mutex mutex_;
+  std::deque<std::function<void(Napi::Env)>> waiting_;
+  Napi::TypedThreadSafeFunction<Channel, void, &Channel::wake> function_;
   std::atomic<bool> closed_{false};
   int expected_ = 0;  // touched by the JavaScript thread alone
 };

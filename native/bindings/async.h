@@ -4,11 +4,13 @@
 
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "bindings/addon_data.h"
 #include "bindings/device_workers.h"
+#include "bindings/tensor_slot.h"
 
 namespace kpop {
 
@@ -31,7 +33,7 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
     } catch (...) {
       failure = translate(std::current_exception(), operation);
     }
-    channel->complete([deferred, result, failure, convert = std::move(convert)](Napi::Env env) {
+    channel->complete([deferred, result, failure, operation, convert = std::move(convert)](Napi::Env env) {
       Napi::HandleScope scope(env);
       if (failure) {
         deferred.Reject(to_error(env, *failure).Value());
@@ -41,6 +43,8 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
         deferred.Resolve(convert(env, *result));
       } catch (const Napi::Error& error) {
         deferred.Reject(error.Value());
+      } catch (...) {
+        deferred.Reject(to_error(env, translate(std::current_exception(), operation)).Value());
       }
     });
   });
@@ -57,6 +61,21 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
         return true;
       },
       [](Napi::Env env, bool) { return env.Undefined(); });
+}
+
+/** Queues the making of a tensor; a failure stays in the slot and reaches whoever reads it. */
+template <typename Make>
+void produce(Napi::Env env, SlotPtr slot, std::string operation, Make make) {
+  auto& worker = worker_of(slot->device);
+  worker.post([channel = AddonData::of(env).channel, slot = std::move(slot), operation = std::move(operation),
+               make = std::move(make)]() mutable {
+    try {
+      if (channel->closed()) throw std::runtime_error("the thread that asked for it has ended");
+      slot->set(make());
+    } catch (...) {
+      slot->fail(std::make_exception_ptr(TranslatedError(translate(std::current_exception(), operation))));
+    }
+  });
 }
 
 }  // namespace kpop

@@ -27,6 +27,8 @@ bool is_out_of_memory(const std::string& message) {
 Failure translate(std::exception_ptr exception, const std::string& operation) {
   try {
     std::rethrow_exception(std::move(exception));
+  } catch (const TranslatedError& error) {
+    return error.failure;
   } catch (const ArgumentError& error) {
     return {"INVALID_ARGUMENT", error.what(), operation};
   } catch (const DeviceError& error) {

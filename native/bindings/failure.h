@@ -3,6 +3,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace kpop {
 
@@ -11,6 +12,14 @@ struct Failure {
   std::string code;
   std::string message;
   std::string operation;
+};
+
+/** A failure that was translated before: it keeps the name of the operation that it happened in. */
+class TranslatedError : public std::runtime_error {
+ public:
+  explicit TranslatedError(Failure failure)
+      : std::runtime_error(failure.message), failure(std::move(failure)) {}
+  const Failure failure;
 };
 
 /** A handle that was disposed before. */

@@ -5,8 +5,10 @@
 #include "bindings/adam.h"
 #include "bindings/arguments.h"
 #include "bindings/async.h"
+#include "bindings/gradients.h"
 #include "bindings/guarded.h"
 #include "bindings/tensor.h"
+#include "bindings/worker_share.h"
 
 namespace kpop {
 namespace {
@@ -18,7 +20,7 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle> {
       throw Napi::TypeError::New(info.Env(), "Optimizers are made by createAdam");
     }
     auto* made = info[0].As<Napi::External<Made>>().Data();
-    adam_ = made->adam;
+    adam_ = WorkerShare<Adam>(info.Env(), made->device, made->adam);
     device_ = made->device;
   }
 
@@ -63,13 +65,16 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle> {
 
   std::shared_ptr<Adam> live() const {
     if (!adam_) throw DisposedError("the optimizer");
-    return adam_;
+    return adam_.get();
   }
 
   Napi::Value step(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), "optimizer step", [&] {
       const double rate = number_argument(info[0], "learningRate");
-      return submit(info.Env(), device_, "optimizer step", [adam = live(), rate] { adam->step(rate); });
+      return submit(info.Env(), device_, "optimizer step", [adam = live(), rate, device = device_] {
+        adam->step(rate);
+        record_gradients(device);
+      });
     });
   }
 
@@ -96,7 +101,7 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle> {
     return info.Env().Undefined();
   }
 
-  std::shared_ptr<Adam> adam_;
+  WorkerShare<Adam> adam_;
   at::Device device_{at::kCPU};
 };
 

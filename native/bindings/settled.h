@@ -23,6 +23,11 @@ class Settled {
     return ready_;
   }
 
+  bool failed() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return error_ != nullptr;
+  }
+
   /** The value; waits where another thread makes it; rethrows what went wrong in making it. */
   Value get() const {
     std::unique_lock<std::mutex> lock(mutex_);

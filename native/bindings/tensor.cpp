@@ -1,5 +1,7 @@
 #include "bindings/tensor.h"
 
+#include <utility>
+
 #include "bindings/addon_data.h"
 #include "bindings/arguments.h"
 #include "bindings/guarded.h"
@@ -10,23 +12,21 @@ TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Te
   if (info.Length() != 2 || !info[0].IsExternal()) {
     throw Napi::TypeError::New(info.Env(), "Tensors are made by the addon's functions");
   }
-  slot_ = *info[0].As<Napi::External<SlotPtr>>().Data();
-  if (info[1].As<Napi::Boolean>().Value()) {
-    int64_t bytes = static_cast<int64_t>(c10::elementSize(slot_->dtype));
-    for (const auto size : slot_->sizes) bytes *= size;
-    reported_bytes_ = bytes;
-    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), reported_bytes_);
-  }
+  const auto& slot = *info[0].As<Napi::External<SlotPtr>>().Data();
+  slot_ = WorkerShare<TensorSlot>(info.Env(), slot->device, slot);
+  if (!info[1].As<Napi::Boolean>().Value() || !slot->memory) return;
+  memory_ = slot->memory;
+  if (memory_->handles++ == 0) Napi::MemoryManagement::AdjustExternalMemory(info.Env(), memory_->bytes);
 }
 
 TensorHandle::~TensorHandle() {
-  if (slot_) release(Env());
+  release(Env());
 }
 
 void TensorHandle::release(Napi::Env env) {
   slot_.reset();
-  if (reported_bytes_ != 0) Napi::MemoryManagement::AdjustExternalMemory(env, -reported_bytes_);
-  reported_bytes_ = 0;
+  const auto memory = std::exchange(memory_, nullptr);
+  if (memory && --memory->handles == 0) Napi::MemoryManagement::AdjustExternalMemory(env, -memory->bytes);
 }
 
 void TensorHandle::define(Napi::Env env) {
@@ -39,9 +39,9 @@ void TensorHandle::define(Napi::Env env) {
   AddonData::of(env).tensor_class = Napi::Persistent(constructor);
 }
 
-Napi::Object TensorHandle::wrap(Napi::Env env, SlotPtr slot, bool owns_memory) {
+Napi::Object TensorHandle::wrap(Napi::Env env, SlotPtr slot, bool counted) {
   return AddonData::of(env).tensor_class.New(
-      {Napi::External<SlotPtr>::New(env, &slot), Napi::Boolean::New(env, owns_memory)});
+      {Napi::External<SlotPtr>::New(env, &slot), Napi::Boolean::New(env, counted)});
 }
 
 SlotPtr TensorHandle::unwrap(const Napi::Value& value, const char* name) {
@@ -49,7 +49,7 @@ SlotPtr TensorHandle::unwrap(const Napi::Value& value, const char* name) {
       !value.As<Napi::Object>().InstanceOf(AddonData::of(value.Env()).tensor_class.Value())) {
     throw ArgumentError(std::string("Expected ") + name + " to be a tensor");
   }
-  auto slot = Unwrap(value.As<Napi::Object>())->slot_;
+  auto slot = Unwrap(value.As<Napi::Object>())->slot_.get();
   if (!slot) throw DisposedError(name);
   return slot;
 }
@@ -77,11 +77,11 @@ Napi::Value TensorHandle::device(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorHandle::disposed(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), slot_ == nullptr);
+  return Napi::Boolean::New(info.Env(), !slot_);
 }
 
 Napi::Value TensorHandle::dispose(const Napi::CallbackInfo& info) {
-  if (slot_) release(info.Env());
+  release(info.Env());
   return info.Env().Undefined();
 }
 

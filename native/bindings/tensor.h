@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "bindings/tensor_slot.h"
+#include "bindings/worker_share.h"
 
 namespace kpop {
 
@@ -13,8 +14,9 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   ~TensorHandle() override;
 
   static void define(Napi::Env env);
-  /** A new handle. `owns_memory`: whether the bytes are to be reported to V8 (not for aliases). */
-  static Napi::Object wrap(Napi::Env env, SlotPtr slot, bool owns_memory = true);
+  /** A new handle. `counted`: whether V8 is to know of the memory; not for what something else keeps anyway.
+   */
+  static Napi::Object wrap(Napi::Env env, SlotPtr slot, bool counted = true);
   /** The slot behind a JavaScript value. @throws ArgumentError when it is no tensor, DisposedError */
   static SlotPtr unwrap(const Napi::Value& value, const char* name);
 
@@ -26,8 +28,8 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
   void release(Napi::Env env);
 
-  SlotPtr slot_;
-  int64_t reported_bytes_ = 0;
+  WorkerShare<TensorSlot> slot_;
+  std::shared_ptr<HostMemory> memory_;  // what this handle counts for
 };
 
 std::vector<SlotPtr> slots_argument(const Napi::Value& value, const char* name);

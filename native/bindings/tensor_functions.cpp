@@ -7,24 +7,14 @@
 
 #include "bindings/arguments.h"
 #include "bindings/async.h"
+#include "bindings/gradients.h"
 #include "bindings/guarded.h"
 #include "bindings/tensor.h"
 #include "bindings/tensor_ops.h"
+#include "bindings/upload.h"
 
 namespace kpop {
 namespace {
-
-/** Queues the making of a tensor; a failure stays in the slot and reaches whoever reads it. */
-template <typename Make>
-void produce(SlotPtr slot, Make make) {
-  worker_of(slot->device).post([slot, make = std::move(make)]() mutable {
-    try {
-      slot->set(make());
-    } catch (...) {
-      slot->fail(std::current_exception());
-    }
-  });
-}
 
 at::ScalarType typed_array_dtype(const Napi::TypedArray& array) {
   switch (array.TypedArrayType()) {
@@ -52,12 +42,42 @@ Napi::Value from_data(const Napi::CallbackInfo& info) {
     const auto sizes = integers_argument(info[1], "shape");
     const auto dtype = dtype_argument(info[2]);
     const auto device = device_argument(info[3]);
+    const bool requires_grad = bool_argument(info[4], "requiresGrad");
     auto* bytes = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
     auto host = at::from_blob(bytes, sizes, at::TensorOptions().dtype(typed_array_dtype(array)))
                     .to(dtype, /*non_blocking=*/false, /*copy=*/true);
-    if (device.is_cpu()) return TensorHandle::wrap(info.Env(), std::make_shared<TensorSlot>(std::move(host)));
+    if (device.is_cpu()) {
+      host.requires_grad_(requires_grad);
+      auto slot = std::make_shared<TensorSlot>(std::move(host));
+      if (requires_grad) watch_gradient(slot);
+      return TensorHandle::wrap(info.Env(), slot);
+    }
     auto slot = std::make_shared<TensorSlot>(sizes, dtype, device);
-    produce(slot, [host, device] { return host.to(device); });
+    if (requires_grad) watch_gradient(slot);
+    produce(info.Env(), slot, "Tensor.from", [host = std::move(host), device, requires_grad] {
+      return upload(host, device).requires_grad_(requires_grad);
+    });
+    return TensorHandle::wrap(info.Env(), slot);
+  });
+}
+
+Napi::Value zeros(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), "Tensor.zeros", [&] {
+    const auto sizes = integers_argument(info[0], "shape");
+    const auto dtype = dtype_argument(info[1]);
+    const auto device = device_argument(info[2]);
+    const bool requires_grad = bool_argument(info[3], "requiresGrad");
+    auto slot = std::make_shared<TensorSlot>(sizes, dtype, device);
+    if (requires_grad) watch_gradient(slot);
+    // Host memory is asked for here, so that a refusal has the caller's stack. It costs nothing before the
+    // first byte is written.
+    at::Tensor made;
+    if (device.is_cpu()) made = at::empty(sizes, at::TensorOptions().dtype(dtype));
+    produce(info.Env(), slot, "Tensor.zeros", [made = std::move(made), sizes, dtype, device, requires_grad] {
+      const auto zeros =
+          made.defined() ? made.zero_() : at::zeros(sizes, at::TensorOptions().dtype(dtype).device(device));
+      return zeros.requires_grad_(requires_grad);
+    });
     return TensorHandle::wrap(info.Env(), slot);
   });
 }
@@ -72,11 +92,21 @@ Napi::Value empty(const Napi::CallbackInfo& info) {
 
 /** A typed array's buffer over the tensor's own memory; the buffer keeps the memory alive. */
 Napi::ArrayBuffer alias(Napi::Env env, const at::Tensor& host) {
-  if (host.numel() == 0) return Napi::ArrayBuffer::New(env, 0);
   // Not the tensor: a weight may be laid out anew, elsewhere.
-  auto* keep = new at::Storage(host.storage());
-  return Napi::ArrayBuffer::New(
-      env, host.data_ptr(), host.nbytes(), [](Napi::Env, void*, at::Storage* held) { delete held; }, keep);
+  using Share = WorkerShare<at::Storage>;
+  if (host.numel() == 0) return Napi::ArrayBuffer::New(env, 0);
+  auto share = std::make_shared<Share>(env, at::kCPU, std::make_shared<at::Storage>(host.storage()));
+  auto* keep = new std::shared_ptr<Share>(share);
+  try {
+    return Napi::ArrayBuffer::New(
+        env, host.data_ptr(), host.nbytes(),
+        [](Napi::Env, void*, std::shared_ptr<Share>* held) { delete held; }, keep);
+  } catch (...) {
+    // In a thread that is being terminated. Whether `keep` has an owner is not known, so only the memory
+    // goes.
+    share->reset();
+    throw;
+  }
 }
 
 Napi::Value host_bytes(const Napi::CallbackInfo& info) {
@@ -97,9 +127,9 @@ Napi::Value randn(const Napi::CallbackInfo& info) {
     const uint64_t seed = info[1].As<Napi::BigInt>().Uint64Value(&lossless);
     const auto dtype = dtype_argument(info[2]);
     auto slot = std::make_shared<TensorSlot>(sizes, dtype, device_argument(info[3]));
-    produce(slot, [sizes, seed, dtype, device = slot->device] {
+    produce(info.Env(), slot, "randn", [sizes, seed, dtype, device = slot->device] {
       auto generator = at::detail::createCPUGenerator(seed);
-      return at::randn(sizes, generator, at::TensorOptions().dtype(at::kFloat)).to(dtype).to(device);
+      return upload(at::randn(sizes, generator, at::TensorOptions().dtype(at::kFloat)).to(dtype), device);
     });
     return TensorHandle::wrap(info.Env(), slot);
   });
@@ -123,23 +153,25 @@ Napi::Value op(const Napi::CallbackInfo& info) {
         throw ArgumentError(name + " needs tensors of one device but received " +
                             device_name(inputs[0]->device) + " and " + device_name(input->device));
       }
-      shapes.push_back(at::empty(input->sizes, at::TensorOptions().dtype(input->dtype).device(at::kMeta)));
+      shapes.push_back(input->meta());
     }
     // Run on shapes alone, here and now: the result can be described at once, and a mistake has the caller's
     // stack.
     at::NoGradGuard no_grad;
     const auto shape = operation.run(shapes, integers, scalars);
-    auto slot = std::make_shared<TensorSlot>(shape.sizes().vec(), shape.scalar_type(), inputs[0]->device);
-    produce(slot, [&operation, inputs = std::move(inputs), integers = std::move(integers),
-                   scalars = std::move(scalars), grad]() mutable {
-      at::AutoGradMode mode(grad);
-      std::vector<at::Tensor> values;
-      values.reserve(inputs.size());
-      for (const auto& input : inputs) values.push_back(input->get());
-      inputs.clear();
-      return operation.run(values, integers, scalars);
-    });
-    return TensorHandle::wrap(info.Env(), slot, !operation.view);
+    auto slot = std::make_shared<TensorSlot>(shape, inputs[0]->device);
+    if (shape.is_alias_of(shapes[0])) slot->memory = inputs[0]->memory;
+    produce(info.Env(), slot, name,
+            [&operation, inputs = std::move(inputs), integers = std::move(integers),
+             scalars = std::move(scalars), grad]() mutable {
+              at::AutoGradMode mode(grad);
+              std::vector<at::Tensor> values;
+              values.reserve(inputs.size());
+              for (const auto& input : inputs) values.push_back(input->get());
+              inputs.clear();
+              return operation.run(values, integers, scalars);
+            });
+    return TensorHandle::wrap(info.Env(), slot);
   });
 }
 
@@ -149,8 +181,9 @@ Napi::Value to(const Napi::CallbackInfo& info) {
     const auto dtype = dtype_argument(info[1]);
     const auto device = device_argument(info[2]);
     const bool grad = bool_argument(info[3], "grad");
+    if (dtype == input->dtype && device == input->device) return TensorHandle::wrap(info.Env(), input);
     auto slot = std::make_shared<TensorSlot>(input->sizes, dtype, device);
-    produce(slot, [input, dtype, device, grad] {
+    produce(info.Env(), slot, "to", [input, dtype, device, grad] {
       at::AutoGradMode mode(grad);
       return input->get().to(device, dtype);
     });
@@ -232,7 +265,10 @@ Napi::Value require_grad(const Napi::CallbackInfo& info) {
     if (slots.empty()) return info.Env().Undefined();
     const auto device = slots[0]->device;
     return submit(info.Env(), device, "requireGrad", [slots = std::move(slots), on] {
-      for (const auto& slot : slots) slot->get().requires_grad_(on);
+      for (const auto& slot : slots) {
+        slot->get().requires_grad_(on);
+        if (on) watch_gradient(slot);
+      }
     });
   });
 }
@@ -246,7 +282,14 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
       at::AutoGradMode mode(true);
       std::vector<at::Tensor> targets;
       for (const auto& input : inputs) targets.push_back(input->get());
-      torch::autograd::backward({loss->get()}, {}, /*retain_graph=*/false, /*create_graph=*/false, targets);
+      for (const auto& input : inputs) watch_gradient(input);
+      try {
+        torch::autograd::backward({loss->get()}, {}, /*retain_graph=*/false, /*create_graph=*/false, targets);
+      } catch (...) {
+        record_gradients(loss->device);
+        throw;
+      }
+      record_gradients(loss->device);
     });
   });
 }
@@ -254,8 +297,7 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
 Napi::Value grad(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), "grad", [&]() -> Napi::Value {
     auto slot = TensorHandle::unwrap(info[0], "tensor");
-    if (!slot->ready()) return info.Env().Null();
-    auto gradient = worker_of(slot->device).between_tasks([&] { return slot->get().grad(); });
+    const auto gradient = slot->gradient();
     if (!gradient.defined()) return info.Env().Null();
     return TensorHandle::wrap(info.Env(), std::make_shared<TensorSlot>(gradient), false);
   });
@@ -266,8 +308,9 @@ Napi::Value zero_grad(const Napi::CallbackInfo& info) {
     auto slots = slots_argument(info[0], "tensors");
     if (slots.empty()) return info.Env().Undefined();
     const auto device = slots[0]->device;
-    return submit(info.Env(), device, "zeroGrad", [slots = std::move(slots)] {
+    return submit(info.Env(), device, "zeroGrad", [slots = std::move(slots), device] {
       for (const auto& slot : slots) slot->get().mutable_grad().reset();
+      record_gradients(device);
     });
   });
 }
@@ -308,6 +351,7 @@ Napi::Value clip_gradients(const Napi::CallbackInfo& info) {
 
 void define_tensor_functions(Napi::Env env, Napi::Object exports) {
   exports.Set("fromData", Napi::Function::New<from_data>(env, "fromData"));
+  exports.Set("zeros", Napi::Function::New<zeros>(env, "zeros"));
   exports.Set("empty", Napi::Function::New<empty>(env, "empty"));
   exports.Set("hostBytes", Napi::Function::New<host_bytes>(env, "hostBytes"));
   exports.Set("randn", Napi::Function::New<randn>(env, "randn"));

@@ -42,16 +42,12 @@ at::Tensor solve_factored(const at::Tensor& b, const at::Tensor& factor) {
 }
 
 constexpr TensorOp kOps[] = {
-#define KPOP_ENTRY(NAME, INPUTS, VIEW, ...)                                                   \
-  {#NAME, INPUTS, VIEW,                                                                       \
+#define KPOP_OP(NAME, INPUTS, ...)                                                            \
+  {#NAME, INPUTS,                                                                             \
    []([[maybe_unused]] at::ArrayRef<at::Tensor> in, [[maybe_unused]] at::ArrayRef<int64_t> i, \
       [[maybe_unused]] at::ArrayRef<double> s) -> at::Tensor { return __VA_ARGS__; }},
-#define KPOP_OP(NAME, INPUTS, ...) KPOP_ENTRY(NAME, INPUTS, false, __VA_ARGS__)
-#define KPOP_VIEW(NAME, INPUTS, ...) KPOP_ENTRY(NAME, INPUTS, true, __VA_ARGS__)
 #include "bindings/tensor_ops.inc"
-#undef KPOP_VIEW
 #undef KPOP_OP
-#undef KPOP_ENTRY
 };
 
 }  // namespace

@@ -10,7 +10,6 @@ namespace kpop {
 struct TensorOp {
   const char* name;
   int inputs;  // -1: any number
-  bool view;   // the result shares the input's storage
   at::Tensor (*run)(at::ArrayRef<at::Tensor> in, at::ArrayRef<int64_t> i, at::ArrayRef<double> s);
 };
 

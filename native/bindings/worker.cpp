@@ -35,9 +35,8 @@ void Worker::run() {
       task = std::move(queue_.front());
       queue_.pop_front();
     }
-    std::lock_guard<std::mutex> running(running_);
     task();
-    task = nullptr;  // what the task held goes before the next waiter is let in
+    // What the task held goes with it here, before the next one starts.
   }
 }
 

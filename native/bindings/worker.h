@@ -19,14 +19,6 @@ class Worker {
   /** Queues a task; tasks must not throw. */
   void post(std::function<void()> task);
 
-  /** Waits until the task that runs now, if any, has ended, and keeps the next one from starting while `body`
-   * runs. */
-  template <typename Body>
-  auto between_tasks(Body&& body) {
-    std::lock_guard<std::mutex> running(running_);
-    return body();
-  }
-
   /** Waits until everything queued so far has run. */
   void drain();
 
@@ -36,7 +28,6 @@ class Worker {
   std::mutex queue_mutex_;
   std::condition_variable queued_;
   std::deque<std::function<void()>> queue_;
-  std::mutex running_;
 };
 
 }  // namespace kpop

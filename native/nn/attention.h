@@ -1,21 +1,25 @@
 #pragma once
 
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/softmax.h>
 
+#include <cmath>
 #include <optional>
 
 #include "layers.h"
 
 namespace kpop::nn {
 
+/** (B, N, heads · head_dim) → (B, heads, N, head_dim) */
+inline Tensor split_heads(const Tensor& x, int64_t heads) {
+  return x.view({x.size(0), x.size(1), heads, -1}).transpose(1, 2);
+}
+
 /** Multi-head scaled dot-product attention on (B, N, heads · head_dim) projections.
  *  @param causal row i sees rows 0..i only   @returns (B, N, heads · head_dim) */
 inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal = false) {
-  const auto split = [heads](const Tensor& x) {
-    return x.view({x.size(0), x.size(1), heads, -1}).transpose(1, 2);  // (B, heads, N, head_dim)
-  };
-  return at::scaled_dot_product_attention(split(q), split(k), split(v), /*attn_mask=*/{}, /*dropout_p=*/0.0,
-                                          causal)
+  return at::scaled_dot_product_attention(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads),
+                                          /*attn_mask=*/{}, /*dropout_p=*/0.0, causal)
       .transpose(1, 2)
       .flatten(2);
 }
@@ -50,6 +54,22 @@ class Attention : public torch::nn::Module {
             ? attend(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), heads_).to(hidden.scalar_type())
             : attend(q, k, v, heads_);
     return (*to_out_)[0].forward(mixed);
+  }
+
+  /** What softmax gives of the scores: (B, heads, N, L), each row of sum 1. */
+  Tensor probabilities(const Tensor& hidden, const Tensor& context) const {
+    const auto scores_of = [this](const Tensor& x) {
+      return split_heads(upcast_ ? x.to(at::kFloat) : x, heads_);
+    };
+    const auto q = scores_of(to_q_->forward(hidden)), k = scores_of(to_k_->forward(context));
+    const auto scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
+    return at::softmax(q.matmul(k.mT()) * scale, -1).to(hidden.scalar_type());
+  }
+
+  /** The layer's output for given probabilities (B, heads, N, L). */
+  Tensor forward_with(const Tensor& probabilities, const Tensor& context) const {
+    const auto mixed = probabilities.matmul(split_heads(to_v_->forward(context), heads_));
+    return (*to_out_)[0].forward(mixed.transpose(1, 2).flatten(2));
   }
 
  private:

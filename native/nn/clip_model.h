@@ -35,7 +35,7 @@ class CLIPModel : public Network {
 
   /** @param input_ids (B, L) int64, each row with its end token
    *  @returns the projected state at each row's first end token, (B, projection_dim), not normalised
-   *  @throws ArgumentError when a shape or an id does not fit, a row has no end, or a parameter has no data
+   *  @throws ArgumentError when a shape does not fit, a row has no end, or a parameter has no data
    */
   Tensor text_features(const Tensor& input_ids) const;
 

@@ -32,7 +32,7 @@ class CLIPTextModel : public Network {
    *    dtype, otherwise that of the final norm's weight is. `input_ids` may then be undefined; if not, its
    * shape is compared.
    *  @returns last hidden state after the final norm, (B, L, hidden_size)
-   *  @throws ArgumentError when a shape or an id does not fit or a parameter has no data */
+   *  @throws ArgumentError when a shape does not fit or a parameter has no data */
   Tensor forward(const Tensor& input_ids, const std::optional<Tensor>& inputs_embeds = std::nullopt) const;
 
   /** The token embeddings alone, to be changed and passed as `inputs_embeds`.  (B, L) → (B, L, hidden_size)

@@ -12,8 +12,9 @@ class CLIPTextTransformer : public torch::nn::Module {
   /** @throws ArgumentError for a configuration that cannot be built */
   explicit CLIPTextTransformer(const CLIPTextConfig& config);
 
-  /** The token embeddings in the dtype of the final norm's weight.  ids (B, L) int64 → (B, L, hidden_size)
-   *  @throws ArgumentError when the shape, the dtype or an id does not fit */
+  /** The token embeddings in the dtype of the final norm's weight.  ids (B, L) int64 in [0, vocab_size),
+   * which the caller has checked: to look at them here would be to wait for the device → (B, L, hidden_size)
+   *  @throws ArgumentError when the shape or the dtype does not fit */
   Tensor embed(const Tensor& ids) const;
 
   /** @param embeds (B, L, hidden_size); their dtype is the compute dtype   @returns same, after the final
@@ -22,7 +23,7 @@ class CLIPTextTransformer : public torch::nn::Module {
   Tensor forward(const Tensor& embeds) const;
 
  private:
-  int64_t vocabulary_, width_, positions_;
+  int64_t width_, positions_;
   std::shared_ptr<Embedding> token_embedding_, position_embedding_;
   std::shared_ptr<CLIPEncoder> encoder_;
   std::shared_ptr<LayerNorm> final_layer_norm_;

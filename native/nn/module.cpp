@@ -22,6 +22,7 @@ void Network::declare(const std::string& name, at::IntArrayRef shape) {
 void Network::index_parameters() {
   const auto index = [this](const std::string& key, Tensor& slot) {
     names_.push_back(key);
+    shapes_.push_back(slot.sizes().vec());
     slots_.emplace(key, &slot);
   };
   for (auto& own : parameters_) index(own.key(), own.value());
@@ -42,8 +43,8 @@ Tensor* Network::find(const std::string& key) const {
   return found->second;
 }
 
-void Network::assign_parameter(const std::string& key, Tensor value) {
-  Tensor& slot = *find(key);
+void Network::check_parameter(const std::string& key, const Tensor& value) const {
+  const Tensor& slot = *find(key);
   check_argument(value.defined(), "Expected a tensor for parameter ", key, " but received none");
   const bool counts = slot.scalar_type() == at::kLong;
   check_argument(counts ? value.scalar_type() == at::kLong : value.is_floating_point(), "Expected parameter ",
@@ -51,9 +52,32 @@ void Network::assign_parameter(const std::string& key, Tensor value) {
                  value.scalar_type());
   check_argument(value.sizes() == slot.sizes(), "Expected parameter ", key, " to have shape ", slot.sizes(),
                  " but received ", value.sizes());
+}
+
+void Network::exchange(Tensor& slot, Tensor& value) noexcept {
   unassigned_ -= slot.is_meta();
   unassigned_ += value.is_meta();
-  slot = std::move(value);
+  std::swap(slot, value);
+}
+
+void Network::assign_parameter(const std::string& key, Tensor value) {
+  check_parameter(key, value);
+  exchange(*find(key), value);
+}
+
+Substitution::Substitution(Network& network, const Parameters& parameters) : network_(network) {
+  originals_.reserve(parameters.size());
+  for (const auto& [key, value] : parameters) {
+    network.check_parameter(key, value);
+    originals_.emplace_back(network.find(key), value);
+  }
+  for (auto& [slot, value] : originals_) network_.exchange(*slot, value);
+}
+
+Substitution::~Substitution() {
+  // From the end, so that a key given twice gets its first original back.
+  for (auto entry = originals_.rbegin(); entry != originals_.rend(); ++entry)
+    network_.exchange(*entry->first, entry->second);
 }
 
 void Network::use_fastest_layout(bool on_use) {

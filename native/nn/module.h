@@ -64,6 +64,9 @@ class Network : public torch::nn::Module {
   /** Keys in the order of registration. */
   const std::vector<std::string>& parameter_names() const { return names_; }
 
+  /** Their shapes, in the same order. They never change, so any thread may read them. */
+  const std::vector<std::vector<int64_t>>& parameter_shapes() const { return shapes_; }
+
   /** The parameter under `key`, on the meta device while unassigned. Constant time.
    *  @throws ArgumentError when the network has no such key */
   const Tensor& parameter(const std::string& key) const { return *find(key); }
@@ -78,6 +81,9 @@ class Network : public torch::nn::Module {
   /** Lays weights out as the layers compute fastest, now or each layer's at its first use. Names, values and
    * tensors stay: whoever holds one sees it laid out anew. */
   void use_fastest_layout(bool on_use);
+
+  /** Whether `assign_parameter` would take it; a tensor without data is enough.  @throws ArgumentError */
+  void check_parameter(const std::string& key, const Tensor& value) const;
 
   /** How many parameters have no data yet. */
   size_t unassigned() const { return unassigned_; }
@@ -95,11 +101,30 @@ class Network : public torch::nn::Module {
   void check_assigned() const;
 
  private:
+  friend class Substitution;
   Tensor* find(const std::string& key) const;
+  void exchange(Tensor& slot, Tensor& value) noexcept;
 
   std::vector<std::string> names_;
+  std::vector<std::vector<int64_t>> shapes_;
   std::unordered_map<std::string, Tensor*> slots_;
   size_t unassigned_ = 0;
+};
+
+using Parameters = std::vector<std::pair<std::string, Tensor>>;
+
+/** Puts tensors in the place of a network's parameters until it goes out of scope. */
+class Substitution {
+ public:
+  /** @throws ArgumentError as Network::assign_parameter does; nothing is substituted then */
+  Substitution(Network& network, const Parameters& parameters);
+  ~Substitution();
+  Substitution(const Substitution&) = delete;
+  Substitution& operator=(const Substitution&) = delete;
+
+ private:
+  Network& network_;
+  std::vector<std::pair<Tensor*, Tensor>> originals_;
 };
 
 /** `value` in the layout in which the layers compute fastest: channels-last for a convolution's weights on a

@@ -4,7 +4,7 @@
 
 #include "activation.h"
 #include "attention.h"
-#include "conditioning.h"
+#include "unet_steps.h"
 
 namespace kpop::nn {
 
@@ -32,7 +32,9 @@ class FeedForward : public torch::nn::Module {
     geglu_ = net->register_module("0", std::make_shared<GEGLU>(width, 4 * width));
     out_ = net->register_module("2", std::make_shared<Linear>(4 * width, width));
   }
-  Tensor forward(const Tensor& x) const { return out_->forward(geglu_->forward(x)); }
+  /** (B, N, width) → (B, N, 4 · width), which is what `out` takes back to (B, N, width) */
+  Tensor geglu(const Tensor& x) const { return geglu_->forward(x); }
+  Tensor out(const Tensor& hidden) const { return out_->forward(hidden); }
 
  private:
   std::shared_ptr<GEGLU> geglu_;
@@ -50,8 +52,8 @@ struct TransformerOptions {
   bool upcast_attention = false;
 };
 
-/** Self-attention, cross-attention and feed-forward, each on a LayerNorm and added to its input.
- *  (B, N, channels) → same */
+/** Self-attention, cross-attention and feed-forward, each on a LayerNorm and added to its input, the tokens
+ *  (B, N, channels). */
 class BasicTransformerBlock : public torch::nn::Module {
  public:
   explicit BasicTransformerBlock(const TransformerOptions& o) {
@@ -69,22 +71,51 @@ class BasicTransformerBlock : public torch::nn::Module {
   /** Position of attn2 among the network's cross-attention layers. */
   void set_site(size_t site) { site_ = site; }
 
-  Tensor forward(Tensor x, const Conditioning& conditioning) const {
-    const auto normed = norm1_->forward(x);
-    x = add_residual(attn1_->forward(normed, normed), x);
-    x = add_residual(attn2_->forward(norm2_->forward(x), conditioning.at(site_)), x);
-    return add_residual(ff_->forward(norm3_->forward(x)), x);
+  void append_steps(Steps& steps, const std::string& name) const {
+    append_attention(steps, name + ".attn1", *norm1_, *attn1_,
+                     [](const UNetState&, const Tensor& normed) { return normed; });
+    append_attention(steps, name + ".attn2", *norm2_, *attn2_,
+                     [this](const UNetState& s, const Tensor&) { return s.conditioning.at(site_); });
+    steps.add(
+        name + ".ff.net.0", [this](UNetState& s) { s.branch = ff_->geglu(norm3_->forward(s.x)); },
+        UNetState::to_add);
+    steps.add(name + ".ff", [this](UNetState& s) { s.branch = ff_->out(s.branch); }, UNetState::to_add);
+    steps.add(name, add_branch);
   }
 
  private:
+  static void add_branch(UNetState& s) { s.x = add_residual(std::move(s.branch), s.x); }
+
+  /** @param context of a state and its normed tokens: what the layer attends to */
+  template <class Context>
+  static void append_attention(Steps& steps, const std::string& name, const LayerNorm& norm,
+                               const Attention& attention, Context context) {
+    steps.add_on_request(
+        name + ".probabilities",
+        [&norm, &attention, context](UNetState& s) {
+          const auto normed = norm.forward(s.x);
+          s.probabilities = attention.probabilities(normed, context(s, normed));
+        },
+        UNetState::attention);
+    steps.add(
+        name,
+        [&norm, &attention, context](UNetState& s) {
+          const auto normed = norm.forward(s.x);
+          const auto given = std::exchange(s.probabilities, {});
+          s.branch = given.defined() ? attention.forward_with(given, context(s, normed))
+                                     : attention.forward(normed, context(s, normed));
+        },
+        UNetState::to_add);
+    steps.add("", add_branch);
+  }
+
   size_t site_ = 0;
   std::shared_ptr<LayerNorm> norm1_, norm2_, norm3_;
   std::shared_ptr<Attention> attn1_, attn2_;
   std::shared_ptr<FeedForward> ff_;
 };
 
-/** Transformer blocks over the pixels of a feature map, added to it.  (B, channels, h, w), a temporary → same
- */
+/** Transformer blocks over the pixels of a feature map (B, channels, h, w), added to it. */
 class Transformer2DModel : public torch::nn::Module {
  public:
   explicit Transformer2DModel(const TransformerOptions& o) {
@@ -95,14 +126,21 @@ class Transformer2DModel : public torch::nn::Module {
     proj_out_ = projection("proj_out", o);
   }
 
-  Tensor forward(Tensor x, const Conditioning& conditioning) const {
-    const auto height = x.size(2), width = x.size(3);
-    // In channels-last memory neither reordering copies anything.
-    auto tokens = norm_->forward(x).permute({0, 2, 3, 1}).flatten(1, 2);  // (B, h·w, channels)
-    tokens = proj_in_.forward(tokens);
-    for (size_t i = 0; i < blocks_->size(); ++i) tokens = (*blocks_)[i].forward(tokens, conditioning);
-    tokens = proj_out_.forward(tokens);
-    return add_residual(x, tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}));
+  void append_steps(Steps& steps, const std::string& name) const {
+    steps.add("", [this](UNetState& s) {
+      s.residual = std::move(s.x);
+      // In channels-last memory neither this reordering nor the one back copies anything.
+      const auto tokens =
+          norm_->forward(s.residual).permute({0, 2, 3, 1}).flatten(1, 2);  // (B, h·w, channels)
+      s.x = proj_in_.forward(tokens);
+    });
+    for (size_t i = 0; i < blocks_->size(); ++i)
+      (*blocks_)[i].append_steps(steps, name + ".transformer_blocks." + std::to_string(i));
+    steps.add(name, [this](UNetState& s) {
+      const auto height = s.residual.size(2), width = s.residual.size(3);
+      const auto added = proj_out_.forward(s.x).unflatten(1, {height, width}).permute({0, 3, 1, 2});
+      s.x = add_residual(std::move(s.residual), added);
+    });
   }
 
  private:

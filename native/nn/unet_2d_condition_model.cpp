@@ -115,6 +115,7 @@ UNet2DConditionModel::UNet2DConditionModel(const UNetConfig& config)
   conv_out_ =
       register_module("conv_out", std::make_shared<Conv2d>(channels[0], config_.out_channels, 3, 1, 1));
   number_cross_attention();
+  append_steps();
   index_parameters();
 }
 
@@ -127,8 +128,23 @@ void UNet2DConditionModel::number_cross_attention() {
   }
 }
 
-void UNet2DConditionModel::check_inputs(const Tensor& sample, const Tensor& timesteps,
-                                        const Tensor& context) const {
+void UNet2DConditionModel::append_steps() {
+  steps_.add("conv_in", [this](UNetState& s) {
+    s.x = conv_in_->forward(config_.center_input_sample ? 2 * s.x - 1 : s.x);
+  });
+  steps_.keep_skip();
+  for (size_t i = 0; i < down_blocks_->size(); ++i)
+    (*down_blocks_)[i].append_steps(steps_, "down_blocks." + std::to_string(i));
+  mid_block_->append_steps(steps_, "mid_block");
+  for (size_t i = 0; i < up_blocks_->size(); ++i)
+    (*up_blocks_)[i].append_steps(steps_, "up_blocks." + std::to_string(i));
+  steps_.add("conv_out", [this](UNetState& s) {
+    s.x = conv_out_->forward(activate(conv_norm_out_->forward(s.x), act_));
+  });
+}
+
+void UNet2DConditionModel::check(const UNetInputs& inputs) const {
+  const auto& [sample, timesteps, context, prompt] = inputs;
   check_argument(sample.dim() == 4 && sample.size(1) == config_.in_channels && sample.is_floating_point(),
                  "Expected sample to be a floating-point tensor of shape (B, ", config_.in_channels,
                  ", h, w) but received ", sample.sizes(), " of ", sample.scalar_type());
@@ -139,42 +155,29 @@ void UNet2DConditionModel::check_inputs(const Tensor& sample, const Tensor& time
                      context.size(2) == config_.cross_attention_dim,
                  "Expected context to have shape (", sample.size(0), ", L, ", config_.cross_attention_dim,
                  ") but received ", context.sizes());
+  if (prompt) Conditioning(cross_attention_names_, context, &*prompt);
 }
 
-Tensor UNet2DConditionModel::forward(const Tensor& sample, const Tensor& timesteps, const Tensor& context,
-                                     const Prompt* prompt) const {
+UNetState UNet2DConditionModel::begin(const UNetInputs& inputs) const {
   check_assigned();
-  check_inputs(sample, timesteps, context);
+  check(inputs);
+  const auto& [sample, timesteps, context, prompt] = inputs;
   const auto dtype = compute_dtype(sample);
-
-  // 1. Time. The residual blocks all start with the same activation of it, so it is applied once here.
-  const auto features = timestep_features(timesteps.to(sample.device()), config_.block_out_channels[0],
-                                          config_.flip_sin_to_cos, config_.freq_shift);
+  // The residual blocks all start with the same activation of the time, so it is applied once here.
+  const auto features = timestep_features(timesteps, config_.block_out_channels[0], config_.flip_sin_to_cos,
+                                          config_.freq_shift);
   const auto time = activate(time_embedding_->forward(features.to(dtype)), act_);
+  return {.x = conv_in_->in_layout(sample.to(dtype)),
+          .time = time,
+          .conditioning = {cross_attention_names_, context.to(dtype), prompt ? &*prompt : nullptr}};
+}
 
-  // 2. Text and prompt.
-  const Conditioning conditioning(cross_attention_names_, context.to(dtype), prompt);
-
-  // 3. Pre-process.
-  auto x = conv_in_->in_layout(sample.to(dtype));
-  x = conv_in_->forward(config_.center_input_sample ? 2 * x - 1 : x);
-
-  // 4. Down.
-  std::vector<Tensor> skips = {x};
-  for (size_t i = 0; i < down_blocks_->size(); ++i) {
-    x = (*down_blocks_)[i].forward(x, time, conditioning, skips);
+Tensor UNet2DConditionModel::forward(const UNetInputs& inputs) const {
+  auto state = begin(inputs);
+  for (const auto& step : steps()) {
+    if (!step.on_request) step.run(state);
   }
-
-  // 5. Mid.
-  x = mid_block_->forward(x, time, conditioning);
-
-  // 6. Up.
-  for (size_t i = 0; i < up_blocks_->size(); ++i) {
-    x = (*up_blocks_)[i].forward(x, time, conditioning, skips);
-  }
-
-  // 7. Post-process.
-  return conv_out_->forward(activate(conv_norm_out_->forward(x), act_)).to(sample.scalar_type());
+  return end(state, inputs);
 }
 
 }  // namespace kpop::nn

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,8 +9,8 @@
 
 namespace kpop::nn {
 
-/** Fields of diffusers' config.json; the defaults are Stable Diffusion 1.4's. The lists marked "per level"
- *  hold one entry for all levels or one for each. */
+/** Fields of diffusers' config.json; the defaults are diffusers' own. The lists marked "per level" hold one
+ *  entry for all levels or one for each. */
 struct UNetConfig {
   int64_t in_channels = 4;
   int64_t out_channels = 4;
@@ -29,12 +30,20 @@ struct UNetConfig {
   std::string act_fn = "silu";
   int64_t norm_num_groups = 32;
   double norm_eps = 1e-5;
-  int64_t cross_attention_dim = 768;
+  int64_t cross_attention_dim = 1280;
   std::vector<int64_t> transformer_layers_per_block = {1};  // per level
   std::vector<int64_t> attention_head_dim = {8};            // per level; despite its name the number of heads
   std::vector<int64_t> num_attention_heads = {};  // per level; when given it replaces attention_head_dim
   bool use_linear_projection = false;
   bool upcast_attention = false;
+};
+
+/** What a forward of the UNet reads beside the parameters. */
+struct UNetInputs {
+  Tensor sample;                   // (B, in_channels, h, w), any h and w >= 1; its dtype is the compute dtype
+  Tensor timesteps;                // (B), integers or floats
+  Tensor context;                  // (B, L, cross_attention_dim), cast to the compute dtype
+  std::optional<Prompt> prompt{};  // put into the context of the layers it names
 };
 
 /** The noise predictor of Stable Diffusion 1.x (Rombach et al. 2022, arXiv 2112.10752). */
@@ -43,14 +52,19 @@ class UNet2DConditionModel : public Network {
   /** @throws ArgumentError for a configuration outside this family */
   explicit UNet2DConditionModel(const UNetConfig& config = {});
 
-  /** @param sample (B, in_channels, h, w), any h and w >= 1; its dtype is the compute dtype
-   *  @param timesteps (B), integers or floats
-   *  @param context (B, L, cross_attention_dim), cast to the compute dtype
-   *  @param prompt optional; put into the context of the layers it names
-   *  @returns (B, out_channels, h, w) in the sample's dtype
+  /** @returns (B, out_channels, h, w) in the sample's dtype
    *  @throws ArgumentError when a shape does not fit, a layer is unknown or a parameter has no data */
-  Tensor forward(const Tensor& sample, const Tensor& timesteps, const Tensor& context,
-                 const Prompt* prompt = nullptr) const;
+  Tensor forward(const UNetInputs& inputs) const;
+
+  // The same in parts: begin(), every step but those on request, end().
+  UNetState begin(const UNetInputs& inputs) const;
+  const std::vector<Step>& steps() const { return steps_.list(); }
+  static Tensor end(const UNetState& state, const UNetInputs& inputs) {
+    return state.x.to(inputs.sample.scalar_type());
+  }
+
+  /** Whether the inputs fit; tensors without data are enough.  @throws ArgumentError as forward() does */
+  void check(const UNetInputs& inputs) const;
 
   /** Full names of the attn2 modules in the order in which a forward meets them: down, mid, up. */
   const std::vector<std::string>& cross_attention_names() const { return cross_attention_names_; }
@@ -58,8 +72,8 @@ class UNet2DConditionModel : public Network {
   const UNetConfig& config() const { return config_; }
 
  private:
-  void check_inputs(const Tensor& sample, const Tensor& timesteps, const Tensor& context) const;
   void number_cross_attention();
+  void append_steps();
 
   UNetConfig config_;
   Activation act_;
@@ -70,6 +84,7 @@ class UNet2DConditionModel : public Network {
   std::shared_ptr<UNetMidBlock2DCrossAttn> mid_block_;
   std::shared_ptr<List<UNetUpBlock>> up_blocks_;
   std::shared_ptr<GroupNorm> conv_norm_out_;
+  Steps steps_;  // they refer to the modules above
 };
 
 }  // namespace kpop::nn

@@ -18,6 +18,14 @@ TransformerOptions transformer(const UNetBlockOptions& o) {
   return options;
 }
 
+std::string part(const std::string& block, const char* list, size_t index) {
+  return block + "." + list + "." + std::to_string(index);
+}
+
+void append_resnet(Steps& steps, std::string name, const ResnetBlock2D& resnet) {
+  steps.add(std::move(name), [&resnet](UNetState& s) { s.x = resnet.forward(s.x, s.time); });
+}
+
 }  // namespace
 
 UNetDownBlock::UNetDownBlock(const UNetBlockOptions& o) {
@@ -34,18 +42,18 @@ UNetDownBlock::UNetDownBlock(const UNetBlockOptions& o) {
   if (o.resample) downsamplers_->emplace_back(o.out_channels, o.downsample_padding);
 }
 
-Tensor UNetDownBlock::forward(Tensor x, const Tensor& time, const Conditioning& conditioning,
-                              std::vector<Tensor>& skips) const {
+void UNetDownBlock::append_steps(Steps& steps, const std::string& name) const {
   for (size_t i = 0; i < resnets_->size(); ++i) {
-    x = (*resnets_)[i].forward(x, time);
-    if (!attentions_->empty()) x = (*attentions_)[i].forward(std::move(x), conditioning);
-    skips.push_back(x);
+    append_resnet(steps, part(name, "resnets", i), (*resnets_)[i]);
+    if (!attentions_->empty()) (*attentions_)[i].append_steps(steps, part(name, "attentions", i));
+    steps.keep_skip();
   }
   if (!downsamplers_->empty()) {
-    x = (*downsamplers_)[0].forward(x);
-    skips.push_back(x);
+    steps.add(part(name, "downsamplers", 0),
+              [this](UNetState& s) { s.x = (*downsamplers_)[0].forward(s.x); });
+    steps.keep_skip();
   }
-  return x;
+  steps.name_current(name);
 }
 
 UNetMidBlock2DCrossAttn::UNetMidBlock2DCrossAttn(const UNetBlockOptions& o) {
@@ -58,14 +66,13 @@ UNetMidBlock2DCrossAttn::UNetMidBlock2DCrossAttn(const UNetBlockOptions& o) {
   }
 }
 
-Tensor UNetMidBlock2DCrossAttn::forward(Tensor x, const Tensor& time,
-                                        const Conditioning& conditioning) const {
-  x = (*resnets_)[0].forward(x, time);
+void UNetMidBlock2DCrossAttn::append_steps(Steps& steps, const std::string& name) const {
+  append_resnet(steps, part(name, "resnets", 0), (*resnets_)[0]);
   for (size_t i = 0; i < attentions_->size(); ++i) {
-    x = (*attentions_)[i].forward(std::move(x), conditioning);
-    x = (*resnets_)[i + 1].forward(x, time);
+    (*attentions_)[i].append_steps(steps, part(name, "attentions", i));
+    append_resnet(steps, part(name, "resnets", i + 1), (*resnets_)[i + 1]);
   }
-  return x;
+  steps.name_current(name);
 }
 
 UNetUpBlock::UNetUpBlock(const UNetBlockOptions& o) {
@@ -83,16 +90,21 @@ UNetUpBlock::UNetUpBlock(const UNetBlockOptions& o) {
   if (o.resample) upsamplers_->emplace_back(o.out_channels);
 }
 
-Tensor UNetUpBlock::forward(Tensor x, const Tensor& time, const Conditioning& conditioning,
-                            std::vector<Tensor>& skips) const {
+void UNetUpBlock::append_steps(Steps& steps, const std::string& name) const {
   for (size_t i = 0; i < resnets_->size(); ++i) {
-    x = (*resnets_)[i].forward(at::cat({x, skips.back()}, 1), time);
-    skips.pop_back();
-    if (!attentions_->empty()) x = (*attentions_)[i].forward(std::move(x), conditioning);
+    steps.add(part(name, "resnets", i), [&resnet = (*resnets_)[i]](UNetState& s) {
+      s.x = resnet.forward(at::cat({s.x, s.skips.back()}, 1), s.time);
+      s.skips.pop_back();
+    });
+    if (!attentions_->empty()) (*attentions_)[i].append_steps(steps, part(name, "attentions", i));
   }
-  // The next level's skip, not a factor of two, sets the size: odd sizes were rounded up on the way down.
-  if (!upsamplers_->empty()) x = (*upsamplers_)[0].forward(x, skips.back().sizes().slice(2));
-  return x;
+  if (!upsamplers_->empty()) {
+    // The next level's skip, not a factor of two, sets the size: odd sizes were rounded up on the way down.
+    steps.add(part(name, "upsamplers", 0), [this](UNetState& s) {
+      s.x = (*upsamplers_)[0].forward(s.x, s.skips.back().sizes().slice(2));
+    });
+  }
+  steps.name_current(name);
 }
 
 }  // namespace kpop::nn

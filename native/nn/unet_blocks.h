@@ -25,11 +25,8 @@ class UNetDownBlock : public torch::nn::Module {
  public:
   explicit UNetDownBlock(const UNetBlockOptions& o);
 
-  /** @param x (B, in, h, w)   @param time (B, time_width)
-   *  @param skips receives the output of each layer and of the downsampler
-   *  @returns (B, out, h', w') */
-  Tensor forward(Tensor x, const Tensor& time, const Conditioning& conditioning,
-                 std::vector<Tensor>& skips) const;
+  /** (B, in, h, w) → (B, out, h', w'); the output of each layer and of the downsampler is left as a skip. */
+  void append_steps(Steps& steps, const std::string& name) const;
 
  private:
   std::shared_ptr<List<Transformer2DModel>> attentions_;
@@ -43,7 +40,7 @@ class UNetMidBlock2DCrossAttn : public torch::nn::Module {
   explicit UNetMidBlock2DCrossAttn(const UNetBlockOptions& o);
 
   /** (B, channels, h, w) → same */
-  Tensor forward(Tensor x, const Tensor& time, const Conditioning& conditioning) const;
+  void append_steps(Steps& steps, const std::string& name) const;
 
  private:
   std::shared_ptr<List<Transformer2DModel>> attentions_;
@@ -55,10 +52,9 @@ class UNetUpBlock : public torch::nn::Module {
  public:
   explicit UNetUpBlock(const UNetBlockOptions& o);
 
-  /** @param x (B, in, h, w)   @param skips (B, skip_channels, h, w) each; this block's are removed
-   *  @returns (B, out, H, W), the resolution of the next skip when the block has an upsampler */
-  Tensor forward(Tensor x, const Tensor& time, const Conditioning& conditioning,
-                 std::vector<Tensor>& skips) const;
+  /** (B, in, h, w) → (B, out, H, W), the resolution of the next skip when the block has an upsampler. Takes
+   *  skips of (B, skip_channels, h, w). */
+  void append_steps(Steps& steps, const std::string& name) const;
 
  private:
   std::shared_ptr<List<Transformer2DModel>> attentions_;

@@ -30,4 +30,10 @@ describe("resident memory", () => {
     const peak = resultOf<number>(await runProgram("memory-of-garbage.mjs", [200, 8]));
     expect(peak).toBeLessThan(1000);
   });
+
+  it("of results that a terminated thread never took is given back", async () => {
+    const resident = resultOf<number[]>(await runProgram("memory-of-terminated.mjs", [4, 8, 32]));
+    // Three times eight results of 32 MiB are 768 MiB.
+    expect(resident.at(-1)! - resident[0]!).toBeLessThan(200);
+  });
 });

@@ -51,26 +51,23 @@ void tasks_of_one_thread_run_in_its_order(int rounds) {
   }
 }
 
-void a_body_between_tasks_meets_none_half_done(int rounds) {
+/** As optimizer steps, which write to what the next task reads. */
+void tasks_of_many_threads_never_meet(int rounds) {
   struct {
     int first = 0;
     int second = 0;
-  } pair;  // written by tasks, read between them, with no lock of its own
-  std::thread reader([&] {
+  } pair;  // touched by tasks, with no lock of its own
+  together(kProducers, [&](int) {
     for (int i = 0; i < rounds; ++i) {
-      const bool whole = worker(0).between_tasks([&] { return pair.first == pair.second; });
-      require(whole, "no body runs while a task does");
+      worker(0).post([&pair] {
+        require(pair.first == pair.second, "no task meets another half done");
+        ++pair.first;
+        ++pair.second;
+      });
     }
   });
-  for (int i = 0; i < rounds; ++i) {
-    worker(0).post([&pair] {
-      ++pair.first;
-      ++pair.second;
-    });
-  }
   worker(0).drain();
-  reader.join();
-  require(pair.first == rounds && pair.second == rounds, "every task has run by the end of drain");
+  require(pair.first == kProducers * rounds, "every task has run by the end of drain");
 }
 
 /** As a chain of tensor operations across two devices: each waits for the one before on the other worker. */
@@ -124,7 +121,7 @@ int main(int count, char** arguments) {
   const int rounds = count > 1 ? std::atoi(arguments[1]) : 1000;
   require(rounds > 0, "ROUNDS is a positive number");
   tasks_of_one_thread_run_in_its_order(rounds);
-  a_body_between_tasks_meets_none_half_done(rounds);
+  tasks_of_many_threads_never_meet(rounds);
   values_pass_from_worker_to_worker(rounds);
   a_failure_reaches_every_reader(rounds / 10 + 1);
   what_a_task_holds_is_gone_when_drain_ends(rounds);

@@ -56,6 +56,7 @@ describe("CLIPTextModel", () => {
     ["model_type", "t5"],
     ["hidden_act", "relu"],
     ["num_attention_heads", 5],
+    ["num_hidden_layers", 1e9],
     ["unheard_of", 1],
   ])("is refused where %s is %j", (field, value) => {
     expect(() => new CLIPTextModel({ ...SMALL, [field]: value })).toThrow(
@@ -99,7 +100,8 @@ describe("CLIPTextModel", () => {
 
   it("refuses ids outside the vocabulary, too many of them, and other dtypes", async () => {
     const encoder = await filled();
-    const wrong = [ids([1, 50]), ids([-1]), ids([1, 2, 3, 4, 5, 6, 7, 8, 9]), Tensor.from([1, 2], [1, 2])];
+    const computed = Tensor.cat([ids([1]), ids([50])], 1);
+    const wrong = [ids([1, 50]), ids([-1]), computed, ids([1, 2, 3, 4, 5, 6, 7, 8, 9]), Tensor.from([1, 2], [1, 2])];
     for (const tokens of wrong)
       await expect(encoder.forward(tokens)).rejects.toMatchObject({ name: "KpopError", code: "INVALID_ARGUMENT" });
   });

@@ -82,6 +82,7 @@ describe("CLIPModel", () => {
     ["a list of end tokens", { ...SMALL, text_config: { ...TEXT, eos_token_id: [2, 3] } }, '"eos_token_id"'],
     ["rectangular pictures", { ...SMALL, vision_config: { ...VISION, image_size: [8, 4] } }, '"image_size"'],
     ["patches beyond the picture", { ...SMALL, vision_config: { ...VISION, patch_size: 9 } }, "patch_size"],
+    ["a billion layers", { ...SMALL, vision_config: { ...VISION, num_hidden_layers: 1e9 } }, '"num_hidden_layers"'],
     ["heads that do not fit", { ...SMALL, vision_config: { ...VISION, num_attention_heads: 5 } }, "heads"],
     ["a tower that is no object", { ...SMALL, vision_config: "vit" }, '"vision_config"'],
   ])("refuses %s", (_, raw, message) => {

@@ -2,7 +2,9 @@ import {
   boolean,
   fixed,
   ignored,
-  integers,
+  layerCount,
+  layersPerLevel,
+  levels,
   number,
   perLevel,
   positiveInteger,
@@ -62,7 +64,9 @@ describe("field rules", () => {
 
   it.each([
     ["positiveInteger", positiveInteger, [1, 320], [0, -1, 1.5, "1", [1], true]],
-    ["integers", integers, [[1], [320, 640]], [[], [0], [1.5], 1, ["1"]]],
+    ["layerCount", layerCount, [1, 300], [0, 301, 1e9, 1.5, [1]]],
+    ["levels", levels, [[1], [320, 640]], [[], [0], [1.5], 1, ["1"], Array<number>(17).fill(8)]],
+    ["layersPerLevel", layersPerLevel, [2, [1, 300]], [0, [], 1e8, [1, 1e8], "2"]],
     ["perLevel", perLevel, [2, [1, 2]], [0, [], [1, -2], "2"]],
     ["number", number, [0, -1, 1e-5], [NaN, Infinity, "0"]],
     ["boolean", boolean, [true, false], [0, 1, "true"]],

@@ -79,6 +79,10 @@ describe("the UNet's configuration", () => {
     ["layers_per_block for another number of levels", { layers_per_block: [1, 1, 1] }],
     ["groups that do not divide the channels", { norm_num_groups: 3 }],
     ["heads that do not divide the channels", { attention_head_dim: 3 }],
+    // Whether a file has so many layers is known only once the network has been built.
+    ["more layers than any file has", { layers_per_block: 1e8 }],
+    ["more transformer layers than any file has", { transformer_layers_per_block: [1, 1e8] }],
+    ["more layers than any file has, in all", { layers_per_block: 200, transformer_layers_per_block: 200 }],
   ])("is refused with %s", (_, config) => {
     expect(() => new UNet2DConditionModel({ ...SMALL, ...config })).toThrow(
       expect.objectContaining({ name: "KpopError", code: "UNSUPPORTED_MODEL" }),
@@ -166,7 +170,7 @@ describe("UNet2DConditionModel.forward", () => {
     }
   });
 
-  it.each<[string, () => Promise<unknown>]>([
+  it.each<[string, () => Promise<unknown>, RegExp?]>([
     ["a number of timesteps that is not the batch's", () => unet.forward(sample(), [1, 2, 3], context())],
     ["a sample of other channels", () => unet.forward(new Random(1).normal([2, 3, 8, 8]), 7, context())],
     ["a sample without batch", () => unet.forward(new Random(1).normal([4, 8, 8]), 7, context())],
@@ -185,10 +189,79 @@ describe("UNet2DConditionModel.forward", () => {
       () => unet.forward(sample(), 7, context(), { prompt: context(), mechanism: "multiply" as "concat" }),
     ],
     ["an unknown option", () => unet.forward(sample(), 7, context(), { prompts: context() } as object)],
+    [
+      "a tap on an unknown module",
+      () => unet.forward(sample(), 7, context(), { taps: { "mid_block.resnets.7": () => undefined } }),
+      /"mid_block\.resnets\.7".* such as mid_block\.resnets\.0, /,
+    ],
+    ["the activation of an unknown module", () => unet.activations(sample(), 7, context(), ["to_q"]), /"to_q".*conv_in/],
+    ["activations of no module", () => unet.activations(sample(), 7, context(), [])],
+    [
+      "a replacement of another shape",
+      () => unet.forward(sample(), 7, context(), { taps: { mid_block: (out) => out.slice(0, 0, 1) } }),
+      /mid_block returns to be of shape \[2, 16, 4, 4\]/,
+    ],
+    [
+      "a replacement that is no tensor",
+      () => unet.forward(sample(), 7, context(), { taps: { mid_block: () => 3 as unknown as Tensor } }),
+    ],
+    [
+      "another tensor for an unknown parameter",
+      () => unet.forward(sample(), 7, context(), { parameters: new Map([["conv_in.gain", Tensor.zeros([8])]]) }),
+      /"conv_in\.gain".*"conv_in\.weight"/,
+    ],
+    [
+      "a tensor of another shape for a parameter",
+      () => unet.forward(sample(), 7, context(), { parameters: new Map([["conv_in.bias", Tensor.zeros([9])]]) }),
+      /conv_in\.bias to have shape \[8\]/,
+    ],
+    [
+      "a network without weights",
+      () => new UNet2DConditionModel(SMALL).forward(sample(), 7, context()),
+      /the first is conv_in\.weight/,
+    ],
     ["a timestep below zero", () => unet.forward(sample(), -1, context())],
     ["a timestep that is no number", () => unet.forward(sample(), NaN, context())],
-  ])("refuses %s", async (_, call) => {
-    await expect(call()).rejects.toMatchObject(refused);
+  ])("refuses %s", async (_, call, words = /./) => {
+    const error = call();
+    await expect(error).rejects.toMatchObject(refused);
+    await expect(error).rejects.toThrow(words);
+  });
+
+  it("gives its tensor before it has been computed, and holds back the one after the next", async () => {
+    const [before, input, text] = [new Random(9).normal([2 ** 23]), sample(), context()];
+    const start = performance.now();
+    const first = await unet.forward(input, 7, text);
+    const given = performance.now() - start;
+    const [second, third] = [unet.forward(first, 7, text), unet.forward(input, 7, text)];
+    await first.settled();
+    expect(given).toBeLessThan((performance.now() - start) / 2);
+    await Promise.all([before.settled(), second, third]);
+    before.dispose();
+    expect(await relativeError(await third, first)).toBe(0);
+  });
+
+  it("never writes to an output that a tap was shown, nor to what it returned", async () => {
+    // What follows each of these overwrites its input where nobody else has it.
+    const names = ["mid_block.resnets.0", "mid_block.attentions.0.transformer_blocks.0.attn1", "up_blocks.0.resnets.0"];
+    const kept: [Tensor, Tensor][] = [];
+    const keep = (tensor: Tensor): Tensor => {
+      kept.push([tensor, tensor.clone()]);
+      return tensor;
+    };
+    const shown = Object.fromEntries(names.map((name) => [name, (out: Tensor) => void keep(out)]));
+    const returned = Object.fromEntries(names.map((name) => [name, (out: Tensor) => keep(keep(out).mul(2))]));
+    for (const taps of [shown, returned]) await (await unet.forward(sample(), 7, context(), { taps })).settled();
+    expect(kept).toHaveLength(9);
+    for (const [tensor, copy] of kept) expect(await relativeError(tensor, copy)).toBe(0);
+  });
+
+  it("fails with what a tap throws, and computes the next forward as ever", async () => {
+    const plain = await unet.forward(sample(), 7, context());
+    const taps = { mid_block: () => Promise.reject(new RangeError("mine")) };
+    const parameters = new Map([["conv_in.bias", Tensor.zeros([8])]]);
+    await expect(unet.forward(sample(), 7, context(), { taps, parameters })).rejects.toThrow(RangeError);
+    expect(await relativeError(await unet.forward(sample(), 7, context()), plain)).toBe(0);
   });
 
   it("says so when network or tensors were disposed", async () => {

@@ -75,6 +75,8 @@ describe("AutoencoderKL", () => {
     ["down_block_types", ["AttnDownEncoderBlock2D"]],
     ["unheard_of", true],
     ["norm_num_groups", 3],
+    ["layers_per_block", 1e8],
+    ["block_out_channels", Array<number>(100).fill(8)],
   ])("is refused where %s is %j", (field, value) => {
     expect(() => new AutoencoderKL({ ...SMALL, [field]: value })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED_MODEL", message: expect.stringContaining(field) }),

@@ -53,6 +53,12 @@ describe("the two native files", () => {
     expect(inNode(script)).toBe(`${libtorch.version} ${loader.builtForTorch}\n`);
   });
 
+  it("load once the loader has opened libtorch on another thread", () => {
+    const script =
+      "load(loaderPath).openAsync(libraries).then(({ version }) => console.log(version, load(addonPath).builtForTorch))";
+    expect(inNode(script)).toBe(`${libtorch.version} ${loader.builtForTorch}\n`);
+  });
+
   it("load in several worker threads at once", async () => {
     const script = `${LOAD}
       load(loaderPath).open(libraries);
@@ -68,12 +74,14 @@ describe("the two native files", () => {
 });
 
 describe("the loader", () => {
-  it("hands back the linker's words for a file that is not there", () => {
-    expect(loader.open(["/nowhere/libnone.so"])).toEqual({
+  it("hands back the linker's words for a file that is not there", async () => {
+    const refused = {
       ok: false,
       path: "/nowhere/libnone.so",
-      message: expect.stringContaining("cannot open shared object file: No such file or directory"),
-    });
+      message: expect.stringContaining("cannot open shared object file: No such file or directory") as string,
+    };
+    expect(loader.open(["/nowhere/libnone.so"])).toEqual(refused);
+    expect(await loader.openAsync(["/nowhere/libnone.so"])).toEqual(refused);
   });
 
   it("hands back the linker's words for a file of other bytes", () => {

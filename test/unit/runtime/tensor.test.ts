@@ -1,9 +1,13 @@
+import { constants, PerformanceObserver, type PerformanceEntry } from "node:perf_hooks";
 import { KpopError } from "../../../lib/errors";
 import { noGrad } from "../../../lib/runtime/grad-mode";
 import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
 
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
+const isMajor = (entry: PerformanceEntry): boolean =>
+  (entry as PerformanceEntry & { detail: { kind: number } }).detail.kind ===
+  constants.NODE_PERFORMANCE_GC_MAJOR;
 const identity = (n: number): number[] =>
   Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
 
@@ -155,6 +159,72 @@ describe("Tensor", () => {
     expect(await numbers(x.grad!)).toEqual([5, 7, 9]);
     await x.zeroGrad();
     expect(x.grad).toBeNull();
+  });
+
+  it("asks for gradients from the start, of floating-point tensors", async () => {
+    for (const x of [
+      Tensor.zeros([2], { requiresGrad: true }),
+      Tensor.from([0, 0], [2], { requiresGrad: true }),
+    ]) {
+      await x.mul(3).sum().backward();
+      expect(await numbers(x.grad!)).toEqual([3, 3]);
+    }
+    const refused = expect.objectContaining({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/dtype/),
+    });
+    expect(() => Tensor.zeros([2], { dtype: "int64", requiresGrad: true })).toThrow(refused);
+    expect(() => Tensor.from([1], [1], { dtype: "int32", requiresGrad: true })).toThrow(refused);
+  });
+
+  it("tells a gradient without waiting for the work that runs", async () => {
+    const x = Tensor.from([1, 2], [2], { requiresGrad: true });
+    await x.square().sum().backward();
+    const same = x.to("float32");
+    const start = performance.now();
+    const long = new Random(1).normal([2 ** 24]);
+    const gradient = x.grad!;
+    const told = performance.now() - start;
+    await long.settled();
+    long.dispose();
+    expect(told).toBeLessThan((performance.now() - start) / 2);
+    expect(await numbers(gradient)).toEqual([2, 4]);
+    expect(await numbers(same.grad!)).toEqual([2, 4]);
+    await x.zeroGrad();
+    expect(same.grad).toBeNull();
+  });
+
+  it("fills zeros and frees memory away from the JavaScript thread", async () => {
+    const times = [performance.now()];
+    const zeros = Tensor.zeros([2 ** 26]); // 256 MiB
+    times.push(performance.now());
+    await zeros.settled();
+    times.push(performance.now());
+    zeros.dispose();
+    times.push(performance.now());
+    const [made, filled, freed] = [1, 2, 3].map((i) => times[i]! - times[i - 1]!) as [number, number, number];
+    expect(made).toBeLessThan(filled / 4);
+    expect(freed).toBeLessThan(filled / 4);
+  });
+
+  it("tells V8 of host memory once, however many tensors share it", async () => {
+    const base = Tensor.zeros([2 ** 24]); // 64 MiB
+    let collections = 0;
+    const observer = new PerformanceObserver((list) => {
+      const major = list.getEntries().filter((entry) => isMajor(entry));
+      collections += major.length;
+    });
+    observer.observe({ entryTypes: ["gc"] });
+    // 12 GiB, if each told of its own: enough for V8 to collect garbage ten times.
+    for (let i = 0; i < 100; i++) {
+      base.to("float32");
+      base.contiguous();
+      await new Promise(setImmediate);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    observer.disconnect();
+    base.dispose();
+    expect(collections).toBeLessThan(5);
   });
 
   it("records no graph inside noGrad, even across awaits", async () => {

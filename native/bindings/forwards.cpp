@@ -1,0 +1,111 @@
+#include "bindings/forwards.h"
+
+#include "bindings/arguments.h"
+#include "bindings/async.h"
+#include "bindings/guarded.h"
+#include "bindings/module.h"
+#include "bindings/tensor.h"
+#include "nn/autoencoder_kl.h"
+#include "nn/clip_model.h"
+#include "nn/clip_text_model.h"
+#include "nn/resnet_classifier.h"
+
+namespace kpop {
+namespace {
+
+Napi::Value wrap_result(Napi::Env env, const at::Tensor& value) {
+  return TensorHandle::wrap(env, std::make_shared<TensorSlot>(value));
+}
+
+Napi::Value vae_encode(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), "AutoencoderKL.encode", [&] {
+    auto vae = ModuleHandle::unwrap<nn::AutoencoderKL>(info[0]);
+    auto image = TensorHandle::unwrap(info[1], "image");
+    const bool grad = bool_argument(info[2], "grad");
+    return submit(
+        info.Env(), image->device, "AutoencoderKL.encode",
+        [vae, image, grad] {
+          at::AutoGradMode mode(grad);
+          return vae->encode(image->get());
+        },
+        [](Napi::Env env, const nn::LatentDistribution& latents) {
+          auto pair = Napi::Array::New(env, 2);
+          pair.Set(0u, wrap_result(env, latents.mean));
+          pair.Set(1u, wrap_result(env, latents.logvar));
+          return pair;
+        });
+  });
+}
+
+/** Queues `run(network, input)` for the network, the tensor and the grad mode that a call starts with. */
+template <class T, class Run>
+Napi::Value forward(const Napi::CallbackInfo& info, const char* operation, const char* input, Run run) {
+  return guarded(info.Env(), operation, [&] {
+    auto network = ModuleHandle::unwrap<T>(info[0]);
+    auto slot = TensorHandle::unwrap(info[1], input);
+    const bool grad = bool_argument(info[2], "grad");
+    return submit(
+        info.Env(), slot->device, operation,
+        [network, slot, grad, run] {
+          at::AutoGradMode mode(grad);
+          return run(*network, slot->get());
+        },
+        wrap_result);
+  });
+}
+
+Napi::Value vae_decode(const Napi::CallbackInfo& info) {
+  return forward<nn::AutoencoderKL>(info, "AutoencoderKL.decode", "latents",
+                                    [](auto& vae, const auto& latents) { return vae.decode(latents); });
+}
+
+Napi::Value clip_text_forward(const Napi::CallbackInfo& info) {
+  constexpr auto kOperation = "CLIPTextModel.forward";
+  return guarded(info.Env(), kOperation, [&] {
+    SlotPtr embeddings;
+    if (!info[3].IsUndefined() && !info[3].IsNull()) embeddings = TensorHandle::unwrap(info[3], "embeddings");
+    return forward<nn::CLIPTextModel>(
+        info, kOperation, "inputIds", [embeddings](auto& encoder, const auto& ids) {
+          return encoder.forward(ids, embeddings ? std::optional(embeddings->get()) : std::nullopt);
+        });
+  });
+}
+
+Napi::Value clip_text_embed(const Napi::CallbackInfo& info) {
+  return forward<nn::CLIPTextModel>(info, "CLIPTextModel.embedTokens", "inputIds",
+                                    [](auto& encoder, const auto& ids) { return encoder.embed_tokens(ids); });
+}
+
+Napi::Value clip_text_features(const Napi::CallbackInfo& info) {
+  return forward<nn::CLIPModel>(info, "CLIPModel.textFeatures", "inputIds",
+                                [](auto& clip, const auto& ids) { return clip.text_features(ids); });
+}
+
+Napi::Value clip_image_features(const Napi::CallbackInfo& info) {
+  return forward<nn::CLIPModel>(info, "CLIPModel.imageFeatures", "pixels",
+                                [](auto& clip, const auto& pixels) { return clip.image_features(pixels); });
+}
+
+Napi::Value resnet_forward(const Napi::CallbackInfo& info) {
+  constexpr auto kOperation = "ResNet.forward";
+  return guarded(info.Env(), kOperation, [&] {
+    const bool train = bool_argument(info[3], "train");
+    return forward<nn::ResNet>(info, kOperation, "images", [train](auto& resnet, const auto& images) {
+      return resnet.forward(images, train);
+    });
+  });
+}
+
+}  // namespace
+
+void define_forwards(Napi::Env env, Napi::Object exports) {
+  exports.Set("vaeEncode", Napi::Function::New<vae_encode>(env, "vaeEncode"));
+  exports.Set("vaeDecode", Napi::Function::New<vae_decode>(env, "vaeDecode"));
+  exports.Set("clipTextForward", Napi::Function::New<clip_text_forward>(env, "clipTextForward"));
+  exports.Set("clipTextEmbed", Napi::Function::New<clip_text_embed>(env, "clipTextEmbed"));
+  exports.Set("clipTextFeatures", Napi::Function::New<clip_text_features>(env, "clipTextFeatures"));
+  exports.Set("clipImageFeatures", Napi::Function::New<clip_image_features>(env, "clipImageFeatures"));
+  exports.Set("resnetForward", Napi::Function::New<resnet_forward>(env, "resnetForward"));
+}
+
+}  // namespace kpop
