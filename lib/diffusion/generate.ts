@@ -51,6 +51,9 @@ export interface GenerateOptions {
   batchSize?: number;
   signal?: AbortSignal;
   onStep?(step: GenerateStep): void;
+  /** Called with each batch as it is complete, and the place of its first picture; waited for. An abort afterwards does
+   *  not take them back. */
+  onImages?(images: readonly Image[], first: number): void | Promise<void>;
 }
 
 /** What `generate` does unless told otherwise. */
@@ -73,6 +76,7 @@ const known = [
   "tokens",
   "signal",
   "onStep",
+  "onImages",
 ];
 
 /** Pictures for prompts, prompt by prompt, `count` of each. The public form is `StableDiffusion.generate`. */
@@ -94,7 +98,7 @@ export function checkGenerate(
   options: GenerateOptions,
 ) {
   knownKeys("the generate options", options, known);
-  jobOptions(options, "onStep");
+  jobOptions(options, "onStep", "onImages");
   const given: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
   if (given.length === 0) throw invalid("prompt", "a string or a non-empty list of strings", prompt);
   const prompts = given.map((text) => {
@@ -125,6 +129,7 @@ export function checkGenerate(
     tokens,
     signal: options.signal,
     onStep: options.onStep,
+    onImages: options.onImages,
   };
 }
 
@@ -194,6 +199,7 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
       return decode(model, latents);
     });
     images.push(...pictures);
+    await o.onImages?.(pictures, first);
   }
   return images;
 }

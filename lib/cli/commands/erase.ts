@@ -14,7 +14,7 @@ import {
   SAVE_FORMATS,
   SAVED_FILES,
 } from "../../index";
-import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
+import type { EraseOptions, Erasure, PrepareReport, SaveFormat, StepReport } from "../../index";
 import { checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
@@ -132,6 +132,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
   let last: StepReport | undefined;
   let preparing: Progress | undefined;
+  let prepared: PrepareReport | undefined;
   const progress = new Progress("iteration", json);
   const place = await reserveOutputs(model, { ...flags, key });
   try {
@@ -146,6 +147,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
         ...own,
         signal,
         onPrepare(report) {
+          prepared = report;
           preparing ??= new Progress(report.what, json);
           preparing.update(report.done, report.total, "made", report.etaSeconds);
           if (json) emit({ event: "prepare", ...report });
@@ -166,7 +168,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       base.dispose();
     });
   } catch (error) {
-    throw interrupted(error, flags, last);
+    throw interrupted(error, flags, last, prepared);
   } finally {
     preparing?.stop();
     progress.stop();
@@ -248,7 +250,12 @@ async function sayWhere(
 }
 
 /** What an interrupted run leaves, and how to go on; other errors as they are. */
-function interrupted(error: unknown, { checkpoint }: Flags, last: StepReport | undefined): unknown {
+function interrupted(
+  error: unknown,
+  { checkpoint }: Flags,
+  last: StepReport | undefined,
+  prepared: PrepareReport | undefined,
+): unknown {
   if (!(error instanceof KpopError) || error.code !== "ABORTED") return error;
   const at =
     last === undefined
@@ -256,11 +263,14 @@ function interrupted(error: unknown, { checkpoint }: Flags, last: StepReport | u
       : `after ${last.iteration} of ${last.iterations} iterations`;
   const args = process.argv.slice(2);
   const again = commandLine(...args, ...(args.includes("--resume") ? [] : ["--resume"]));
+  const pictures = last === undefined && prepared?.what === "picture" ? prepared.done : 0;
   const next =
-    checkpoint === undefined
-      ? "Nothing was saved; with --checkpoint <dir> a run can be resumed"
-      : last === undefined
-        ? "There was nothing to save"
-        : `The state is saved in ${checkpoint}; go on with\n  ${again}`;
+    pictures > 0
+      ? `${plural(pictures, "picture")} of ${prepared!.total} are kept; the same command goes on from there`
+      : checkpoint === undefined
+        ? "Nothing was saved; with --checkpoint <dir> a run can be resumed"
+        : last === undefined
+          ? "There was nothing to save"
+          : `The state is saved in ${checkpoint}; go on with\n  ${again}`;
   return new KpopError("ABORTED", `Interrupted ${at}. ${next}`, { cause: error });
 }

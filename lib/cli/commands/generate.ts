@@ -1,8 +1,9 @@
 import { extname } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import { checkOutputFile, Image, PromptKey, SAMPLER_NAMES } from "../../index";
+import { checkOutputFile, Image, KpopError, PromptKey, SAMPLER_NAMES } from "../../index";
 import type { GenerateOptions, SamplerName } from "../../index";
+import { plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { emit, print } from "../output";
@@ -89,7 +90,7 @@ async function generateCommand(model: string, flags: Flags): Promise<void> {
   for (const path of paths) await checkOutputFile(path, { force: true });
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("step", json);
-  await interruptible("leaving the pictures unfinished", async (signal) => {
+  await interruptible("keeping the pictures that are complete", async (signal) => {
     const key =
       flags.key === undefined
         ? undefined
@@ -97,8 +98,10 @@ async function generateCommand(model: string, flags: Flags): Promise<void> {
     const diffusion = await loadModel(model, flags, signal);
     const started = performance.now();
     let done = 0;
-    const images = await diffusion
-      .generate(flags.prompt, {
+    const images: Image[] = [];
+    const separate = flags.grid !== true;
+    try {
+      await diffusion.generate(flags.prompt, {
         ...generateOptions(flags),
         ...(key === undefined ? {} : { key }),
         signal,
@@ -108,29 +111,78 @@ async function generateCommand(model: string, flags: Flags): Promise<void> {
           const eta = ((performance.now() - started) / 1000 / done) * (all - done);
           progress.update(done, all, "", eta);
         },
-      })
-      .finally(() => progress.stop());
-    await save(images, paths, flags);
+        async onImages(pictures) {
+          images.push(...pictures);
+          if (separate) await saveSeries(pictures, images.length - pictures.length, paths, flags);
+        },
+      });
+    } catch (error) {
+      throw await interrupted(error, images, total, flags);
+    } finally {
+      progress.stop();
+    }
+    if (!separate) await saveSheet(images, flags);
     key?.dispose();
     diffusion.dispose();
   });
 }
 
-async function save(images: readonly Image[], paths: readonly string[], flags: Flags): Promise<void> {
-  const { prompt, count = 1, seed = 0, grid, json } = flags;
-  const sheet = () => Image.grid(prompt.map((_, row) => images.slice(row * count, (row + 1) * count)));
-  const pictures = grid === true ? [sheet()] : images;
-  for (const [index, picture] of pictures.entries()) {
-    const path = paths[index]!;
-    await picture.save(path);
-    const { width, height } = picture;
-    const origin =
-      grid === true
-        ? { prompts: prompt, seed, count }
-        : { prompt: prompt[Math.floor(index / count)]!, seed: seed + (index % count) };
-    if (json === true) emit({ event: "image", path, width, height, ...origin });
-    else print(path);
+/** Writes pictures to their places in the series. */
+async function saveSeries(
+  pictures: readonly Image[],
+  first: number,
+  paths: readonly string[],
+  { prompt, count = 1, seed = 0, json }: Flags,
+): Promise<void> {
+  for (const [offset, picture] of pictures.entries()) {
+    const index = first + offset;
+    const origin = { prompt: prompt[Math.floor(index / count)]!, seed: seed + (index % count) };
+    await saveOne(picture, paths[index]!, origin, json);
   }
+}
+
+/** Writes all pictures as one, a row for each prompt. */
+async function saveSheet(
+  images: readonly Image[],
+  { prompt, out, count = 1, seed = 0, json }: Flags,
+): Promise<void> {
+  const sheet = Image.grid(prompt.map((_, row) => images.slice(row * count, (row + 1) * count)));
+  await saveOne(sheet, out, { prompts: prompt, seed, count }, json);
+}
+
+async function saveOne(
+  picture: Image,
+  path: string,
+  origin: object,
+  json: boolean | undefined,
+): Promise<void> {
+  await picture.save(path);
+  const { width, height } = picture;
+  if (json === true) emit({ event: "image", path, width, height, ...origin });
+  else print(path);
+}
+
+/** What an interrupt leaves; other errors as they are. Pictures for a sheet become a series: it would have holes. */
+async function interrupted(
+  error: unknown,
+  images: readonly Image[],
+  total: number,
+  flags: Flags,
+): Promise<unknown> {
+  if (!(error instanceof KpopError) || error.code !== "ABORTED") return error;
+  const paths = total <= 1 ? [flags.out] : series(flags.out, total);
+  if (flags.grid === true) await saveSeries(images, 0, paths, flags);
+  const kept =
+    images.length === 0
+      ? "No picture was complete"
+      : `They are saved as ${paths[0]!}${images.length === 1 ? "" : ` to ${paths[images.length - 1]!}`}`;
+  return new KpopError(
+    "ABORTED",
+    `Interrupted after ${images.length} of ${plural(total, "picture")}. ${kept}`,
+    {
+      cause: error,
+    },
+  );
 }
 
 function generateOptions(flags: Flags): GenerateOptions {
