@@ -103,8 +103,8 @@ describe("kpop-native generate", () => {
     const child = await cli([...few, "--count", "4000", "--json", ...more], {
       cwd,
       onError: (text, kill) => {
-        // The first pictures take two steps: by then many are complete.
-        if (/step 1 of 4,?000/.test(text)) timer ??= setTimeout(() => kill("SIGINT"), 4000);
+        // A picture takes three steps of milliseconds: by then many are complete.
+        if (/^step 1 of/m.test(text)) timer ??= setTimeout(() => kill("SIGINT"), 4000);
       },
     });
     clearTimeout(timer);
