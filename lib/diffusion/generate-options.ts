@@ -1,4 +1,5 @@
 import { invalid } from "../check";
+import type { Image } from "../io/image";
 import { choice, integer, number, steps, tensor, text } from "../options/kinds";
 import { defaultsOf, type Given, type Option } from "../options/option";
 import type { LearnedToken } from "./learned-tokens";
@@ -76,6 +77,11 @@ export const GENERATE_OPTIONS = Object.freeze({
 export interface GenerateOptions extends Given<typeof GENERATE_OPTIONS> {
   signal?: AbortSignal;
   onStep?(step: GenerateStep): void;
+  /**
+   * Told of each batch as it is complete, with the place of each picture among all; waited for. An abort afterwards does
+   * not take them back.
+   */
+  onImages?(images: readonly Image[], places: readonly number[]): void | Promise<void>;
 }
 
 /** What `generate` does unless told otherwise. */

@@ -36,8 +36,11 @@ export function checkGenerate(
   prompt: string | readonly string[],
   options: GenerateOptions,
 ) {
-  knownKeys("the generate options", options, [...Object.keys(GENERATE_OPTIONS), "signal", "onStep"]);
-  jobOptions(options, "onStep");
+  knownKeys("the generate options", options, [
+    ...Object.keys(GENERATE_OPTIONS),
+    ...["signal", "onStep", "onImages"],
+  ]);
+  jobOptions(options, "onStep", "onImages");
   const given: readonly unknown[] = Array.isArray(prompt) ? prompt : [prompt];
   if (given.length === 0) throw invalid("prompt", "a string or a non-empty list of strings", prompt);
   const prompts = given.map((text) => {
@@ -51,8 +54,8 @@ export function checkGenerate(
   const sampler = samplerNamed(o.sampler ?? model.defaultSampler);
   sampler.timesteps(model.schedule, o.steps);
   const tokens = checkLearnedTokens(model.tokenizer, model.textEncoder, o.tokens);
-  const { signal, onStep } = options;
-  return { ...o, prompts, total, width, height, sampler, tokens, signal, onStep };
+  const { signal, onStep, onImages } = options;
+  return { ...o, prompts, total, width, height, sampler, tokens, signal, onStep, onImages };
 }
 
 function pixels(
@@ -126,6 +129,7 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
     });
     indices.forEach((index, i) => (images[index] = pictures[i]!));
     done += indices.length;
+    await o.onImages?.(pictures, indices);
   }
   return images;
 }

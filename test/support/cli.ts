@@ -15,10 +15,15 @@ export interface CliOptions {
   env?: Readonly<Record<string, string | undefined>>;
   /** Called with each complete line of stdout. */
   onLine?(line: string, kill: (signal: NodeJS.Signals) => void): void;
+  /** Called with all of stderr so far. */
+  onError?(text: string, kill: (signal: NodeJS.Signals) => void): void;
 }
 
 /** Runs the built program to its end. */
-export function cli(args: readonly string[], { cwd, env, onLine }: CliOptions = {}): Promise<CliResult> {
+export function cli(
+  args: readonly string[],
+  { cwd, env, onLine, onError }: CliOptions = {},
+): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       cwd,
@@ -37,7 +42,10 @@ export function cli(args: readonly string[], { cwd, env, onLine }: CliOptions = 
       for (let end; (end = stdout.indexOf("\n", shown)) >= 0; shown = end + 1)
         onLine?.(stdout.slice(shown, end), (signal) => void child.kill(signal));
     });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+      onError?.(stderr, (signal) => void child.kill(signal));
+    });
     child.on("error", reject);
     child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
   });

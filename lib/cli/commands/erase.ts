@@ -2,7 +2,7 @@ import { basename, join, resolve } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { erase, inspect, KpopError, safetensors, SAVE_FORMATS } from "../../index";
-import type { EraseOptions, Erasure, SaveFormat, StepReport } from "../../index";
+import type { EraseOptions, Erasure, PrepareReport, SaveFormat, StepReport } from "../../index";
 import type { Method } from "../../internal";
 import {
   LORA_RANK,
@@ -129,6 +129,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
   let last: StepReport | undefined;
   let preparing: Progress | undefined;
+  let prepared: PrepareReport | undefined;
   const progress = new Progress("iteration", json);
   const place = await reserveOutputs(model, { ...flags, key });
   try {
@@ -143,6 +144,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
         ...own,
         signal,
         onPrepare(report) {
+          prepared = report;
           preparing ??= new Progress(report.what, json);
           preparing.update(report.done, report.total, "made", report.etaSeconds);
           if (json) emit({ event: "prepare", ...report });
@@ -163,7 +165,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       base.dispose();
     });
   } catch (error) {
-    throw interrupted(error, flags, last);
+    throw interrupted(error, flags, last, prepared);
   } finally {
     preparing?.stop();
     progress.stop();
@@ -253,7 +255,12 @@ async function sayWhere(
 }
 
 /** What an interrupted run leaves, and how to go on; other errors as they are. */
-function interrupted(error: unknown, { checkpoint }: Flags, last: StepReport | undefined): unknown {
+function interrupted(
+  error: unknown,
+  { checkpoint }: Flags,
+  last: StepReport | undefined,
+  prepared: PrepareReport | undefined,
+): unknown {
   if (!(error instanceof KpopError) || error.code !== "ABORTED") return error;
   const at =
     last === undefined
@@ -261,11 +268,14 @@ function interrupted(error: unknown, { checkpoint }: Flags, last: StepReport | u
       : `after ${last.iteration} of ${last.iterations} iterations`;
   const args = process.argv.slice(2);
   const again = commandLine(...args, ...(args.includes("--resume") ? [] : ["--resume"]));
+  const pictures = last === undefined && prepared?.what === "picture" ? prepared.done : 0;
   const next =
-    checkpoint === undefined
-      ? "Nothing was saved; with --checkpoint <dir> a run can be resumed"
-      : last === undefined
-        ? "There was nothing to save"
-        : `The state is saved in ${checkpoint}; go on with\n  ${again}`;
+    pictures > 0
+      ? `${plural(pictures, "picture")} of ${prepared!.total} are kept; the same command goes on from there`
+      : checkpoint === undefined
+        ? "Nothing was saved; with --checkpoint <dir> a run can be resumed"
+        : last === undefined
+          ? "There was nothing to save"
+          : `The state is saved in ${checkpoint}; go on with\n  ${again}`;
   return new KpopError("ABORTED", `Interrupted ${at}. ${next}`, { cause: error });
 }

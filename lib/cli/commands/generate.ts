@@ -1,8 +1,9 @@
 import { extname } from "node:path";
 import type { Command } from "commander";
-import { Image } from "../../index";
+import { Image, KpopError } from "../../index";
 import type { GenerateOptions } from "../../index";
 import { checkOutputFile, GENERATE_OPTIONS } from "../../internal";
+import { plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
@@ -62,13 +63,15 @@ async function generateCommand(model: string, flags: Flags, given: GenerateOptio
   for (const path of paths) await checkOutputFile(path, { force: true });
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("step", json);
-  await interruptible("leaving the pictures unfinished", async (signal) => {
+  await interruptible("keeping the pictures that are complete", async (signal) => {
     const key = await loadKey(flags, passphrase);
     const diffusion = await loadModel(model, flags, signal);
     const started = performance.now();
     let done = 0;
-    const images = await diffusion
-      .generate(flags.prompt, {
+    const images: Image[] = [];
+    const separate = flags.grid !== true;
+    try {
+      await diffusion.generate(flags.prompt, {
         ...given,
         ...(key === undefined ? {} : { key }),
         signal,
@@ -78,33 +81,81 @@ async function generateCommand(model: string, flags: Flags, given: GenerateOptio
           const eta = ((performance.now() - started) / 1000 / done) * (all - done);
           progress.update(done, all, "", eta);
         },
-      })
-      .finally(() => progress.stop());
-    await save(images, paths, flags, given);
+        async onImages(pictures, places) {
+          for (const [i, picture] of pictures.entries()) {
+            images[places[i]!] = picture;
+            if (separate)
+              await saveOne(picture, paths[places[i]!]!, originOf(places[i]!, flags, given), json);
+          }
+        },
+      });
+    } catch (error) {
+      throw await interrupted(error, images, total, flags, given);
+    } finally {
+      progress.stop();
+    }
+    if (!separate) await saveSheet(images, flags, given);
     key?.dispose();
     diffusion.dispose();
   });
 }
 
-async function save(
+/** What a picture of the series is of. */
+function originOf(place: number, { prompt }: Flags, { count = 1, seed = 0 }: GenerateOptions): object {
+  return { prompt: prompt[Math.floor(place / count)]!, seed: seed + (place % count) };
+}
+
+/** Writes all pictures as one, a row for each prompt. */
+async function saveSheet(
   images: readonly Image[],
-  paths: readonly string[],
-  { prompt, grid, json }: Flags,
+  { prompt, out, json }: Flags,
   { count = 1, seed = 0 }: GenerateOptions,
 ): Promise<void> {
-  const sheet = () => Image.grid(prompt.map((_, row) => images.slice(row * count, (row + 1) * count)));
-  const pictures = grid === true ? [sheet()] : images;
-  for (const [index, picture] of pictures.entries()) {
-    const path = paths[index]!;
-    await picture.save(path);
-    const { width, height } = picture;
-    const origin =
-      grid === true
-        ? { prompts: prompt, seed, count }
-        : { prompt: prompt[Math.floor(index / count)]!, seed: seed + (index % count) };
-    if (json === true) emit({ event: "image", path, width, height, ...origin });
-    else print(path);
-  }
+  const sheet = Image.grid(prompt.map((_, row) => images.slice(row * count, (row + 1) * count)));
+  await saveOne(sheet, out, { prompts: prompt, seed, count }, json);
+}
+
+async function saveOne(
+  picture: Image,
+  path: string,
+  origin: object,
+  json: boolean | undefined,
+): Promise<void> {
+  await picture.save(path);
+  const { width, height } = picture;
+  if (json === true) emit({ event: "image", path, width, height, ...origin });
+  else print(path);
+}
+
+/** What an interrupt leaves; other errors as they are. Pictures for a sheet become a series: it would have holes. */
+async function interrupted(
+  error: unknown,
+  images: readonly (Image | undefined)[],
+  total: number,
+  flags: Flags,
+  given: GenerateOptions,
+): Promise<unknown> {
+  if (!(error instanceof KpopError) || error.code !== "ABORTED") return error;
+  const paths = total <= 1 ? [flags.out] : series(flags.out, total);
+  const done = paths.flatMap((path, place) => {
+    const picture = images[place];
+    return picture === undefined ? [] : [{ path, place, picture }];
+  });
+  if (flags.grid === true)
+    for (const { path, place, picture } of done)
+      await saveOne(picture, path, originOf(place, flags, given), flags.json);
+  const [first, last] = [done[0]?.path, done.at(-1)?.path];
+  const kept =
+    first === undefined
+      ? "No picture was complete"
+      : `They are saved as ${first}${first === last ? "" : ` to ${last}`}`;
+  return new KpopError(
+    "ABORTED",
+    `Interrupted after ${done.length} of ${plural(total, "picture")}. ${kept}`,
+    {
+      cause: error,
+    },
+  );
 }
 
 /** FILE-1.png … FILE-12.png, the numbers of one length so that they sort. */

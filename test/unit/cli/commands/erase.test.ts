@@ -304,6 +304,36 @@ describe("kpop-native erase", () => {
     expect(readdirSync(other)).toEqual([]);
   });
 
+  it("says that the pictures CA has made are kept when it is interrupted while it makes them", async () => {
+    const other = folder();
+    let reports = 0;
+    const ca = ["--method", "ca", "--anchor", "castle", "--images", "400", "--sampling-steps", "2"];
+    const args = [
+      "erase",
+      "pocket",
+      "--concept",
+      "church",
+      ...ca,
+      "--cache-directory",
+      "kept",
+      "--out",
+      "out",
+    ];
+    const { code, stderr } = await cli([...args, "--json"], {
+      cwd: other,
+      onLine: (line, kill) => {
+        if (/"prepare".*"done":[1-9]/.test(line) && ++reports === 1) kill("SIGINT");
+      },
+    });
+    expect(code).toBe(130);
+    const [, kept] =
+      /^Interrupted before the first iteration\. (\d+) pictures of 400 are kept; the same/m.exec(stderr)!;
+    const made = readdirSync(join(other, "kept"), { recursive: true }).filter((name) =>
+      String(name).endsWith(".png"),
+    );
+    expect(made.length).toBeGreaterThanOrEqual(Number(kept));
+  });
+
   it("dies at once of a second interrupt", async () => {
     const other = folder();
     // One iteration of this takes far longer than the test.

@@ -139,6 +139,49 @@ describe("kpop-native generate", () => {
   });
 
   it.each([
+    ["a series", []],
+    ["a sheet", ["--grid"]],
+  ])("keeps the pictures of %s that were complete when it was interrupted, and tells", async (_, more) => {
+    const cwd = folder();
+    const few = [
+      "generate",
+      "pocket",
+      "--prompt",
+      "church",
+      "--steps",
+      "2",
+      "--batch-size",
+      "2",
+      "--out",
+      "a.png",
+    ];
+    const whole = few.map((arg) => arg.replace("a.png", "whole.png"));
+    expect((await cli([...whole, "--count", "2"], { cwd })).code).toBe(0);
+    let timer: NodeJS.Timeout | undefined;
+    const child = await cli([...few, "--count", "4000", "--json", ...more], {
+      cwd,
+      onError: (text, kill) => {
+        // A picture takes three steps of milliseconds: by then many are complete.
+        if (/^step 1 of/m.test(text)) timer ??= setTimeout(() => kill("SIGINT"), 4000);
+      },
+    });
+    clearTimeout(timer);
+    expect(child.code).toBe(130);
+    const [, count, last] =
+      /^Interrupted after (\d+) of 4,000 pictures\. They are saved as a-0001\.png to (\S+)$/m.exec(
+        child.stderr,
+      )!;
+    const made = readdirSync(cwd).filter((name) => name.startsWith("a"));
+    expect(made).toHaveLength(Number(count));
+    expect(made.sort().at(-1)).toBe(last);
+    for (const [a, b] of [
+      ["a-0001.png", "whole-1.png"],
+      ["a-0002.png", "whole-2.png"],
+    ] as const)
+      expect(readFileSync(join(cwd, a)).equals(readFileSync(join(cwd, b)))).toBe(true);
+  });
+
+  it.each([
     [
       "a folder that is not there",
       ["--out", "no/a.png"],
