@@ -1,8 +1,9 @@
 import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isPickleName } from "./checkpoint-pickle";
-import { TOKENIZER_FILES, readTokenizer } from "./checkpoint-tokenizer";
-import type { TokenizerFiles } from "./checkpoint-tokenizer";
+import { readTokenizer } from "./checkpoint-tokenizer";
+import { TOKENIZER_FILES } from "./tokenizer-files";
+import type { TokenizerFiles } from "./tokenizer-files";
 import { COMPONENTS, FOLDERS } from "./checkpoint-types";
 import type { CheckpointSource, Config } from "./checkpoint-types";
 import { copyContent, copyInside, copyTree, linkRoot } from "../files/copy-tree";
