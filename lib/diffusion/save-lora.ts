@@ -10,6 +10,7 @@ import type {
   Config,
   TensorData,
 } from "../io/checkpoint-types";
+import { LORA_PREFIXES } from "../io/file-kinds";
 import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
 import { lowRank } from "../nn/low-rank";
 import { scope } from "../runtime/scope";
@@ -20,10 +21,10 @@ export const LORA_FILE = "lora.safetensors";
 /** Rank of a LoRA's layers unless another is asked for. */
 export const LORA_RANK = 32;
 
-const PREFIXES: Readonly<Partial<Record<ComponentName, string>>> = {
-  unet: "lora_unet",
-  textEncoder: "lora_te",
-};
+/** Kohya's name of a layer. @param key of its weight */
+export function loraModule(component: ComponentName, key: string): string {
+  return `${LORA_PREFIXES[component]}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+}
 
 /** A changed weight of a linear layer or a convolution. */
 interface Layer {
@@ -103,12 +104,12 @@ function sorted(changed: ChangedTensors): { layers: Layer[]; leftOut: string[] }
   );
   const name = ({ component, key }: Layer): string => `${FOLDERS[component]}.${key}`;
   const isLayer = ({ component, key, tensor }: Layer): boolean =>
-    component in PREFIXES &&
+    component in LORA_PREFIXES &&
     key.endsWith(".weight") &&
     tensor.shape.length > 1 &&
     !key.includes("_embedding.weight");
   const isVector = ({ component, tensor }: Layer): boolean =>
-    component in PREFIXES && tensor.shape.length === 1;
+    component in LORA_PREFIXES && tensor.shape.length === 1;
   const others = all.filter((layer) => !isLayer(layer) && !isVector(layer)).map(name);
   if (others.length > 0) throw notLowRank(others, "a LoRA has no place for them");
   return { layers: all.filter(isLayer), leftOut: all.filter(isVector).map(name) };
@@ -126,7 +127,7 @@ function notLowRank(names: readonly string[], why: string): KpopError {
 
 async function factors({ component, key, tensor }: Layer, original: Stored, rank: number): Promise<Factors> {
   const [rows, ...rest] = tensor.shape as [number, ...number[]];
-  const module = `${PREFIXES[component]}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+  const module = loraModule(component, key);
   return scope(async () => {
     const after = tensorOf(tensor.shape, tensor.dtype, await tensor.bytes());
     const before = tensorOf(tensor.shape, original.dtype, original.bytes);

@@ -17,6 +17,7 @@ import { MANIFEST_FILE } from "../io/file-kinds";
 import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
+import { MODEL_CARD_FILE, modelCard } from "./model-card";
 import type { StepReport } from "./method";
 import type { TaskVector } from "./task-vector";
 
@@ -62,7 +63,7 @@ export class Erasure {
   }
 
   /**
-   * Writes the model and kpop-run.json into a folder: a diffusers folder, or `model.safetensors` (single-file), or
+   * Writes the model and kpop-run.json into a folder: a diffusers folder with a README.md that describes it, or `model.safetensors` (single-file), or
    * `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank). The key is
    * never among them; save it with `key.save`.
    * @throws OUTPUT_NOT_EMPTY (unless `force`), UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
@@ -81,7 +82,10 @@ export class Erasure {
       await saveDiffusersFolder(this.model.source, changed, directory, {
         force,
         ...cancel,
-        extraFiles: async (folder) => ({ [MANIFEST_FILE]: await this.describe(folder) }),
+        extraFiles: async (folder) => ({
+          [MANIFEST_FILE]: await this.describe(folder),
+          [MODEL_CARD_FILE]: modelCard(this.manifest, this.model.source.path),
+        }),
       });
       return;
     }

@@ -20,11 +20,17 @@ const ESSENTIAL: readonly (readonly [string, readonly string[]])[] = [
 const WEIGHTS =
   /\.(?:safetensors|safetensors\.index.*\.json|bin\.index.*\.json|msgpack|h5|onnx|onnx_data|ot|gguf)$/i;
 const FOREIGN = /\.(?:bin\.index.*\.json|msgpack|h5|onnx|onnx_data|ot|gguf)$/i;
-const DOCUMENTS = /^(?:README|LICEN[CS]E|NOTICE|COPYING)/i;
+const LICENCES = /^(?:LICEN[CS]E|NOTICE|COPYING)/i;
+const README = /^README/i;
 
 /** Copies what a diffusers folder holds besides the weights of its three networks, into a folder that has those
- *  already. A part that comes as pickle only is left out, and marked so in model_index.json. */
-export async function copyFolderFiles(source: CheckpointSource, folder: string): Promise<void> {
+ *  already. A part that comes as pickle only is left out, and marked so in model_index.json. A README goes along when the
+ *  weights are still those that it tells of. */
+export async function copyFolderFiles(
+  source: CheckpointSource,
+  folder: string,
+  { unchanged }: { unchanged: boolean },
+): Promise<void> {
   const root = await linkRoot(source.path);
   for (const [part, names] of ESSENTIAL) {
     await mkdir(join(folder, part), { recursive: true });
@@ -48,7 +54,8 @@ export async function copyFolderFiles(source: CheckpointSource, folder: string):
     }
   }
   for (const name of await readdir(source.path)) {
-    if (DOCUMENTS.test(name)) await copyInside(join(source.path, name), join(folder, name), root);
+    if (LICENCES.test(name) || (unchanged && README.test(name)))
+      await copyInside(join(source.path, name), join(folder, name), root);
   }
   await writeFile(join(folder, "model_index.json"), formatJson(modelIndex));
 }
