@@ -26,7 +26,7 @@ export function addLoadOptions(command: Command): void {
 /** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
 export async function loadModel(
   model: string,
-  { device, dtype }: LoadFlags,
+  { device, dtype, delta }: LoadFlags & { delta?: string },
   signal: AbortSignal,
 ): Promise<StableDiffusion> {
   if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);
@@ -34,6 +34,7 @@ export async function loadModel(
   return await StableDiffusion.load(model, {
     ...(device === undefined ? {} : { device: device as Device }),
     ...(dtype === undefined ? {} : { dtype }),
+    ...(delta === undefined ? {} : { delta }),
     signal,
   });
 }
