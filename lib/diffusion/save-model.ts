@@ -6,6 +6,7 @@ import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS } from "../io/checkpoint-types";
 import type { ChangedTensors, ComponentName, Config, TensorData } from "../io/checkpoint-types";
+import { SINGLE_FILE } from "../io/file-kinds";
 import { onDisk } from "../files/system-error";
 import { LORA_FILE, LORA_RANK, saveLora } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
@@ -23,7 +24,7 @@ export type FileFormat = Exclude<SaveFormat, "diffusers">;
 
 /** What the file is called where a run's result goes into a folder. */
 export const SAVED_FILES: Readonly<Record<FileFormat, string>> = {
-  "single-file": "model.safetensors",
+  "single-file": SINGLE_FILE,
   delta: DELTA_FILE,
   lora: LORA_FILE,
 };

@@ -4,6 +4,8 @@ import type { ComponentName } from "./checkpoint-types";
 
 /** Name of the manifest beside saved weights. */
 export const MANIFEST_FILE = "kpop-run.json";
+/** Name of a result in the format "single-file", beside its manifest. */
+export const SINGLE_FILE = "model.safetensors";
 /** Name of a run's saved state in its checkpoint folder. */
 export const RUN_STATE_FILE = "kpop-state.safetensors";
 /** `format` in the metadata of a run's saved state. */
