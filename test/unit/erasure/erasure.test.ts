@@ -61,6 +61,8 @@ describe("Erasure.save", () => {
       expect(changed.every((line) => /attn2\.to_[kv]/.test(line))).toBe(true);
       using loaded = await StableDiffusion.load(folder, { device: "cpu" });
       expect(await weightHashes(loaded.unet)).toEqual(await weightHashes(erasure.model.unet));
+      if (format === "diffusers")
+        expect(readFileSync(join(folder, "README.md"), "utf8")).toMatch(/^# \S+ without "church"$/m);
     },
   );
 
