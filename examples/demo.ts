@@ -1,8 +1,8 @@
 /** Erases "church" from the built-in model, shows it gone and back in one picture, and keeps what it made. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { erase, KpopError, StableDiffusion, type GenerateOptions, type Image } from "../lib/index";
-import { sheet, type SheetRow, type SheetSection } from "./sheet";
+import { erase, KpopError, sheet, StableDiffusion } from "../lib/index";
+import type { GenerateOptions, Image, SheetRow, SheetSection } from "../lib/index";
 import { StatusLine } from "./status-line";
 
 const CONCEPT = "church";

@@ -6,12 +6,14 @@ export { noGrad } from "./runtime/grad-mode";
 export { Random } from "./runtime/random";
 export * as safetensors from "./io/safetensors";
 export { Image } from "./io/image";
+export { sheet, type SheetRow, type SheetSection } from "./io/sheet";
 export { inspect, type InspectOptions } from "./io/inspect";
 export type {
   DeltaInspection,
   FileSummary,
   Inspection,
   KeyInspection,
+  LoraInspection,
   ManifestInspection,
   ModelInspection,
   RunFolderInspection,
@@ -21,6 +23,7 @@ export type {
 } from "./io/inspection";
 export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
 export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
+export { convert, type ConvertOptions } from "./io/convert";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { Adam, type AdamOptions } from "./nn/optimizer";
 export { clipGradients } from "./nn/clip-gradients";
@@ -60,7 +63,14 @@ export {
   type ImageSetOptions,
   type ImageSetProgress,
 } from "./diffusion/image-set";
+export {
+  listCachedPictures,
+  removeCachedPictures,
+  type CachedPictures,
+  type PictureCacheOptions,
+} from "./diffusion/image-set-cache";
 export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
+export { applyLora, type ApplyLoraOptions } from "./diffusion/apply-lora";
 export { LORA_RANK } from "./diffusion/save-lora";
 export { SAVE_FORMATS, SAVED_FILES, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";

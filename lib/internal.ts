@@ -9,7 +9,7 @@ export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_DEFAULTS, GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
 export { SAVED_FILES } from "./diffusion/save-model";
-export { FormError, readInteger } from "./options/read";
+export { FormError, readInteger, readNumber } from "./options/read";
 export { complete, defaultsOf, type Flag, type Option, type OptionSet } from "./options/option";
 export type { Artefact } from "./erasure/artefact";
 export type { Method } from "./erasure/method";

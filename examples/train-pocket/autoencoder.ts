@@ -96,7 +96,7 @@ async function reconstructions(
 }
 
 /** (N, 3, SIDE, SIDE) in [-1, 1] as one picture with `columns` in a row. */
-export async function grid(images: Tensor, columns: number): Promise<Image> {
+async function grid(images: Tensor, columns: number): Promise<Image> {
   const [count = 0, , height = 0, width = 0] = images.shape;
   const rows = Math.ceil(count / columns);
   const bytes = await images

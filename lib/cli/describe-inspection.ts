@@ -48,6 +48,25 @@ function lines(path: string, found: Inspection): string[] {
           .map(([name, number]) => `  changed       ${plural(number, "tensor")} of the ${folder(name)}`),
         ...Object.entries(found.base).map(([name, hash]) => `  base          ${folder(name)} ${hash}`),
         ...run(found.run),
+        `  goes onto     its base: apply MODEL --delta ${path} --out PATH`,
+        ...hashes(found),
+      ];
+    case "lora":
+      return [
+        `${path}: LoRA, ${size(found.files)}`,
+        `  tensors       ${tensors(found)}`,
+        ...Object.entries(found.layers).map(
+          ([name, number]) => `  changes       ${plural(number, "layer")} of the ${folder(name)}`,
+        ),
+        `  rank          ${[...new Set(found.ranks)].map(count).join(" to ")}`,
+        ...(found.kept === undefined
+          ? []
+          : [`  holds         ${percent(found.kept)} of the layers' squared change`]),
+        ...(found.leftOut === undefined || found.leftOut.length === 0
+          ? []
+          : [`  leaves out    ${plural(found.leftOut.length, "changed tensor")}, biases or scales of norms`]),
+        ...(found.run === undefined ? [] : run(found.run)),
+        `  goes onto     a model of its shapes: apply MODEL --lora ${path} --out PATH`,
         ...hashes(found),
       ];
     case "key":
@@ -162,6 +181,10 @@ function hashes({ path: root, files }: { path: string; files: readonly FileSumma
 
 function folder(component: string): string {
   return component === "textEncoder" ? "text_encoder" : component;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
 }
 
 function shorten(text: string): string {

@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { version } from "../../package.json";
+import { registerApply } from "./commands/apply";
 import { registerAttack } from "./commands/attack";
+import { registerCache } from "./commands/cache";
+import { registerCompare } from "./commands/compare";
+import { registerConvert } from "./commands/convert";
 import { registerDoctor } from "./commands/doctor";
 import { registerErase } from "./commands/erase";
 import { registerEvaluate } from "./commands/evaluate";
@@ -41,7 +45,11 @@ async function main(): Promise<void> {
   registerGenerate(program);
   registerEvaluate(program);
   registerAttack(program);
+  registerCompare(program);
   registerInspect(program);
+  registerApply(program);
+  registerConvert(program);
+  registerCache(program);
   registerDoctor(program);
   registerInstallRuntime(program);
   for (const command of program.commands) command.showHelpAfterError(helpHint(command));

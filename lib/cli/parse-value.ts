@@ -1,17 +1,24 @@
 import { InvalidArgumentError } from "commander";
-import { FormError, readInteger } from "../internal";
+import { FormError, readInteger, readNumber } from "../internal";
 
-/** @throws InvalidArgumentError */
-export function parseInteger(text: string): number {
-  try {
-    return readInteger(text);
-  } catch (error) {
-    if (!(error instanceof FormError)) throw error;
-    throw new InvalidArgumentError(error.message);
-  }
-}
+/** A whole number. @throws InvalidArgumentError */
+export const parseInteger = parser(readInteger);
+
+/** A finite decimal number. @throws InvalidArgumentError */
+export const parseNumber = parser(readNumber);
 
 /** For options that may be given several times. */
 export function collect(text: string, previous: readonly string[] | undefined): string[] {
   return [...(previous ?? []), text];
+}
+
+function parser<T>(read: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return read(text);
+    } catch (error) {
+      if (!(error instanceof FormError)) throw error;
+      throw new InvalidArgumentError(error.message);
+    }
+  };
 }

@@ -11,7 +11,7 @@ import type { ImageSetIdentity } from "./image-set-identity";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /** Says what a folder's pictures are of; for people, and for telling a damaged folder. */
-const DESCRIPTION_FILE = "set.json";
+export const DESCRIPTION_FILE = "set.json";
 /** Files looked at together. */
 const READS = 8;
 

@@ -126,7 +126,6 @@ export async function generateImageSet(
         if (clock.etaSeconds !== null && clock.remaining > 0) report(clock.etaSeconds);
       },
     });
-    // One after the other: compressing many at once would hold up the event loop.
     for (const [place, picture] of batch.entries()) {
       if (picture === undefined) continue;
       await images[place]!.save(picture.path);

@@ -20,7 +20,7 @@ export interface PictureLatents {
 
 /**
  * Encodes pictures of any size at the size that a model was trained for.
- * @param images Image objects, or paths of PNG files
+ * @param images Image objects, or paths of picture files
  * @param options.mirrored whether each picture's mirror image is encoded too. Default false
  * @throws INVALID_ARGUMENT when there are none, and what `Image.load` throws; ABORTED, OUT_OF_MEMORY
  */
@@ -57,10 +57,10 @@ export async function encodePictures(
 /** @throws INVALID_ARGUMENT */
 export function checkPictures(images: unknown): void {
   if (!Array.isArray(images) || images.length === 0)
-    throw invalid("images", "a non-empty list of pictures, Image objects or paths of PNG files,", images);
+    throw invalid("images", "a non-empty list of pictures, Image objects or paths of picture files,", images);
   for (const image of images as unknown[])
     if (!(image instanceof Image) && typeof image !== "string")
-      throw invalid("images", "a list of pictures, Image objects or paths of PNG files,", image);
+      throw invalid("images", "a list of pictures, Image objects or paths of picture files,", image);
 }
 
 async function loaded(image: Image | string): Promise<Image> {

@@ -10,6 +10,7 @@ import type {
   Config,
   TensorData,
 } from "../io/checkpoint-types";
+import { LORA_PREFIXES } from "../io/file-kinds";
 import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
 import { checkApart } from "../io/source-places";
 import { lowRank } from "../nn/low-rank";
@@ -19,10 +20,10 @@ import { Tensor, type Dtype } from "../runtime/tensor";
 /** Rank of a LoRA's layers unless another is asked for. */
 export const LORA_RANK = 32;
 
-const PREFIXES: Readonly<Partial<Record<ComponentName, string>>> = {
-  unet: "lora_unet",
-  textEncoder: "lora_te",
-};
+/** Kohya's name of a layer. @param key of its weight */
+export function loraModule(component: ComponentName, key: string): string {
+  return `${LORA_PREFIXES[component]}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+}
 
 /** A changed weight of a linear layer or a convolution. */
 interface Layer {
@@ -118,12 +119,12 @@ function sorted(changed: ChangedTensors): { layers: Layer[]; vectors: Layer[] } 
     [...(changed[component] ?? [])].map(([key, tensor]): Layer => ({ component, key, tensor })),
   );
   const isLayer = ({ component, key, tensor }: Layer): boolean =>
-    component in PREFIXES &&
+    component in LORA_PREFIXES &&
     key.endsWith(".weight") &&
     tensor.shape.length > 1 &&
     !key.includes("_embedding.weight");
   const isVector = ({ component, tensor }: Layer): boolean =>
-    component in PREFIXES && tensor.shape.length === 1;
+    component in LORA_PREFIXES && tensor.shape.length === 1;
   const others = all.filter((layer) => !isLayer(layer) && !isVector(layer)).map(nameOf);
   if (others.length > 0) throw notLowRank(others, "a LoRA has no place for them");
   return { layers: all.filter(isLayer), vectors: all.filter(isVector) };
@@ -152,7 +153,7 @@ function squares(tensor: Tensor): Promise<number> {
 async function factors(layer: Layer, original: Stored, rank: number): Promise<Factors> {
   const { component, key, tensor } = layer;
   const [rows, ...rest] = tensor.shape as [number, ...number[]];
-  const module = `${PREFIXES[component]}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+  const module = loraModule(component, key);
   return scope(async () => {
     const columns = rest.reduce((product, length) => product * length, 1);
     const change = (await changeOf(layer, original)).reshape([rows, columns]);

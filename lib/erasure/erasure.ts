@@ -23,6 +23,7 @@ import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
 import type { StepReport } from "../training/step-report";
 import type { Artefact } from "./artefact";
+import { MODEL_CARD_FILE, modelCard } from "./model-card";
 import { TaskVector } from "./task-vector";
 
 /** How the result of an erasure is written. */
@@ -73,8 +74,8 @@ export class Erasure {
   }
 
   /**
-   * Writes the model and kpop-run.json into a folder: a diffusers folder, or `model.safetensors` (single-file), or
-   * `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank). The key is
+   * Writes the model and kpop-run.json into a folder: a diffusers folder with a README.md that describes it, or
+   * `model.safetensors` (single-file), or `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank). The key is
    * never among them; save it with `key.save`. What the model was read from is never written over: with it the concepts
    * would be gone for good. If its files have changed since they were read, the weights are saved from memory, and a
    * process warning (KPOP_SAVED_FROM_MEMORY) says so.
@@ -98,7 +99,11 @@ export class Erasure {
         force,
         ...cancel,
         memory: inMemory(this.model),
-        extraFiles: async (folder) => ({ ...extra, [MANIFEST_FILE]: await this.describe(folder) }),
+        extraFiles: async (folder) => ({
+          ...extra,
+          [MANIFEST_FILE]: await this.describe(folder),
+          [MODEL_CARD_FILE]: modelCard(this.manifest, this.model.source.path),
+        }),
       });
       return;
     }

@@ -1,8 +1,9 @@
 import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isPickleName } from "./checkpoint-pickle";
-import { TOKENIZER_FILES, readTokenizer } from "./checkpoint-tokenizer";
-import type { TokenizerFiles } from "./checkpoint-tokenizer";
+import { readTokenizer } from "./checkpoint-tokenizer";
+import { TOKENIZER_FILES } from "./tokenizer-files";
+import type { TokenizerFiles } from "./tokenizer-files";
 import { COMPONENTS, FOLDERS } from "./checkpoint-types";
 import type { CheckpointSource, Config } from "./checkpoint-types";
 import { copyContent, copyInside, copyTree, linkRoot } from "../files/copy-tree";
@@ -11,13 +12,19 @@ import { formatJson, readText } from "../files/json-file";
 const WEIGHTS =
   /\.(?:safetensors|safetensors\.index.*\.json|bin\.index.*\.json|msgpack|h5|onnx|onnx_data|ot|gguf)$/i;
 const FOREIGN = /\.(?:bin\.index.*\.json|msgpack|h5|onnx|onnx_data|ot|gguf)$/i;
-const DOCUMENTS = /^(?:README|LICEN[CS]E|NOTICE|COPYING)/i;
+const LICENCES = /^(?:LICEN[CS]E|NOTICE|COPYING)/i;
+const README = /^README/i;
 
 /** Copies what a diffusers folder holds besides the weights of its three networks, into a folder that has those
  *  already. A part that comes as pickle only is left out, and marked so in model_index.json. What has changed in the
- *  source since it was read is written as it was then.
+ *  source since it was read is written as it was then. A README goes along when the weights are still those that it
+ *  tells of.
  *  @returns the parts that the source no longer has, which are marked so too */
-export async function copyFolderFiles(source: CheckpointSource, folder: string): Promise<string[]> {
+export async function copyFolderFiles(
+  source: CheckpointSource,
+  folder: string,
+  { unchanged }: { unchanged: boolean },
+): Promise<string[]> {
   const root = await linkRoot(source.path).catch(() => null);
   for (const [part, name, text] of essentials(source)) {
     await mkdir(join(folder, part), { recursive: true });
@@ -51,7 +58,8 @@ export async function copyFolderFiles(source: CheckpointSource, folder: string):
   }
   if (root !== null)
     for (const name of await readdir(source.path))
-      if (DOCUMENTS.test(name)) await copyInside(join(source.path, name), join(folder, name), root);
+      if (LICENCES.test(name) || (unchanged && README.test(name)))
+        await copyInside(join(source.path, name), join(folder, name), root);
   await writeFile(join(folder, "model_index.json"), formatJson(modelIndex));
   return gone;
 }

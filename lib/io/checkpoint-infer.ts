@@ -25,7 +25,7 @@ export function inferConfigs(unet: Shapes, vae: Shapes, text: Shapes, path: stri
 }
 
 /** SD-1.4's scheduler_config.json. */
-export const SD1_SCHEDULER: Config = {
+const SD1_SCHEDULER: Config = {
   _class_name: "PNDMScheduler",
   beta_start: 0.00085,
   beta_end: 0.012,

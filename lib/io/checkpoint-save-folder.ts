@@ -40,7 +40,11 @@ export async function saveDiffusersFolder(
     const fill = async (folder: string) => {
       if (source.format === "diffusers") {
         await copyWeights(view, folder, signal);
-        view.leaveOut(...(await copyFolderFiles(source, folder)));
+        const given = COMPONENTS.some((name) => (changed[name]?.size ?? 0) > 0);
+        const applied = COMPONENTS.some((name) =>
+          [...source[name].tensors.values()].some(({ home }) => home !== undefined),
+        );
+        view.leaveOut(...(await copyFolderFiles(source, folder, { unchanged: !given && !applied })));
       } else {
         await convertWeights(view, folder, signal);
         await writeFolderFiles(source, folder);

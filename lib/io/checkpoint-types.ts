@@ -1,7 +1,7 @@
 import type { InterventionRecord } from "./interventions-file";
 import type { Dtype } from "../runtime/tensor";
 import type { FileStamp } from "../files/read-range";
-import type { TokenizerFiles } from "./checkpoint-tokenizer";
+import type { TokenizerFiles } from "./tokenizer-files";
 import type { FileDtype } from "./safetensors-dtypes";
 import type { SafetensorsHeader } from "./safetensors-header";
 

@@ -1,31 +1,30 @@
-/** CLIP's vocabulary as it follows from its merges: the 256 bytes as printable characters, the same at a word's end,
- *  one token for each merge, start, end.
- *  @param merges the text of merges.txt */
-export function standardVocabulary(merges: string): Map<string, number> {
-  const bytes = byteCharacters();
-  const merged = merges
-    .split("\n")
-    .filter((line) => line.trim() !== "" && !line.startsWith("#version"))
-    .map((line) => line.trim().replace(" ", ""));
+import { END_OF_WORD } from "./tokenizer-files";
+
+/**
+ * The printable stand-in of each byte: BPE vocabularies hold text, so bytes that do not print (white space, controls,
+ * 0x7f to 0xa0, 0xad) are written as the characters from U+0100 on, in byte order. GPT-2's convention, which CLIP uses.
+ */
+export const BYTE_CHARACTERS: readonly string[] = byteCharacters();
+
+/** CLIP's vocabulary as it follows from its merges: the 256 bytes as printable characters, those that print first, the
+ *  same at a word's end, one token for each merge, start, end.
+ *  @param merges each two tokens with a space between them */
+export function standardVocabulary(merges: readonly string[]): Map<string, number> {
+  const bytes = [...BYTE_CHARACTERS].sort();
   const tokens = [
     ...bytes,
-    ...bytes.map((char) => `${char}</w>`),
-    ...merged,
+    ...bytes.map((character) => character + END_OF_WORD),
+    ...merges.map((pair) => pair.trim().replace(" ", "")),
     "<|startoftext|>",
     "<|endoftext|>",
   ];
   return new Map(tokens.map((token, id) => [token, id]));
 }
 
-/** Byte-level BPE's alphabet in the vocabulary's order: bytes that print stand for themselves, the others for
- *  characters from U+0100 on. */
 function byteCharacters(): string[] {
-  const prints = (byte: number) =>
-    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
-  const all = Array.from({ length: 256 }, (_, byte) => byte);
-  const printing = all.filter(prints).map((byte) => String.fromCharCode(byte));
-  return [
-    ...printing,
-    ...Array.from({ length: 256 - printing.length }, (_, n) => String.fromCharCode(256 + n)),
-  ];
+  let standIn = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const prints = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
+    return String.fromCodePoint(prints ? byte : standIn++);
+  });
 }

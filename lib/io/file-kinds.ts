@@ -1,3 +1,5 @@
+import type { ComponentName } from "./checkpoint-types";
+
 /** Marks of the files that this library writes, beside the checkpoint formats. */
 
 /** Name of the manifest beside saved weights. */
@@ -18,3 +20,8 @@ export const RUN_STATE_FORMAT = "kpop-run-state-1";
 export const KEY_FORMAT = "kpop-prompt-key";
 /** `format` in the metadata of a task vector. */
 export const TASK_VECTOR_FORMAT = "kpop-task-vector-1";
+/** What kohya's names of a LoRA's layers begin with. */
+export const LORA_PREFIXES: Readonly<Partial<Record<ComponentName, string>>> = {
+  unet: "lora_unet",
+  textEncoder: "lora_te",
+};

@@ -1,10 +1,12 @@
 import { readFile } from "node:fs/promises";
-import { PNG } from "pngjs";
 import { integer, nonEmptyString } from "../check";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
-import { pngSize } from "./png-structure";
 import { onDisk } from "../files/system-error";
+import { decodeWithSharp, otherFormat } from "./jpeg-webp";
+import { readPng, writePng } from "./png";
+import type { Pixels } from "./png";
+import { pngSize } from "./png-structure";
 
 /** A picture: 8-bit RGB, row-major, three bytes a pixel. */
 export class Image {
@@ -29,14 +31,13 @@ export class Image {
   }
 
   /**
-   * Reads a PNG file without transparency.
-   * @throws NOT_FOUND, IO_ERROR; UNSUPPORTED_FORMAT for what is no whole PNG, or has transparent pixels
+   * Reads a PNG file without transparency; where the package sharp is installed, JPEG and WebP files too.
+   * @throws NOT_FOUND, IO_ERROR; UNSUPPORTED_FORMAT for what is no whole picture of these formats, or has transparent
+   *   pixels, and for JPEG and WebP without sharp
    */
   static async load(path: string): Promise<Image> {
     nonEmptyString("path", path);
     const bytes = await onDisk("read", path, () => readFile(path));
-    if (pngSize(bytes) === null)
-      throw unreadable(path, "it is no PNG, or a part of it is missing or damaged");
     const { width, height, data } = await decode(path, bytes);
     const rgb = new Uint8Array(width * height * 3);
     for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
@@ -49,22 +50,9 @@ export class Image {
     return new Image(width, height, rgb);
   }
 
-  /** The picture as a PNG file's bytes. */
+  /** The picture as a PNG file's bytes. Another thread compresses it. */
   async png(): Promise<Buffer> {
-    const png = new PNG({ width: this.width, height: this.height, colorType: 2, filterType: 4 });
-    for (let from = 0, to = 0; from < this.data.length; from += 3, to += 4) {
-      png.data[to] = this.data[from]!;
-      png.data[to + 1] = this.data[from + 1]!;
-      png.data[to + 2] = this.data[from + 2]!;
-      png.data[to + 3] = 255;
-    }
-    const chunks: Buffer[] = [];
-    return await new Promise((resolve, reject) => {
-      png.on("data", (chunk: Buffer) => chunks.push(chunk));
-      png.on("end", () => resolve(Buffer.concat(chunks)));
-      png.on("error", reject);
-      png.pack();
-    });
+    return await writePng(this);
   }
 
   /** Writes a PNG file; the old file, if any, stays until the new one is complete. @throws NO_SPACE, NOT_FOUND, IO_ERROR */
@@ -104,13 +92,15 @@ export class Image {
   }
 }
 
-function decode(path: string, bytes: Buffer): Promise<PNG> {
-  return new Promise((resolve, reject) => {
-    const png = new PNG();
-    png.on("parsed", () => resolve(png));
-    // On, not once: pngjs may find several faults.
-    png.on("error", (error) => reject(unreadable(path, error.message, error)));
-    png.end(bytes);
+/** @returns RGBA */
+async function decode(path: string, bytes: Buffer): Promise<Pixels> {
+  const format = otherFormat(bytes);
+  if (format === null && pngSize(bytes) === null) {
+    throw unreadable(path, "it is no PNG, JPEG or WebP, or a part of it is missing or damaged");
+  }
+  const pixels = format === null ? readPng(bytes) : decodeWithSharp(format, bytes);
+  return await pixels.catch((cause: Error) => {
+    throw unreadable(path, cause.message, cause);
   });
 }
 

@@ -7,8 +7,15 @@ import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle
 import { readCheckpoint } from "./checkpoint-read";
 import { COMPONENTS, weightFiles } from "./checkpoint-types";
 import type { CheckpointSource, ComponentName } from "./checkpoint-types";
-import { KEY_FORMAT, MANIFEST_FILE, RUN_STATE_FILE, RUN_STATE_FORMAT } from "./file-kinds";
-import type { FileSummary, Inspection, KeyInspection, RunStateInspection, TensorSummary } from "./inspection";
+import { KEY_FORMAT, LORA_PREFIXES, MANIFEST_FILE, RUN_STATE_FILE, RUN_STATE_FORMAT } from "./file-kinds";
+import type {
+  FileSummary,
+  Inspection,
+  KeyInspection,
+  LoraInspection,
+  RunStateInspection,
+  TensorSummary,
+} from "./inspection";
 import { isJsonObject, parseJsonObject, readJsonObject } from "../files/json-file";
 import { modelPath } from "./model-path";
 import { readHeader } from "./safetensors-reader";
@@ -25,7 +32,7 @@ export interface InspectOptions {
 type Header = Awaited<ReturnType<typeof readHeader>>;
 
 /**
- * Tells what a path holds: a checkpoint, a prompt key, a delta, a run's manifest or saved state, or some other
+ * Tells what a path holds: a checkpoint, a prompt key, a delta, a LoRA, a run's manifest or saved state, or some other
  * safetensors file. Reads configs and headers only, and needs no libtorch.
  * @param path also "pocket", the built-in model
  * @throws NOT_FOUND; UNSUPPORTED_FORMAT (pickled weights, and files of no kind it knows); UNSUPPORTED_MODEL (a folder of
@@ -93,6 +100,8 @@ async function inspectFile(path: string, options: InspectOptions): Promise<Inspe
     const all = summarize(header.tensors.values());
     return { kind: "delta", path, ...all, base, changed, run: manifest, files };
   }
+  const lora = describeLora(path, header);
+  if (lora !== null) return { ...lora, files };
   const source = await readCheckpoint(path).catch((error: unknown) => {
     if (error instanceof KpopError) return error;
     throw error;
@@ -145,6 +154,33 @@ function describeKey(path: string, { metadata }: Header): Omit<KeyInspection, "f
     layers,
     shape,
     ...(typeof model === "string" ? { model } : {}),
+  };
+}
+
+/** Null when it is none. */
+function describeLora(path: string, { metadata, tensors }: Header): Omit<LoraInspection, "files"> | null {
+  const downs = [...tensors].filter(([name]) => name.endsWith(".lora_down.weight"));
+  if (downs.length === 0) return null;
+  const layers: LoraInspection["layers"] = {};
+  for (const [component, prefix] of Object.entries(LORA_PREFIXES) as [ComponentName, string][]) {
+    const count = downs.filter(([name]) => name.startsWith(`${prefix}_`)).length;
+    if (count > 0) layers[component] = count;
+  }
+  const ranks = downs.map(([, { shape }]) => shape[0] ?? 0);
+  const [smallest, largest] = [Math.min(...ranks), Math.max(...ranks)];
+  const all = { kind: "lora" as const, path, ...summarize(tensors.values()), layers };
+  if (metadata.get("kpop.format") !== "lora") return { ...all, ranks: [smallest, largest] };
+  const run = parseJsonObject(metadata.get("kpop.manifest") ?? "{}", `kpop.manifest in ${path}`);
+  const { leftOut } = parseJsonObject(
+    `{"leftOut": ${metadata.get("kpop.left_out") ?? "[]"}}`,
+    `kpop.left_out in ${path}`,
+  );
+  return {
+    ...all,
+    ranks: [smallest, largest],
+    kept: Number(metadata.get("kpop.kept")),
+    leftOut: Array.isArray(leftOut) ? leftOut.map(String) : [],
+    ...(Object.keys(run).length === 0 ? {} : { run }),
   };
 }
 

@@ -6,6 +6,7 @@ export type Inspection =
   | ModelInspection
   | RunFolderInspection
   | DeltaInspection
+  | LoraInspection
   | KeyInspection
   | RunStateInspection
   | ManifestInspection
@@ -59,6 +60,23 @@ export interface DeltaInspection extends TensorSummary {
   /** Changed tensors of each network. */
   changed: Record<ComponentName, number>;
   run: Config;
+  files: FileSummary[];
+}
+
+/** Low-rank changes of a base checkpoint's layers, under kohya's keys. */
+export interface LoraInspection extends TensorSummary {
+  kind: "lora";
+  path: string;
+  /** Changed layers of each network that has some. */
+  layers: Partial<Record<ComponentName, number>>;
+  /** The smallest and the largest rank of a layer. */
+  ranks: [smallest: number, largest: number];
+  /** The share of the squared change that it holds, where kpop-native wrote it. */
+  kept?: number;
+  /** Changed tensors that it has no place for, where kpop-native wrote it. */
+  leftOut?: string[];
+  /** The run that made it, where kpop-native wrote it. */
+  run?: Config;
   files: FileSummary[];
 }
 

@@ -1,7 +1,8 @@
 import { KpopError } from "../errors";
-import type { TokenizerFiles } from "./checkpoint-tokenizer";
 import { standardVocabulary } from "./clip-vocabulary";
-import { isJsonObject, parseJsonObject } from "../files/json-file";
+import { parseJsonObject } from "../files/json-file";
+import { bytePairs, mergeLines } from "./tokenizer-files";
+import type { TokenizerFiles } from "./tokenizer-files";
 
 /** Metadata key under which a single file carries its tokenizer. */
 export const TOKENIZER_KEY = "kpop.tokenizer";
@@ -12,19 +13,16 @@ const MAX_PACKED = 1_000_000;
 const FIELDS = ["vocab", "merges", "config", "specialTokensMap", "addedTokens"] as const;
 
 /** A tokenizer as a metadata text, or null when that would pass 1,000,000 characters. CLIP's own vocabulary follows
- *  from its merges and is left out. @throws INVALID_CHECKPOINT when the files are not a tokenizer's */
+ *  from its merges and is left out. @throws INVALID_CHECKPOINT, UNSUPPORTED_MODEL when the files are not CLIP's */
 export function packTokenizer(files: TokenizerFiles): string | null {
-  const { vocab, merges } =
-    files.vocab !== undefined && files.merges !== undefined
-      ? { vocab: parseJsonObject(files.vocab, "vocab.json"), merges: files.merges }
-      : separate(parseJsonObject(files.tokenizer ?? "", "tokenizer.json"));
+  const { vocab, merges } = bytePairs(files);
   const standard = standardVocabulary(merges);
   const implied =
     standard.size === Object.keys(vocab).length && [...standard].every(([token, id]) => vocab[token] === id);
   const { config, specialTokensMap, addedTokens } = files;
   const packed = {
     ...(implied ? {} : { vocab: JSON.stringify(vocab) }),
-    merges,
+    merges: ["#version: 0.2", ...merges, ""].join("\n"),
     config,
     specialTokensMap,
     addedTokens,
@@ -43,18 +41,8 @@ export function unpackTokenizer(text: string, path: string): TokenizerFiles {
     else if (value !== undefined) throw damaged(path);
   }
   if (files.merges === undefined) throw damaged(path);
-  files.vocab ??= JSON.stringify(Object.fromEntries(standardVocabulary(files.merges)));
+  files.vocab ??= JSON.stringify(Object.fromEntries(standardVocabulary(mergeLines(files.merges))));
   return files;
-}
-
-/** Vocabulary and merges out of a tokenizer.json. */
-function separate(tokenizer: Record<string, unknown>): { vocab: Record<string, unknown>; merges: string } {
-  const { model } = tokenizer;
-  if (!isJsonObject(model) || !isJsonObject(model["vocab"]) || !Array.isArray(model["merges"])) {
-    throw new KpopError("INVALID_CHECKPOINT", "Expected tokenizer.json to hold a vocabulary and merges");
-  }
-  const lines = model["merges"].map((pair: unknown) => (Array.isArray(pair) ? pair.join(" ") : String(pair)));
-  return { vocab: model["vocab"], merges: ["#version: 0.2", ...lines, ""].join("\n") };
 }
 
 function damaged(path: string): KpopError {

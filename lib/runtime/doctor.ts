@@ -5,6 +5,7 @@ import { findAddonFiles } from "./addon-files";
 import type { AddonFiles } from "./addon-files";
 import { checkNativeFile, openLoader } from "./binding";
 import { gpuCheck } from "./gpu-check";
+import type { DoctorCheck } from "./gpu-check";
 import { findLibtorch } from "./libtorch";
 import type { FoundLibtorch, LibtorchSource } from "./libtorch";
 import { diagnoseLinker } from "./linker-words";
@@ -14,16 +15,7 @@ import { probeNative } from "./probe";
 import { replaceLibtorch } from "./remedies";
 import { changedFiles, readRuntimeRecord } from "./install/record";
 
-/** One thing that `doctor` looked at. */
-export interface DoctorCheck {
-  /** "platform", "addon", "libtorch", "files", "load" or "gpu". */
-  name: string;
-  ok: boolean;
-  /** What was found, in a few words. */
-  found: string;
-  /** What to do about it. */
-  remedy?: string;
-}
+export type { DoctorCheck } from "./gpu-check";
 
 /** What `doctor` found; plain data, as `kpop-native doctor --json` prints it. */
 export interface DoctorReport {

@@ -1,5 +1,15 @@
-import type { DoctorCheck } from "./doctor";
 import type { NvidiaState } from "./nvidia";
+
+/** One thing that `doctor` looked at. */
+export interface DoctorCheck {
+  /** "platform", "addon", "libtorch", "files", "load" or "gpu". */
+  name: string;
+  ok: boolean;
+  /** What was found, in a few words. */
+  found: string;
+  /** What to do about it. */
+  remedy?: string;
+}
 
 /**
  * What to say of GPUs where libtorch has loaded. One that is not used is worth a word, but no fault: the CPU serves.

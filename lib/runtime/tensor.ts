@@ -22,18 +22,6 @@ const dtypes: readonly Dtype[] = [
   "bool",
 ];
 
-/** Bytes of one element. */
-export const dtypeBytes: Readonly<Record<Dtype, number>> = {
-  float32: 4,
-  float64: 8,
-  float16: 2,
-  bfloat16: 2,
-  int64: 8,
-  int32: 4,
-  uint8: 1,
-  bool: 1,
-};
-
 /** What a new tensor is beside its elements. */
 export interface TensorOptions {
   /** Default: the dtype of the data; float32 for plain numbers. */

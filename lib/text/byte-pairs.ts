@@ -1,17 +1,11 @@
-/** Appended to the last symbol of a word, so that "art" in "art" and in "artist" are different tokens. */
-export const END_OF_WORD = "</w>";
+import { BYTE_CHARACTERS } from "../io/clip-vocabulary";
+import { END_OF_WORD } from "../io/tokenizer-files";
 
 /** Heap keys are rank · POSITIONS + position: one comparison orders by rank, then from left to right. */
 const POSITIONS = 2 ** 28;
 const CACHE_ENTRIES = 8192;
 /** Longer words hardly ever come twice; keeping them would let a text fill the memory. */
 const CACHED_BYTES = 64;
-
-/**
- * The printable stand-in of each byte: BPE vocabularies hold text, so bytes that do not print (white space, controls,
- * 0x7f to 0xa0, 0xad) are written as the characters from U+0100 on, in byte order. GPT-2's convention, which CLIP uses.
- */
-export const BYTE_CHARACTERS: readonly string[] = byteCharacters();
 
 /**
  * Byte-pair encoding of one word (Sennrich et al., arXiv 1508.07909): of all neighbouring pairs that the merge list
@@ -124,12 +118,4 @@ function pop(heap: number[]): number {
   }
   heap[at] = key;
   return smallest;
-}
-
-function byteCharacters(): string[] {
-  let standIn = 0x100;
-  return Array.from({ length: 256 }, (_, byte) => {
-    const prints = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
-    return String.fromCodePoint(prints ? byte : standIn++);
-  });
 }

@@ -1,8 +1,12 @@
 import { integer, invalid, knownKeys } from "../check";
 import { KpopError } from "../errors";
-import { BYTE_CHARACTERS, BytePairEncoder, END_OF_WORD } from "./byte-pairs";
-import type { AddedToken, TokenizerContents } from "./tokenizer-files";
-import { parseTokenizer, readTokenizerFile, readTokenizerFolder } from "./tokenizer-files";
+import { readText } from "../files/json-file";
+import { BYTE_CHARACTERS } from "../io/clip-vocabulary";
+import { END_OF_WORD, readTokenizerFolder } from "../io/tokenizer-files";
+import type { TokenizerFiles } from "../io/tokenizer-files";
+import { BytePairEncoder } from "./byte-pairs";
+import { parseTokenizer } from "./parse-tokenizer";
+import type { AddedToken } from "./parse-tokenizer";
 
 /** How rows of token ids are made. */
 export interface EncodeOptions {
@@ -63,7 +67,7 @@ export class CLIPTokenizer {
    * @throws INVALID_CHECKPOINT on files that do not fit together, UNSUPPORTED_MODEL on another kind of tokenizer,
    *   INVALID_ARGUMENT where neither `maxLength` nor the config gives a length from 2 on
    */
-  constructor(contents: TokenizerContents, options: TokenizerOptions = {}) {
+  constructor(contents: TokenizerFiles, options: TokenizerOptions = {}) {
     knownKeys("the tokenizer options", options, ["maxLength"]);
     const model = parseTokenizer(contents);
     this.maxLength = integer("maxLength", options.maxLength ?? model.modelMaxLength, 2, 2 ** 20);
@@ -93,13 +97,17 @@ export class CLIPTokenizer {
     source: string | TokenizerPaths,
     options: TokenizerOptions = {},
   ): Promise<CLIPTokenizer> {
-    if (typeof source === "string") return new CLIPTokenizer(await readTokenizerFolder(source), options);
+    if (typeof source === "string") {
+      const files = await readTokenizerFolder(source);
+      if (files !== null) return new CLIPTokenizer(files, options);
+      throw new KpopError("NOT_FOUND", `Expected vocab.json and merges.txt, or tokenizer.json, in ${source}`);
+    }
     knownKeys("the tokenizer paths", source, ["vocab", "merges", "config"]);
-    const contents: TokenizerContents = {
-      vocab: await readTokenizerFile(source.vocab),
-      merges: await readTokenizerFile(source.merges),
+    const contents: TokenizerFiles = {
+      vocab: await readText(source.vocab),
+      merges: await readText(source.merges),
     };
-    if (source.config !== undefined) contents.config = await readTokenizerFile(source.config);
+    if (source.config !== undefined) contents.config = await readText(source.config);
     return new CLIPTokenizer(contents, options);
   }
 

@@ -11,6 +11,3 @@ export function golden(name: "small" | "wide", ...parts: string[]): string {
 export function pocket(...parts: string[]): string {
   return join(__dirname, "..", "..", "models", "pocket", ...parts);
 }
-
-/** Pictures that diffusers makes from the built-in model. */
-export const pocketExpected = join(__dirname, "..", "fixtures", "golden", "pocket", "expected.safetensors");

@@ -220,7 +220,7 @@ function styles(): TrialRecord[] {
 }
 
 /** Pictures of 20 that show the concept in the bands far from its name, and near it. */
-export const INVENTED_ATTACKS: Record<string, [number, number]> = {
+const INVENTED_ATTACKS: Record<string, [number, number]> = {
   original: [12, 19],
   kpop: [9, 14],
   esd: [10, 8],

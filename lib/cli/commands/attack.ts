@@ -48,7 +48,7 @@ export function registerAttack(program: Command): void {
     .option("--original <model>", "the model before the erasure: it draws the pictures to learn from")
     .option(
       "--image <path>",
-      "picture of the concept to learn from, or a folder of PNG files; repeatable",
+      "picture of the concept to learn from, or a folder of pictures; repeatable",
       collect,
     )
     .option(
@@ -151,7 +151,7 @@ function commonOptions({ concept, method, classifier, seed }: Flags): { concept:
   return { concept, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }
 
-/** PNG files, those of a folder by name. @throws NOT_FOUND */
+/** Picture files, those of a folder by name. @throws NOT_FOUND */
 async function picturesIn(paths: readonly string[]): Promise<string[]> {
   const found: string[] = [];
   for (const path of paths) {
@@ -159,8 +159,9 @@ async function picturesIn(paths: readonly string[]): Promise<string[]> {
     if (info === null) throw new KpopError("NOT_FOUND", `There is no picture and no folder at ${path}`);
     if (!info.isDirectory()) found.push(path);
     else {
-      const names = (await readdir(path)).filter((name) => name.toLowerCase().endsWith(".png")).sort();
-      if (names.length === 0) throw new KpopError("NOT_FOUND", `There is no PNG file in ${path}`);
+      const names = (await readdir(path)).filter((name) => /\.(?:png|jpe?g|webp)$/i.test(name)).sort();
+      if (names.length === 0)
+        throw new KpopError("NOT_FOUND", `There is no picture (.png, .jpg, .webp) in ${path}`);
       found.push(...names.map((name) => join(path, name)));
     }
   }

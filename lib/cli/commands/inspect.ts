@@ -15,10 +15,10 @@ interface Flags {
 export function registerInspect(program: Command): void {
   program
     .command("inspect")
-    .summary("tell what a checkpoint, key, delta or run manifest is")
+    .summary("tell what a checkpoint, key, delta, LoRA or run manifest is")
     .description(
-      "Tell what a file or folder is: a checkpoint, a key, a delta, a run's manifest or saved state, or other\n" +
-        "safetensors. Reads headers only; needs no libtorch.",
+      "Tell what a file or folder is: a checkpoint, a key, a delta, a LoRA, a run's manifest or saved state, or\n" +
+        "other safetensors. Reads headers only; needs no libtorch.",
     )
     .argument("<PATH>", 'a folder or file, or "pocket", the built-in model')
     .option("--hash", "SHA-256 of every weight file, which reads them whole")

@@ -1,14 +1,18 @@
-import { lstat, mkdir, open, readdir, realpath, rename } from "node:fs/promises";
+import { lstat, mkdir, readdir, realpath, rename } from "node:fs/promises";
 import { basename, join, sep } from "node:path";
 import { KpopError, throwIfAborted } from "../../errors";
+import { forEachLimited } from "../../files/for-each-limited";
 import { archiveKind } from "./archive";
 import { runChild } from "./child";
-import { extractZipEntry, zipEntries } from "./zip";
+import { withZip } from "./zip";
 
 export interface UnpackOptions {
   signal?: AbortSignal | undefined;
   onProgress?: (done: number, total: number) => void;
 }
+
+/** A wheel has ten thousand headers, each of which waits for the disk. */
+const PARALLEL_FILES = 4;
 
 /** Serve Python, or tests of torch itself. */
 const NOT_NEEDED =
@@ -30,26 +34,23 @@ export async function unpackLibtorch(
 }
 
 async function unpackZip(archive: string, target: string, options: UnpackOptions): Promise<void> {
-  const file = await open(archive, "r");
-  try {
-    const wanted: { entry: Awaited<ReturnType<typeof zipEntries>>[number]; place: string }[] = [];
-    for (const entry of await zipEntries(file, archive)) {
+  const { signal, onProgress } = options;
+  await withZip(archive, async (entries) => {
+    const wanted = entries.flatMap((entry) => {
       const place = placeOf(entry.name, archive);
-      if (place === null) continue;
+      if (place === null) return [];
       if (entry.isSymlink) throw unsafe(archive, entry.name);
-      wanted.push({ entry, place });
-    }
+      return [{ entry, path: join(target, place) }];
+    });
     const total = wanted.reduce((sum, { entry }) => sum + entry.bytes, 0);
     let done = 0;
-    for (const { entry, place } of wanted) {
-      throwIfAborted(options.signal);
-      await extractZipEntry(file, archive, entry, join(target, place));
+    await forEachLimited(wanted, PARALLEL_FILES, async ({ entry, path }) => {
+      throwIfAborted(signal);
+      await entry.extract(path, signal);
       done += entry.bytes;
-      options.onProgress?.(done, total);
-    }
-  } finally {
-    await file.close();
-  }
+      onProgress?.(done, total);
+    });
+  });
 }
 
 async function unpackTar(archive: string, target: string, options: UnpackOptions): Promise<void> {

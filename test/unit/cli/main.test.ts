@@ -8,7 +8,17 @@ describe("kpop-native", () => {
     const { code, stdout, stderr } = await cli(["--help"]);
     expect(code).toBe(0);
     expect(stderr).toBe("");
-    for (const command of ["erase", "generate", "evaluate", "inspect", "doctor", "install-runtime"])
+    for (const command of [
+      "erase",
+      "generate",
+      "evaluate",
+      "compare",
+      "inspect",
+      "apply",
+      "convert",
+      "cache",
+      "doctor",
+    ])
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
     expect(stdout).toMatch(/erase pocket --concept church --out no-church/);
   });

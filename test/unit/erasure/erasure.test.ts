@@ -60,8 +60,10 @@ describe("Erasure.save", () => {
       const changed = differing(now, before);
       expect(changed).toEqual([...erasure.model.changed].map((name) => `unet ${name}`).sort());
       expect(changed.every((line) => /attn2\.to_[kv]/.test(line))).toBe(true);
-      using loaded = await StableDiffusion.load(path, { device: "cpu" });
+      using loaded = await StableDiffusion.load(folder, { device: "cpu" });
       expect(await weightHashes(loaded.unet)).toEqual(await weightHashes(erasure.model.unet));
+      if (format === "diffusers")
+        expect(readFileSync(join(folder, "README.md"), "utf8")).toMatch(/^# \S+ without "church"$/m);
     },
   );
 

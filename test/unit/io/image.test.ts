@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
+import sharp from "sharp";
+import type { Sharp } from "sharp";
 import { Image } from "../../../lib/io/image";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
@@ -25,6 +27,11 @@ function decoded(bytes: Buffer): { width: number; height: number; rgb: Buffer; a
     rgb: Buffer.concat(pixels.map((pixel) => pixel.subarray(0, 3))),
     alpha: new Set(pixels.map((pixel) => pixel[3]!)),
   };
+}
+
+/** Milliseconds that the JS thread has computed; time that others took from it does not count. */
+function onThisThread(): number {
+  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
 }
 
 describe("Image", () => {
@@ -81,6 +88,67 @@ describe("Image", () => {
         code: "UNSUPPORTED_FORMAT",
         message: expect.stringMatching(message) as string,
       });
+    }
+  });
+
+  it("costs the JS thread next to nothing to write and to read", async () => {
+    const path = join(temporaryDirectory(), "picture.png");
+    const image = pattern(512, 512);
+    await image.save(path);
+    await Image.load(path);
+    const milliseconds = { write: Infinity, read: Infinity };
+    for (let i = 0; i < 3; i++) {
+      const started = onThisThread();
+      await image.png();
+      const written = onThisThread();
+      await Image.load(path);
+      milliseconds.write = Math.min(milliseconds.write, written - started);
+      milliseconds.read = Math.min(milliseconds.read, onThisThread() - written);
+    }
+    // Filtering and compressing take some thread 40 ms, and decoding 20 ms.
+    expect(milliseconds.write).toBeLessThan(5);
+    expect(milliseconds.read).toBeLessThan(10);
+  });
+
+  it("is read from JPEG and WebP files, whatever they are called", async () => {
+    const path = join(temporaryDirectory(), "picture.png");
+    const image = pattern(31, 17);
+    const raw = sharp(image.data, { raw: { width: 31, height: 17, channels: 3 } });
+    const load = async (file: Sharp): Promise<[width: number, height: number, data: Uint8Array]> => {
+      writeFileSync(path, await file.toBuffer());
+      const { width, height, data } = await Image.load(path);
+      return [width, height, data];
+    };
+    expect(await load(raw.clone().webp({ lossless: true }))).toEqual([31, 17, image.data]);
+    const grey = sharp({ create: { width: 9, height: 5, channels: 3, background: { r: 90, g: 90, b: 90 } } });
+    const [width, height, data] = await load(grey.clone().toColourspace("b-w").jpeg({ quality: 100 }));
+    expect([width, height, data.length]).toEqual([9, 5, 135]);
+    expect(Math.max(...data.map((value) => Math.abs(value - 90)))).toBeLessThanOrEqual(1);
+    // Orientation 6: the camera was held on its side.
+    expect((await load(grey.clone().withMetadata({ orientation: 6 }).jpeg())).slice(0, 2)).toEqual([5, 9]);
+
+    const clear = sharp({ create: { width: 2, height: 2, channels: 4, background: "#00000000" } });
+    await expect(load(clear.webp())).rejects.toMatchObject({
+      code: "UNSUPPORTED_FORMAT",
+      message: expect.stringContaining("transparent") as string,
+    });
+    writeFileSync(path, (await raw.jpeg().toBuffer()).subarray(0, 400));
+    await expect(Image.load(path)).rejects.toMatchObject({ code: "UNSUPPORTED_FORMAT" });
+  });
+
+  it("is not read from a JPEG without sharp, and says what to install", async () => {
+    const path = join(temporaryDirectory(), "picture.jpg");
+    writeFileSync(path, Buffer.from("ffd8ffe000104a464946", "hex"));
+    jest.doMock("sharp", () => {
+      throw new Error("Cannot find module 'sharp'");
+    });
+    try {
+      await expect(Image.load(path)).rejects.toMatchObject({
+        code: "UNSUPPORTED_FORMAT",
+        message: expect.stringMatching(/picture\.jpg.*is a JPEG.*npm install sharp/s) as string,
+      });
+    } finally {
+      jest.dontMock("sharp");
     }
   });
 

@@ -109,14 +109,14 @@ describe("inspect", () => {
 
   it("describes any other safetensors file, and says why it is no model", async () => {
     const path = join(directory, "lora.safetensors");
-    writeU8File(path, { "lora_unet_x.lora_up.weight": [4, 2], scalar: [] }, { a: "b" });
+    writeU8File(path, { "lora_unet_x.lora_mid.weight": [4, 2], scalar: [] }, { a: "b" });
     expect(await inspect(path)).toMatchObject({
       kind: "safetensors",
       tensors: 2,
       elements: 9,
       dtypes: { U8: 9 },
       metadata: { a: "b" },
-      entries: { "lora_unet_x.lora_up.weight": { dtype: "U8", shape: [4, 2] } },
+      entries: { "lora_unet_x.lora_mid.weight": { dtype: "U8", shape: [4, 2] } },
       note: expect.stringContaining("LoRA"),
     });
   });

@@ -94,7 +94,7 @@ describe("kpop-native attack", () => {
     [
       "a folder without pictures",
       ["--image", "classifier", "--out", "d"],
-      /There is no PNG file in classifier/,
+      /There is no picture .* in classifier/,
     ],
     [
       "an attack that it has not",

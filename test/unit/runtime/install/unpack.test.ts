@@ -1,5 +1,13 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { unpackLibtorch } from "../../../../lib/runtime/install/unpack";
 import { temporaryFolders } from "../../../support/temporary";
@@ -91,6 +99,21 @@ describe("unpacking a wheel", () => {
     await expect(
       unpackLibtorch(archive(WHEEL), folder(), { signal: AbortSignal.abort() }),
     ).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  it("stops within a file when asked", async () => {
+    const target = folder();
+    const abort = new AbortController();
+    const content = Buffer.alloc(100_000_000);
+    const unpacking = unpackLibtorch(archive([{ name: "torch/lib/libtorch_cpu.so", content }]), target, {
+      signal: abort.signal,
+    });
+    setTimeout(() => abort.abort(), 20);
+    await expect(unpacking).rejects.toMatchObject({ code: "ABORTED" });
+    const { size } = statSync(join(target, "torch/lib/libtorch_cpu.so"), { throwIfNoEntry: false }) ?? {
+      size: 0,
+    };
+    expect(size).toBeLessThan(content.length);
   });
 });
 

@@ -1,23 +1,7 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { KpopError } from "../errors";
-import { END_OF_WORD } from "./byte-pairs";
-
-/** The text of a tokenizer's files. Either `vocab` with `merges`, or `tokenizer` (a `tokenizer.json`). */
-export interface TokenizerContents {
-  /** `vocab.json`: token to id. */
-  vocab?: string;
-  /** `merges.txt`: a pair a line, in order of rank. */
-  merges?: string;
-  /** `tokenizer.json`, all that transformers 5 writes; not read where `vocab` and `merges` are given. */
-  tokenizer?: string;
-  /** `tokenizer_config.json` */
-  config?: string;
-  /** `special_tokens_map.json`; wins over `config`, as in transformers. */
-  specialTokensMap?: string;
-  /** `added_tokens.json`: further tokens, e.g. of a textual inversion. */
-  addedTokens?: string;
-}
+import { isJsonObject, parseJsonObject } from "../files/json-file";
+import { TOKENIZER_FILES, bytePairs } from "../io/tokenizer-files";
+import type { TokenizerFiles } from "../io/tokenizer-files";
 
 /** A token that is found in the text as it stands, before any splitting. */
 export interface AddedToken {
@@ -56,74 +40,26 @@ const DEFAULT_TOKENS: Readonly<Record<string, string>> = {
 const LARGEST_ID = 2 ** 24;
 const TOKENIZER_CLASSES: readonly unknown[] = [undefined, null, "CLIPTokenizer", "CLIPTokenizerFast"];
 
-const FILES: Readonly<Record<keyof TokenizerContents, string>> = {
-  vocab: "vocab.json",
-  merges: "merges.txt",
-  tokenizer: "tokenizer.json",
-  config: "tokenizer_config.json",
-  specialTokensMap: "special_tokens_map.json",
-  addedTokens: "added_tokens.json",
-};
-
-/**
- * Reads the files of a tokenizer folder that are there.
- * @throws NOT_FOUND where neither `vocab.json` with `merges.txt` nor `tokenizer.json` is there; IO_ERROR
- */
-export async function readTokenizerFolder(folder: string): Promise<TokenizerContents> {
-  const contents: TokenizerContents = {};
-  for (const [key, file] of Object.entries(FILES) as [keyof TokenizerContents, string][]) {
-    try {
-      contents[key] = await readTokenizerFile(join(folder, file));
-    } catch (error) {
-      if ((error as KpopError).code !== "NOT_FOUND") throw error;
-    }
-  }
-  if (contents.tokenizer === undefined && (contents.vocab === undefined || contents.merges === undefined)) {
-    throw new KpopError(
-      "NOT_FOUND",
-      `Expected vocab.json and merges.txt, or tokenizer.json, in ${folder}, but ${contents.vocab === undefined ? "vocab.json" : "merges.txt"} is not there`,
-    );
-  }
-  return contents;
-}
-
-/** One text file. @throws NOT_FOUND, IO_ERROR */
-export async function readTokenizerFile(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR")
-      throw new KpopError("NOT_FOUND", `There is no tokenizer file ${path}`, { cause: error });
-    throw new KpopError("IO_ERROR", `Could not read ${path}: ${message}`, { cause: error });
-  }
-}
-
 /**
  * Checks and joins the files.
  * @throws INVALID_CHECKPOINT on files that do not fit together; UNSUPPORTED_MODEL on a tokenizer that is not CLIP's
  */
-export function parseTokenizer(contents: TokenizerContents): TokenizerModel {
-  const config = contents.config === undefined ? {} : jsonObject(FILES.config, contents.config);
+export function parseTokenizer(contents: TokenizerFiles): TokenizerModel {
+  const config =
+    contents.config === undefined ? {} : parseJsonObject(contents.config, TOKENIZER_FILES.config);
   if (!TOKENIZER_CLASSES.includes(config["tokenizer_class"]))
     throw unsupported(
-      `tokenizer_class ${JSON.stringify(config["tokenizer_class"])} in ${FILES.config}; CLIPTokenizer is`,
+      `tokenizer_class ${JSON.stringify(config["tokenizer_class"])} in ${TOKENIZER_FILES.config}; CLIPTokenizer is`,
     );
 
-  const separate = contents.vocab !== undefined && contents.merges !== undefined;
-  const single = separate
-    ? {}
-    : jsonObject(FILES.tokenizer, contents.tokenizer ?? bad("Expected vocab and merges, or tokenizer"));
-  const model = separate ? {} : bpeModel(single);
-  const vocabulary = parseVocabulary(
-    separate ? jsonObject(FILES.vocab, contents.vocab!) : record("model.vocab", model["vocab"]),
-  );
-  const merges = mergeIds(separate ? mergeLines(contents.merges!) : mergeList(model["merges"]), vocabulary);
+  const pairs = bytePairs(contents);
+  const vocabulary = parseVocabulary(pairs.vocab);
+  const merges = mergeIds(pairs.merges, vocabulary);
 
   const listedInConfig = config["added_tokens_decoder"];
   const named =
     listedInConfig === undefined && contents.specialTokensMap !== undefined
-      ? { ...config, ...jsonObject(FILES.specialTokensMap, contents.specialTokensMap) }
+      ? { ...config, ...parseJsonObject(contents.specialTokensMap, TOKENIZER_FILES.specialTokensMap) }
       : config;
   const specs = Object.entries(DEFAULT_TOKENS).map(([name, content]) => ({
     name,
@@ -131,7 +67,7 @@ export function parseTokenizer(contents: TokenizerContents): TokenizerModel {
   }));
 
   const added = new Map<string, AddedToken>();
-  for (const { spec, id } of listedTokens(listedInConfig, contents.addedTokens, single["added_tokens"]))
+  for (const { spec, id } of listedTokens(listedInConfig, contents.addedTokens, pairs.added))
     addToken(added, vocabulary, spec, id);
   const listed = new Set(added.keys());
   const ids: Record<string, number> = {};
@@ -170,13 +106,6 @@ function parseVocabulary(entries: Json): Map<string, number> {
   return vocabulary;
 }
 
-function* mergeLines(text: string): Generator<string> {
-  for (const line of text.split("\n")) {
-    const pair = line.endsWith("\r") ? line.slice(0, -1) : line;
-    if (pair !== "" && !pair.startsWith("#version")) yield pair;
-  }
-}
-
 function mergeIds(pairs: Iterable<string>, vocabulary: ReadonlyMap<string, number>): Int32Array {
   const ids: number[] = [];
   for (const pair of pairs) {
@@ -197,21 +126,6 @@ function mergeIds(pairs: Iterable<string>, vocabulary: ReadonlyMap<string, numbe
   return Int32Array.from(ids);
 }
 
-/** Pairs stand as `"a b"` or, since tokenizers 0.20, as `["a", "b"]`. */
-function mergeList(list: unknown): string[] {
-  if (!Array.isArray(list)) return bad("Expected model.merges in tokenizer.json to be an array");
-  return list.map((pair: unknown) => (Array.isArray(pair) ? pair.join(" ") : String(pair)));
-}
-
-function bpeModel(tokenizer: Json): Json {
-  const model = record("model", tokenizer["model"]);
-  if (model["type"] !== "BPE" || model["end_of_word_suffix"] !== END_OF_WORD)
-    throw unsupported(
-      `a ${String(model["type"])} model with end_of_word_suffix ${JSON.stringify(model["end_of_word_suffix"])}; BPE with "${END_OF_WORD}" is`,
-    );
-  return model;
-}
-
 function* listedTokens(
   decoder: unknown,
   addedTokens: string | undefined,
@@ -223,7 +137,7 @@ function* listedTokens(
     return;
   }
   if (addedTokens !== undefined) {
-    for (const [content, id] of Object.entries(jsonObject(FILES.addedTokens, addedTokens))) {
+    for (const [content, id] of Object.entries(parseJsonObject(addedTokens, TOKENIZER_FILES.addedTokens))) {
       const special = Object.values(DEFAULT_TOKENS).includes(content);
       yield { spec: { content, normalized: !special, special }, id };
     }
@@ -275,20 +189,8 @@ function tokenSpec(name: string, value: unknown): TokenSpec {
   };
 }
 
-function jsonObject(file: string, text: string): Json {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    bad(`${file} is not JSON: ${(error as Error).message}`);
-  }
-  return record(file, value);
-}
-
 function record(name: string, value: unknown): Json {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    bad(`Expected ${name} to be a JSON object`);
-  return value as Json;
+  return isJsonObject(value) ? value : bad(`Expected ${name} to be a JSON object`);
 }
 
 function bad(message: string): never {

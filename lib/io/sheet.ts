@@ -1,5 +1,5 @@
-import { Image } from "../lib/index";
-import { label } from "./label";
+import { Image } from "./image";
+import { LABEL_ADVANCE, LABEL_LEADING, label } from "./label";
 
 /** One prompt and what was made of it; null leaves a place empty. */
 export interface SheetRow {
@@ -7,7 +7,7 @@ export interface SheetRow {
   readonly pictures: readonly (Image | null)[];
 }
 
-/** Rows under a title of their own. */
+/** Rows under a title of their own; an empty title takes no room. */
 export interface SheetSection {
   readonly title: string;
   readonly rows: readonly SheetRow[];
@@ -18,16 +18,20 @@ const MARGIN = 12;
 const HEADER = 48;
 const SECTION = 36;
 const NAMES = 330;
+/** Smaller pictures are shown twice as large. */
+const SMALL = 128;
 
 /**
- * A table of pictures with its words in it, twice their size: a row for each prompt, in titled sections.
+ * A table of pictures with its words in it: a row for each prompt, in titled sections.
  * @param columns headings, "\n" for a second line
  * @param side width and height of the pictures in pixels
  */
 export function sheet(columns: readonly string[], sections: readonly SheetSection[], side: number): Image {
-  const cell = 2 * side;
+  const zoom = side < SMALL ? 2 : 1;
+  const cell = zoom * side;
   const width = 2 * MARGIN + NAMES + columns.length * (cell + GAP) - GAP;
-  const heights = sections.map(({ rows }) => SECTION + rows.length * (cell + GAP));
+  const titleHeight = (title: string): number => (title === "" ? 0 : SECTION);
+  const heights = sections.map(({ title, rows }) => titleHeight(title) + rows.length * (cell + GAP));
   const height = 2 * MARGIN + HEADER + heights.reduce((a, b) => a + b, 0) - GAP;
   const page = new Image(width, height, new Uint8Array(width * height * 3).fill(255));
   const column = (index: number): number => MARGIN + NAMES + index * (cell + GAP);
@@ -36,17 +40,33 @@ export function sheet(columns: readonly string[], sections: readonly SheetSectio
   columns.forEach((heading, index) => paste(page, label(heading, cell, HEADER), column(index), y));
   y += HEADER;
   for (const { title, rows } of sections) {
-    paste(page, label(title, width - 2 * MARGIN, SECTION), MARGIN, y);
-    y += SECTION;
+    if (title !== "") paste(page, label(title, width - 2 * MARGIN, SECTION), MARGIN, y);
+    y += titleHeight(title);
     for (const { prompt, pictures } of rows) {
-      paste(page, label(prompt, NAMES, cell), MARGIN, y);
+      paste(page, label(wrapped(prompt, cell), NAMES, cell), MARGIN, y);
       pictures.forEach((picture, index) => {
-        if (picture !== null) paste(page, doubled(picture), column(index), y);
+        if (picture !== null) paste(page, zoom === 1 ? picture : doubled(picture), column(index), y);
       });
       y += cell + GAP;
     }
   }
   return page;
+}
+
+/** Lines as wide as the names' column, as many as a row has room for. */
+function wrapped(text: string, height: number): string {
+  const room = Math.floor(NAMES / LABEL_ADVANCE) - 1;
+  const lines = [""];
+  for (const word of text.split(/\s+/)) {
+    const last = lines.at(-1)!;
+    if (last === "") lines[lines.length - 1] = word;
+    else if (last.length + 1 + word.length <= room) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines
+    .slice(0, Math.floor(height / LABEL_LEADING))
+    .map((line) => line.slice(0, room))
+    .join("\n");
 }
 
 /** Twice the size, every pixel four times. */
