@@ -49,6 +49,13 @@ export function nonEmptyString(name: string, value: unknown): string {
   return value;
 }
 
+/** A path: a non-empty string without NUL, which no file system takes. @throws INVALID_ARGUMENT */
+export function filePath(name: string, value: unknown): string {
+  const path = nonEmptyString(name, value);
+  if (path.includes("\0")) throw invalid(name, "a path without NUL characters", value);
+  return path;
+}
+
 /** True or false, and nothing that only stands for them. @throws INVALID_ARGUMENT */
 export function flag(name: string, value: unknown): boolean {
   if (typeof value !== "boolean") throw invalid(name, "true or false", value);

@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { filePath, integer, invalid, jobOptions, knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { Image } from "../io/image";
 import { scope, unscoped } from "../runtime/scope";
@@ -156,7 +156,7 @@ function check(
   if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion", model);
   knownKeys("the image set options", options, [...IMAGE_SET_OPTIONS, "directory", "signal", "onProgress"]);
   jobOptions(options, "onProgress");
-  nonEmptyString("directory", options.directory);
+  filePath("directory", options.directory);
   if (!Array.isArray(items) || items.length === 0)
     throw invalid("items", "a non-empty list of prompts with seeds", items);
   for (const item of items as readonly ImageSetItem[]) {

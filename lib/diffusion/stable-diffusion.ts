@@ -1,4 +1,4 @@
-import { jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { filePath, jobOptions, knownKeys, oneOf } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
@@ -100,7 +100,7 @@ export class StableDiffusion {
    *   DEVICE_UNAVAILABLE, OUT_OF_MEMORY, ABORTED
    */
   static async load(path: string, options: LoadOptions = {}): Promise<StableDiffusion> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the load options", options, ["device", "dtype", "delta", "signal", "onProgress"]);
     jobOptions(options, "onProgress");
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);

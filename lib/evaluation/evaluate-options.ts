@@ -1,4 +1,4 @@
-import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { filePath, integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { IMAGE_SET_OPTIONS, type ImageSetOptions, type ImageSetProgress } from "../diffusion/image-set";
 import { Classifier } from "./classifier";
 import { ClipScorer } from "./clip-scorer";
@@ -101,8 +101,8 @@ export function parseEvaluateOptions(options: EvaluateOptions): ParsedOptions {
     throw invalid("clip", "a loaded ClipScorer or a path", clip);
   if (!Array.isArray(topK) || topK.length === 0) throw invalid("topK", "a non-empty list of integers", topK);
   for (const k of topK as readonly unknown[]) integer("topK", k, 1);
-  if (cacheDirectory !== undefined) nonEmptyString("cacheDirectory", cacheDirectory);
-  if (resultFile !== undefined) nonEmptyString("resultFile", resultFile);
+  if (cacheDirectory !== undefined) filePath("cacheDirectory", cacheDirectory);
+  if (resultFile !== undefined) filePath("resultFile", resultFile);
   const { onProgress } = options;
   return {
     classes,

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { invalid } from "../check";
 import { generateImageSet, type ImageSet } from "../diffusion/image-set";
@@ -7,7 +6,7 @@ import { KpopError, throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { checkOutputFile } from "../io/check-output";
 import { formatJson } from "../files/json-file";
-import { onDisk } from "../files/system-error";
+import { makeFolder } from "../files/make-folder";
 import { cacheFolder } from "../runtime/cache-directory";
 import type { Classifier } from "./classifier";
 import { classifierFor } from "./classifier-for";
@@ -114,7 +113,7 @@ export async function evaluate(
 /** Finds out before the work whether the result can be written. */
 async function checkResultFile(path: string): Promise<void> {
   const folder = dirname(resolve(path));
-  await onDisk("write", path, () => mkdir(folder, { recursive: true }));
+  await makeFolder(folder);
   await checkOutputFile(path, { force: true });
 }
 

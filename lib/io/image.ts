@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { PNG } from "pngjs";
-import { integer, nonEmptyString } from "../check";
+import { filePath, integer } from "../check";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { pngSize } from "./png-structure";
@@ -33,7 +33,7 @@ export class Image {
    * @throws NOT_FOUND, IO_ERROR; UNSUPPORTED_FORMAT for what is no whole PNG, or has transparent pixels
    */
   static async load(path: string): Promise<Image> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     const bytes = await onDisk("read", path, () => readFile(path));
     if (pngSize(bytes) === null)
       throw unreadable(path, "it is no PNG, or a part of it is missing or damaged");

@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { knownKeys, nonEmptyString } from "../check";
+import { filePath, knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { readDelta } from "./checkpoint-delta";
 import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
@@ -32,7 +32,7 @@ type Header = Awaited<ReturnType<typeof readHeader>>;
  *   another family); INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR, ABORTED
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
-  nonEmptyString("path", path);
+  filePath("path", path);
   knownKeys("the inspect options", options, ["hash", "signal"]);
   const absolute = resolve(modelPath(path));
   const found = await onDisk("read", absolute, () => stat(absolute));
