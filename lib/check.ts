@@ -84,6 +84,17 @@ export function jobOptions(options: { signal?: unknown }, ...listeners: readonly
   }
 }
 
+/**
+ * Tells a job's listener. One that is async is waited for: what it rejects with ends the job, as what a plain one throws
+ * does, and is no unhandled rejection.
+ */
+export async function tell<A extends unknown[]>(
+  listener: ((...report: A) => unknown) | undefined,
+  ...report: A
+): Promise<void> {
+  await listener?.(...report);
+}
+
 function range(minimum: number, maximum: number): string {
   if (minimum === -Infinity && maximum === Infinity) return "";
   if (maximum === Infinity) return ` >= ${minimum}`;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { invalid } from "../check";
+import { invalid, tell } from "../check";
 import { makePictures } from "../diffusion/make-pictures";
 import { hashChanges, hashInputs } from "../diffusion/model-hash";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
@@ -112,7 +112,7 @@ export async function attack(model: StableDiffusion | string, options: AttackOpt
         succeeds: async (input, seed) => (await target.try(input, seed, 1, evaluations))[0]!.hit,
         report(step) {
           history.push(step);
-          o.job.onStep?.(step);
+          return tell(o.job.onStep, step);
         },
       };
       found.push(...(await method.run(context, own)));

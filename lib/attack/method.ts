@@ -46,7 +46,7 @@ export interface AttackContext {
   /** Draws one picture of an input from the noise of `seed`, and says whether the classifier names the concept. */
   readonly succeeds: (input: AttackInput, seed: number) => Promise<boolean>;
   /** Tells how far the search is. */
-  readonly report: (step: StepReport) => void;
+  readonly report: (step: StepReport) => void | Promise<void>;
 }
 
 /** An attack: one file in methods/, one line in the registry. */

@@ -17,5 +17,5 @@ export async function searchLoop(
   const fingerprint = job.checkpoint === undefined ? "" : digest([await identity(), options]);
   const runState = new RunState(job.checkpoint, job.resume, fingerprint);
   const context = { evaluations, signal: job.signal, runState };
-  for await (const step of trainingLoop(context, training)) report(step);
+  for await (const step of trainingLoop(context, training)) await report(step);
 }

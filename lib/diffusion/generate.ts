@@ -1,4 +1,4 @@
-import { finite, integer, invalid, jobOptions, knownKeys, oneOf } from "../check";
+import { finite, integer, invalid, jobOptions, knownKeys, oneOf, tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { Image } from "../io/image";
 import { noGrad } from "../runtime/grad-mode";
@@ -232,7 +232,7 @@ async function denoiseAll(
   for await (const { step, steps, latents } of states) {
     if (step === steps) result = latents.clone();
     const finished = step === steps ? noise.shape[0]! : 0;
-    o.onStep?.({ step, steps, images: done + finished, totalImages: o.total });
+    await tell(o.onStep, { step, steps, images: done + finished, totalImages: o.total });
   }
   throwIfAborted(o.signal);
   return result!;

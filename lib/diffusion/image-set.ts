@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import { filePath, integer, invalid, jobOptions, knownKeys } from "../check";
+import { filePath, integer, invalid, jobOptions, knownKeys, tell } from "../check";
 import { KpopError } from "../errors";
 import { Image } from "../io/image";
 import { scope, unscoped } from "../runtime/scope";
@@ -124,17 +124,18 @@ export async function generateImageSet(
   const batches = groups.flatMap((group) => inBatches(group, shared.batchSize));
   const clock = new Clock(batches.length * stepsOf(model, shared));
   let generated = 0;
-  const report = (etaSeconds: number): void => {
+  const report = (etaSeconds: number): Promise<void> => {
     const done = wanted.size - missing.length + generated;
-    onProgress?.({ done, total: wanted.size, generated, etaSeconds });
+    return tell(onProgress, { done, total: wanted.size, generated, etaSeconds });
   };
   for (const batch of batches) {
     const images = await generateBatch(model, batch, shared, {
       ...(key === undefined ? {} : { key }),
       ...(signal === undefined ? {} : { signal }),
-      onStep() {
+      // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generate waits for its listener
+      async onStep() {
         clock.tick();
-        if (clock.etaSeconds !== null && clock.remaining > 0) report(clock.etaSeconds);
+        if (clock.etaSeconds !== null && clock.remaining > 0) await report(clock.etaSeconds);
       },
     });
     // One after the other: compressing many at once would hold up the event loop.
@@ -144,7 +145,7 @@ export async function generateImageSet(
       generated += 1;
     }
   }
-  report(0);
+  await report(0);
   return new ImageSet(directory, items, paths, generated);
 }
 

@@ -1,4 +1,4 @@
-import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { invalid, jobOptions, knownKeys, nonEmptyString, tell } from "../check";
 import { keyModel } from "../diffusion/key-model";
 import { hashChanges, hashInputs } from "../diffusion/model-hash";
 import { PromptKey } from "../diffusion/prompt-key";
@@ -116,7 +116,7 @@ async function run(
     const history: StepReport[] = [];
     for await (const report of method.run(context, own)) {
       history.push(report);
-      common.onStep?.(report);
+      await tell(common.onStep, report);
     }
     const key = await keyOf(store, described, concepts, student);
     const last = history.at(-1);

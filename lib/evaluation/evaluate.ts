@@ -1,5 +1,5 @@
 import { dirname, join, resolve } from "node:path";
-import { invalid } from "../check";
+import { invalid, tell } from "../check";
 import { generateImageSet, type ImageSet } from "../diffusion/image-set";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError, throwIfAborted } from "../errors";
@@ -159,10 +159,12 @@ async function makePictures(base: StableDiffusion, o: ParsedOptions): Promise<Im
     ...o.generation,
     directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
     ...(o.signal === undefined ? {} : { signal: o.signal }),
-    onProgress(progress) {
-      if (!estimated) onProgress?.({ phase: "estimate", ...progress });
+    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener
+    async onProgress(progress) {
+      const first = !estimated;
       estimated = true;
-      onProgress?.({ phase: "images", ...progress });
+      if (first) await tell(onProgress, { phase: "estimate", ...progress });
+      await tell(onProgress, { phase: "images", ...progress });
     },
   });
 }
@@ -205,7 +207,7 @@ async function look(
     });
     const [done, total] = [pictures.length, set.length];
     const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
-    o.onProgress?.({ phase: "classes", done, total, generated: set.generated, etaSeconds });
+    await tell(o.onProgress, { phase: "classes", done, total, generated: set.generated, etaSeconds });
   }
   return pictures;
 }

@@ -1,4 +1,4 @@
-import { invalid } from "../check";
+import { invalid, tell } from "../check";
 import { digest } from "../diffusion/image-set-identity";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { throwIfAborted } from "../errors";
@@ -92,7 +92,7 @@ export async function learnEmbeddings(
       });
       for await (const report of loop) {
         history.push(report);
-        job.onStep?.(report);
+        await tell(job.onStep, report);
       }
       const members = await readMembers(training.embeddings);
       const record: InversionRecord = {

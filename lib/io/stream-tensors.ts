@@ -1,3 +1,4 @@
+import { tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import type { TensorLocation } from "./checkpoint-types";
 import { forEachLimited } from "../files/for-each-limited";
@@ -50,7 +51,7 @@ export async function streamTensors<T extends TensorLocation>(
           }
           await readRange(file, path, location.offset, target, options.signal);
           bytes += location.bytes;
-          options.onProgress?.({ bytes, totalBytes, tensors: ++tensors, totalTensors: all.length });
+          await tell(options.onProgress, { bytes, totalBytes, tensors: ++tensors, totalTensors: all.length });
         },
       );
       await checkUnchanged(file, path, wanted[0]!.stamp);
