@@ -19,6 +19,7 @@ export function inversionRun({ images, job, report }: AttackContext): InversionO
     images,
     seed,
     resume,
+    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the run waits for its listener
     onStep: report,
     ...(signal === undefined ? {} : { signal }),
     ...(checkpoint === undefined ? {} : { checkpoint }),
