@@ -12,6 +12,8 @@ const common = {
   outDir: "dist",
   sourcemap: true,
   silent: true,
+  // Classes that name themselves are renamed (_Image), and messages show their names.
+  keepNames: true,
 } satisfies Options;
 
 /** Programs take the library from what is built beside them, so that it is in the process once. */

@@ -49,6 +49,13 @@ export function nonEmptyString(name: string, value: unknown): string {
   return value;
 }
 
+/** A path: a non-empty string without NUL, which no file system takes. @throws INVALID_ARGUMENT */
+export function filePath(name: string, value: unknown): string {
+  const path = nonEmptyString(name, value);
+  if (path.includes("\0")) throw invalid(name, "a path without NUL characters", value);
+  return path;
+}
+
 /** True or false, and nothing that only stands for them. @throws INVALID_ARGUMENT */
 export function flag(name: string, value: unknown): boolean {
   if (typeof value !== "boolean") throw invalid(name, "true or false", value);
@@ -75,6 +82,17 @@ export function jobOptions(options: { signal?: unknown }, ...listeners: readonly
     const listener = (options as Record<string, unknown>)[name];
     if (listener !== undefined && typeof listener !== "function") throw invalid(name, "a function", listener);
   }
+}
+
+/**
+ * Tells a job's listener. One that is async is waited for: what it rejects with ends the job, as what a plain one throws
+ * does, and is no unhandled rejection.
+ */
+export async function tell<A extends unknown[]>(
+  listener: ((...report: A) => unknown) | undefined,
+  ...report: A
+): Promise<void> {
+  await listener?.(...report);
 }
 
 function range(minimum: number, maximum: number): string {

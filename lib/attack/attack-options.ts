@@ -4,7 +4,7 @@ import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { Classifier } from "../evaluation/classifier";
 import { fillTemplate } from "../evaluation/template";
 import { conceptImages } from "../inversion/inversion-options";
-import { integer, text } from "../options/kinds";
+import { integer, path, text } from "../options/kinds";
 import { complete, type Complete, type Given, type Option } from "../options/option";
 import {
   parseRunOptions,
@@ -68,9 +68,9 @@ export const ATTACK_OPTIONS = Object.freeze({
   /** Their sampler. Default: the checkpoint's own. */
   sampler: GENERATE_OPTIONS.sampler,
   /** Folder for the inputs found, the pictures that they were measured on, and attack.json. Default: none. */
-  directory: text(undefined, "folder for the inputs found, their pictures, and the result"),
+  directory: path(undefined, "folder for the inputs found, their pictures, and the result"),
   /** Where the original's pictures are kept, for later attacks. Default: kpop-native/images in the user's cache folder. */
-  cacheDirectory: text(undefined, "where the original's pictures are kept"),
+  cacheDirectory: path(undefined, "where the original's pictures are kept"),
 });
 
 /** Options that every attack takes. `onStep` tells of the search. */

@@ -26,7 +26,10 @@ const TELLING = {
 
 /** An inspection for people. @param path as it was typed */
 export function describeInspection(path: string, found: Inspection): string {
-  return lines(path, found).join("\n");
+  // A line end in a file's text would pass for a line of ours.
+  return lines(path, found)
+    .map((line) => line.replaceAll("\n", "\\n"))
+    .join("\n");
 }
 
 function lines(path: string, found: Inspection): string[] {
@@ -140,17 +143,27 @@ function model(path: string, found: ModelInspection): string[] {
 function run(manifest: Readonly<Record<string, unknown>>): string[] {
   const { method, concepts, preserve, iterations, seconds, seed, versions, device, dtype, finishedAt } =
     manifest;
-  const texts = (value: unknown) => (Array.isArray(value) ? value.map(String) : []);
-  const library = (versions as Record<string, unknown> | undefined)?.["kpop-native"];
+  const texts = (value: unknown) => quoted(Array.isArray(value) ? value.map(String) : []);
+  const word = (value: unknown, before = "") =>
+    typeof value === "string" || typeof value === "number" ? `${before}${value}` : "";
+  const joined = (separator: string, ...parts: string[]) =>
+    parts.filter((part) => part !== "").join(separator);
+  const library = (versions as Record<string, unknown> | null | undefined)?.["kpop-native"];
   const facts = [
-    [`erased`, `${quoted(texts(concepts))} with ${String(method)}`],
-    [`preserved`, texts(preserve).length === 0 ? "" : quoted(texts(preserve))],
+    ["erased", joined(" ", texts(concepts), word(method, "with "))],
+    ["preserved", texts(preserve)],
     [
       "run",
-      `${typeof iterations === "number" ? `${plural(iterations, "iteration")}, ` : ""}` +
-        `${typeof seconds === "number" ? `${duration(seconds)}, ` : ""}seed ${String(seed)}, ${String(device)}, ${String(dtype)}`,
+      joined(
+        ", ",
+        typeof iterations === "number" ? plural(iterations, "iteration") : "",
+        typeof seconds === "number" ? duration(seconds) : "",
+        word(seed, "seed "),
+        word(device),
+        word(dtype),
+      ),
     ],
-    ["made", `${String(finishedAt)} by kpop-native ${String(library)}`],
+    ["made", joined(" ", word(finishedAt), word(library, "by kpop-native "))],
   ] as const;
   return facts.filter(([, text]) => text !== "").map(([name, text]) => `  ${name.padEnd(13)} ${text}`);
 }

@@ -12,7 +12,7 @@ import { registerEvaluate } from "./commands/evaluate";
 import { registerGenerate } from "./commands/generate";
 import { registerInspect } from "./commands/inspect";
 import { registerInstallRuntime } from "./commands/install-runtime";
-import { ignoreClosedPipes, sayWarnings } from "./output";
+import { ignoreClosedPipes, printable, sayWarnings } from "./output";
 import { helpHint, reportError } from "./report-error";
 import { invocation } from "./shell";
 
@@ -38,6 +38,10 @@ async function main(): Promise<void> {
     .option("--debug", "print the stack of an error")
     .configureHelp({ showGlobalOptions: true })
     .addHelpText("after", START)
+    .configureOutput({
+      writeOut: (text) => process.stdout.write(printable(text)),
+      writeErr: (text) => process.stderr.write(printable(text)),
+    })
     .exitOverride();
   let running: Command | undefined;
   program.hook("preAction", (_, command) => void (running = command));

@@ -24,11 +24,15 @@ export interface ReportOptions {
 
 /** Says what went wrong, once, and gives the exit code. Commander has already said what it found itself. */
 export function reportError(error: unknown, { command, debug }: ReportOptions): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    const message = error.message.replace(/^error: /, "");
+    if (wantsJson(command)) emit({ event: "error", code: "INVALID_ARGUMENT", message });
+    return USAGE;
+  }
   const known = error instanceof KpopError;
   const message = asTyped(known ? asFlags(error.message, command) : describeUnknown(error));
-  if (command?.opts<{ json?: boolean }>().json === true)
-    emit({ event: "error", code: known ? error.code : "UNEXPECTED", message });
+  if (wantsJson(command)) emit({ event: "error", code: known ? error.code : "UNEXPECTED", message });
   if (debug) say(stackOf(error));
   else say(known && error.code === "ABORTED" ? message : `error: ${message}`);
   if (!known) {
@@ -40,6 +44,11 @@ export function reportError(error: unknown, { command, debug }: ReportOptions): 
   if (error.code !== "INVALID_ARGUMENT") return FAILED;
   if (command !== undefined && !debug) say(helpHint(command));
   return USAGE;
+}
+
+/** Wrong usage is found before a command has its options. */
+function wantsJson(command: Command | undefined): boolean {
+  return command?.opts<{ json?: boolean }>().json ?? process.argv.slice(2).includes("--json");
 }
 
 /** Where to read on after wrong usage. */

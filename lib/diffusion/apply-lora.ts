@@ -3,12 +3,11 @@ import { join } from "node:path";
 import { finite, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { COMPONENTS, type ComponentName } from "../io/checkpoint-types";
-import { LORA_PREFIXES } from "../io/file-kinds";
+import { LORA_FILE, LORA_PREFIXES } from "../io/file-kinds";
 import * as safetensors from "../io/safetensors";
 import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
-import { LORA_FILE } from "../io/file-kinds";
 import { loraModule } from "./save-lora";
 import { StableDiffusion, type TrainedNetwork } from "./stable-diffusion";
 

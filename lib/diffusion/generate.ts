@@ -1,4 +1,4 @@
-import { integer, invalid, jobOptions, knownKeys } from "../check";
+import { integer, invalid, jobOptions, knownKeys, tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { Image } from "../io/image";
 import { complete, fit, type Complete } from "../options/option";
@@ -129,7 +129,7 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
     });
     indices.forEach((index, i) => (images[index] = pictures[i]!));
     done += indices.length;
-    await o.onImages?.(pictures, indices);
+    await tell(o.onImages, pictures, indices);
   }
   return images;
 }
@@ -170,7 +170,7 @@ async function denoiseAll(
   for await (const { step, steps, latents } of states) {
     if (step === steps) result = latents.clone();
     const finished = step === steps ? noise.shape[0]! : 0;
-    o.onStep?.({ step, steps, images: done + finished, totalImages: o.total });
+    await tell(o.onStep, { step, steps, images: done + finished, totalImages: o.total });
   }
   throwIfAborted(o.signal);
   return result!;

@@ -1,9 +1,10 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { forEachLimited } from "../files/for-each-limited";
 import { formatJson, readText } from "../files/json-file";
+import { makeFolder } from "../files/make-folder";
 import { pngSize } from "../io/png-structure";
 import { onDisk } from "../files/system-error";
 import { digest } from "./identity";
@@ -19,7 +20,7 @@ const READS = 8;
 export async function openFolder(parent: string, identity: ImageSetIdentity): Promise<string> {
   const name = digest(identity);
   const folder = join(parent, name);
-  await onDisk("write", folder, () => mkdir(folder, { recursive: true }));
+  await makeFolder(folder);
   const path = join(folder, DESCRIPTION_FILE);
   const text = await readText(path).catch((error: unknown) => {
     if (error instanceof KpopError && error.code === "NOT_FOUND") return null;

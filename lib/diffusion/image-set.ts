@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import { integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { filePath, integer, invalid, jobOptions, knownKeys, tell } from "../check";
 import { KpopError } from "../errors";
 import { Image } from "../io/image";
 import { scope, unscoped } from "../runtime/scope";
@@ -113,17 +113,18 @@ export async function generateImageSet(
   const batches = groups.flatMap((group) => inBatches(group, shared.batchSize));
   const clock = new Clock(batches.length * stepsOf(model, shared));
   let generated = 0;
-  const report = (etaSeconds: number): void => {
+  const report = (etaSeconds: number): Promise<void> => {
     const done = wanted.size - missing.length + generated;
-    onProgress?.({ done, total: wanted.size, generated, etaSeconds });
+    return tell(onProgress, { done, total: wanted.size, generated, etaSeconds });
   };
   for (const batch of batches) {
     const images = await generateBatch(model, batch, shared, {
       ...(key === undefined ? {} : { key }),
       ...(signal === undefined ? {} : { signal }),
-      onStep() {
+      // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generate waits for its listener
+      async onStep() {
         clock.tick();
-        if (clock.etaSeconds !== null && clock.remaining > 0) report(clock.etaSeconds);
+        if (clock.etaSeconds !== null && clock.remaining > 0) await report(clock.etaSeconds);
       },
     });
     for (const [place, picture] of batch.entries()) {
@@ -132,7 +133,7 @@ export async function generateImageSet(
       generated += 1;
     }
   }
-  report(0);
+  await report(0);
   return new ImageSet(directory, items, paths, generated);
 }
 
@@ -144,7 +145,7 @@ function check(
   if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion", model);
   knownKeys("the image set options", options, [...DRAWING, "directory", "signal", "onProgress"]);
   jobOptions(options, "onProgress");
-  nonEmptyString("directory", options.directory);
+  filePath("directory", options.directory);
   if (!Array.isArray(items) || items.length === 0)
     throw invalid("items", "a non-empty list of prompts with seeds", items);
   for (const item of items as readonly ImageSetItem[]) {

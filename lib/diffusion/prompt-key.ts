@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from "node:crypto";
 import { promisify } from "node:util";
-import { flag, invalid, knownKeys, nonEmptyString, oneOf } from "../check";
+import { filePath, flag, invalid, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { KEY_FORMAT } from "../io/file-kinds";
 import * as safetensors from "../io/safetensors";
@@ -109,7 +109,7 @@ export class PromptKey {
     path: string,
     options: { passphrase?: string; anyModel?: boolean } = {},
   ): Promise<PromptKey> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the options of a key", options, ["passphrase", "anyModel"]);
     flag("anyModel", options.anyModel ?? false);
     const file = await safetensors.open(path);
@@ -129,7 +129,7 @@ export class PromptKey {
    * @throws INVALID_ARGUMENT, NO_SPACE, NOT_FOUND, IO_ERROR
    */
   async save(path: string, options: { passphrase?: string } = {}): Promise<void> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the options of a key", options, ["passphrase"]);
     const float = this.prompt.detach().to("float32");
     const header = JSON.stringify({

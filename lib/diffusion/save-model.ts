@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { filePath, flag, integer, invalid, jobOptions, knownKeys, oneOf } from "../check";
 import { saveDelta } from "../io/checkpoint-delta";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
@@ -110,7 +110,7 @@ export async function saveModel(
   path: string,
   options: SaveOptions = {},
 ): Promise<void> {
-  nonEmptyString("path", path);
+  filePath("path", path);
   knownKeys("the save options", options, ["format", "rank", "force", "signal"]);
   jobOptions(options);
   const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);

@@ -1,4 +1,4 @@
-import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
@@ -122,7 +122,7 @@ export class StableDiffusion {
    *   DEVICE_UNAVAILABLE, OUT_OF_MEMORY, ABORTED
    */
   static async load(path: string, options: LoadOptions = {}): Promise<StableDiffusion> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the load options", options, ["device", "dtype", "delta", "mapped", "signal", "onProgress"]);
     jobOptions(options, "onProgress");
     flag("mapped", options.mapped ?? true);

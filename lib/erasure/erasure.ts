@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
-import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
 import { PromptKey } from "../diffusion/prompt-key";
 import {
   changedTensors,
@@ -83,7 +83,7 @@ export class Erasure {
    *   UNSUPPORTED_FORMAT (a change that no LoRA holds), NO_SPACE, IO_ERROR, ABORTED
    */
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
-    nonEmptyString("directory", directory);
+    filePath("directory", directory);
     knownKeys("the save options", options, ["format", "rank", "force", "signal"]);
     jobOptions(options);
     const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);

@@ -1,4 +1,4 @@
-import { finite, invalid, knownKeys, nonEmptyString, oneOf } from "../check";
+import { filePath, finite, invalid, knownKeys, nonEmptyString, oneOf } from "../check";
 import { hashUNet } from "../diffusion/model-hash";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError } from "../errors";
@@ -51,7 +51,7 @@ export class TaskVector implements TaskVectorFields, Artefact {
 
   /** @throws UNSUPPORTED_FORMAT when the file holds something else; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR */
   static async load(path: string): Promise<TaskVector> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     const { base, concepts } = await readRecord(path);
     const stored = await unscoped(() => safetensors.load(path));
     const parameters = new Map<string, Tensor>();
@@ -69,7 +69,7 @@ export class TaskVector implements TaskVectorFields, Artefact {
    * @throws INVALID_ARGUMENT, NO_SPACE, NOT_FOUND, IO_ERROR
    */
   async save(path: string, options: { dtype?: "float32" | "float16" | "bfloat16" } = {}): Promise<void> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the options of a task vector", options, ["dtype"]);
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "float16", "bfloat16"] as const);
     const record = { format: TASK_VECTOR_FORMAT, base: this.base, concepts: JSON.stringify(this.concepts) };

@@ -1,4 +1,4 @@
-import { integer, invalid, jobOptions, knownKeys } from "../check";
+import { integer, invalid, jobOptions, knownKeys, tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { Image } from "../io/image";
 import { noGrad } from "../runtime/grad-mode";
@@ -56,7 +56,7 @@ export abstract class Classifier {
     for (let first = 0; first < images.length; first += batchSize) {
       throwIfAborted(options.signal);
       rankings.push(...(await this.rank(images.slice(first, first + batchSize))));
-      options.onProgress?.(rankings.length, images.length);
+      await tell(options.onProgress, rankings.length, images.length);
     }
     return rankings;
   }

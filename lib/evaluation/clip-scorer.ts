@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { filePath, invalid, jobOptions, knownKeys } from "../check";
 import { throwIfAborted } from "../errors";
 import type { Image } from "../io/image";
 import { readJsonObject } from "../files/json-file";
@@ -45,7 +45,7 @@ export class ClipScorer {
    * @throws NOT_FOUND, INVALID_CHECKPOINT, UNSUPPORTED_MODEL, INVALID_SAFETENSORS, IO_ERROR, ABORTED
    */
   static async load(path: string, options: LoadClipOptions = {}): Promise<ClipScorer> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the CLIP options", options, ["device", "signal"]);
     jobOptions(options);
     throwIfAborted(options.signal);

@@ -1,7 +1,7 @@
 import { integer as checkInteger, invalid, jobOptions, knownKeys } from "../check";
 import { DRAWING_OPTIONS } from "../diffusion/generate-options";
 import type { ImageSetProgress } from "../diffusion/image-set";
-import { integer, text, texts } from "../options/kinds";
+import { integer, path, text, texts } from "../options/kinds";
 import { complete, type Complete, type Given, type Option } from "../options/option";
 import { readInteger } from "../options/read";
 import { Classifier } from "./classifier";
@@ -68,9 +68,9 @@ export const EVALUATE_OPTIONS = Object.freeze({
   topK,
   ...DRAWING_OPTIONS,
   /** JSON file that the result is written to; what stands there is replaced. Default: none. */
-  resultFile: text(undefined, "file that the result is written to"),
+  resultFile: path(undefined, "file that the result is written to"),
   /** Where pictures are kept. Default: kpop-native/images in the user's cache folder. */
-  cacheDirectory: text(undefined, "where pictures are kept"),
+  cacheDirectory: path(undefined, "where pictures are kept"),
 });
 
 /** What is measured, and with what. */

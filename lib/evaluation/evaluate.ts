@@ -1,13 +1,12 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { invalid } from "../check";
+import { invalid, tell } from "../check";
 import { generateImageSet, type ImageSet } from "../diffusion/image-set";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError, throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { checkOutputFile } from "../io/check-output";
 import { formatJson } from "../files/json-file";
-import { onDisk } from "../files/system-error";
+import { makeFolder } from "../files/make-folder";
 import { cacheFolder } from "../runtime/cache-directory";
 import type { Classifier } from "./classifier";
 import { classifierFor } from "./classifier-for";
@@ -114,7 +113,7 @@ export async function evaluate(
 /** Finds out before the work whether the result can be written. */
 async function checkResultFile(path: string): Promise<void> {
   const folder = dirname(resolve(path));
-  await onDisk("write", path, () => mkdir(folder, { recursive: true }));
+  await makeFolder(folder);
   await checkOutputFile(path, { force: true });
 }
 
@@ -160,10 +159,12 @@ async function makePictures(base: StableDiffusion, o: ParsedOptions): Promise<Im
     ...o.generation,
     directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
     ...(o.signal === undefined ? {} : { signal: o.signal }),
-    onProgress(progress) {
-      if (!estimated) onProgress?.({ phase: "estimate", ...progress });
+    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener
+    async onProgress(progress) {
+      const first = !estimated;
       estimated = true;
-      onProgress?.({ phase: "images", ...progress });
+      if (first) await tell(onProgress, { phase: "estimate", ...progress });
+      await tell(onProgress, { phase: "images", ...progress });
     },
   });
 }
@@ -206,7 +207,7 @@ async function look(
     });
     const [done, total] = [pictures.length, set.length];
     const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
-    o.onProgress?.({ phase: "classes", done, total, generated: set.generated, etaSeconds });
+    await tell(o.onProgress, { phase: "classes", done, total, generated: set.generated, etaSeconds });
   }
   return pictures;
 }

@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { filePath, invalid, jobOptions, knownKeys } from "../check";
 import { throwIfAborted } from "../errors";
 import type { Image } from "../io/image";
 import { modelPath } from "../io/model-path";
@@ -54,7 +54,7 @@ export class ImageClassifier extends Classifier {
    *   INVALID_SAFETENSORS, IO_ERROR, ABORTED
    */
   static async load(path: string, options: LoadClassifierOptions = {}): Promise<ImageClassifier> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the classifier options", options, ["classes", "preprocessing", "device", "signal"]);
     jobOptions(options);
     throwIfAborted(options.signal);

@@ -25,6 +25,11 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Turns what the file system threw into a `KpopError` that names the path; passes other errors on unchanged.
  *  @param doing completes "Cannot …", for example "read" or "write" */
 export function systemError(error: unknown, doing: string, path: string): unknown {
+  // What Node says of a path with NUL in it, before any system call.
+  if (isNodeError(error) && error.code === "ERR_INVALID_ARG_VALUE")
+    return new KpopError("INVALID_ARGUMENT", `Cannot ${doing} ${path}: a path has no NUL characters`, {
+      cause: error,
+    });
   if (!isSystemError(error)) return error;
   const reason = REASONS[error.code] ?? error.message;
   return new KpopError(CODES[error.code] ?? "IO_ERROR", `Cannot ${doing} ${path}: ${reason}`, {
@@ -34,7 +39,11 @@ export function systemError(error: unknown, doing: string, path: string): unknow
 
 /** Told by its fields, not by its class: errors of another realm (a vm context) have another `Error`. */
 function isSystemError(error: unknown): error is { code: string; message: string } {
-  return typeof error === "object" && error !== null && "syscall" in error && "code" in error;
+  return isNodeError(error) && "syscall" in error;
+}
+
+function isNodeError(error: unknown): error is { code: string; message: string } {
+  return typeof error === "object" && error !== null && "code" in error;
 }
 
 /** Runs `work`; file system failures come out as `KpopError` (NOT_FOUND, NO_SPACE, OUTPUT_NOT_EMPTY, IO_ERROR). */

@@ -1,4 +1,4 @@
-import { knownKeys, nonEmptyString } from "../check";
+import { filePath, knownKeys, nonEmptyString } from "../check";
 import type { LearnedToken } from "../diffusion/learned-tokens";
 import { KpopError } from "../errors";
 import * as safetensors from "../io/safetensors";
@@ -57,7 +57,7 @@ export class Inversion implements LearnedToken {
    * @throws UNSUPPORTED_FORMAT when the file holds something else; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR
    */
   static async load(path: string, options: { token?: string } = {}): Promise<Inversion> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     knownKeys("the options of an inversion", options, ["token"]);
     if (options.token !== undefined) nonEmptyString("token", options.token);
     const file = await safetensors.open(path);
@@ -89,7 +89,7 @@ export class Inversion implements LearnedToken {
    * @throws NO_SPACE, NOT_FOUND, IO_ERROR
    */
   async save(path: string): Promise<void> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     const record = this.record === null ? {} : { [RECORD]: JSON.stringify(this.record) };
     await safetensors.save(path, { [this.token]: this.embeddings }, { format: "pt", ...record });
   }

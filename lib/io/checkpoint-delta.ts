@@ -86,17 +86,24 @@ export async function readDelta(path: string): Promise<DeltaSource> {
   const hashes = parseJsonObject(metadata.get("kpop.base") ?? "", `kpop.base in ${absolute}`);
   const manifest = parseJsonObject(metadata.get("kpop.manifest") ?? "{}", `kpop.manifest in ${absolute}`);
   const all = locations(file);
+  const stray = all.find(({ key }) => !COMPONENTS.some((name) => key.startsWith(`${FOLDERS[name]}.`)));
+  if (stray !== undefined)
+    throw new KpopError("INVALID_CHECKPOINT", `${absolute} has a tensor of no network: ${stray.key}`);
   const tensors = {} as Record<ComponentName, Map<string, TensorLocation>>;
   const base = {} as Record<ComponentName, string>;
   for (const component of COMPONENTS) {
     const prefix = `${FOLDERS[component]}.`;
     const own = all.filter(({ key }) => key.startsWith(prefix));
     tensors[component] = new Map(own.map((location) => [location.key.slice(prefix.length), location]));
-    base[component] = String(hashes[FOLDERS[component]]);
+    const hash = hashes[FOLDERS[component]];
+    if (typeof hash !== "string")
+      throw new KpopError(
+        "INVALID_CHECKPOINT",
+        `kpop.base in ${absolute} has no hash of the ${FOLDERS[component]}`,
+      );
+    base[component] = hash;
   }
-  const stray = all.find(({ key }) => !COMPONENTS.some((name) => key.startsWith(`${FOLDERS[name]}.`)));
-  if (stray === undefined) return { path: absolute, tensors, base, manifest, file };
-  throw new KpopError("INVALID_CHECKPOINT", `${absolute} has a tensor of no network: ${stray.key}`);
+  return { path: absolute, tensors, base, manifest, file };
 }
 
 /** The base with the delta's tensors in their places, to be loaded or saved like any checkpoint. Reads the whole base

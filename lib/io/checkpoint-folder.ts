@@ -42,7 +42,9 @@ export async function readFolder(path: string): Promise<CheckpointSource> {
   const modelIndex = await readModelIndex(path);
   const pipeline = modelIndex["_class_name"];
   if (!PIPELINES.includes(pipeline as string)) {
-    throw unsupported(path, `a ${String(pipeline)}`, `pipelines of Stable Diffusion 1 (${PIPELINES[0]})`);
+    const found =
+      typeof pipeline === "string" ? `a ${pipeline}` : "a pipeline whose model_index.json names no class";
+    throw unsupported(path, found, `pipelines of Stable Diffusion 1 (${PIPELINES[0]})`);
   }
   const [unet, vae, textEncoder] = await Promise.all([
     readComponent(path, "unet"),

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { integer, nonEmptyString } from "../check";
+import { filePath, integer } from "../check";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { onDisk } from "../files/system-error";
@@ -36,7 +36,7 @@ export class Image {
    *   pixels, and for JPEG and WebP without sharp
    */
   static async load(path: string): Promise<Image> {
-    nonEmptyString("path", path);
+    filePath("path", path);
     const bytes = await onDisk("read", path, () => readFile(path));
     const { width, height, data } = await decode(path, bytes);
     const rgb = new Uint8Array(width * height * 3);

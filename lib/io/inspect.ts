@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { knownKeys, nonEmptyString } from "../check";
+import { filePath, knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { readDelta } from "./checkpoint-delta";
 import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
@@ -39,7 +39,7 @@ type Header = Awaited<ReturnType<typeof readHeader>>;
  *   another family); INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR, ABORTED
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
-  nonEmptyString("path", path);
+  filePath("path", path);
   knownKeys("the inspect options", options, ["hash", "signal"]);
   const absolute = resolve(modelPath(path));
   const found = await onDisk("read", absolute, () => stat(absolute));
@@ -143,7 +143,8 @@ function describeKey(path: string, { metadata }: Header): Omit<KeyInspection, "f
   if (metadata.has("encryption")) return { kind: "key", path, encrypted: true };
   const key = parseJsonObject(metadata.get("key") ?? "", `the key in ${basename(path)}`);
   const { concepts, mechanism, layers, shape, model } = key as unknown as Required<KeyInspection>;
-  if (!Array.isArray(concepts) || !Array.isArray(shape))
+  const named = typeof layers === "string" || Array.isArray(layers);
+  if (!Array.isArray(concepts) || !Array.isArray(shape) || typeof mechanism !== "string" || !named)
     throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`);
   return {
     kind: "key",
@@ -186,23 +187,24 @@ function describeLora(path: string, { metadata, tensors }: Header): Omit<LoraIns
 
 function describeState(path: string, { metadata, tensors }: Header): Omit<RunStateInspection, "files"> {
   const progress = parseJsonObject(metadata.get("progress") ?? "", `the progress in ${basename(path)}`);
-  const { iteration, seconds, history } = progress as {
-    iteration: number;
-    seconds: number;
-    history: unknown;
-  };
+  const { iteration, seconds, history } = progress;
+  if (typeof iteration !== "number" || typeof seconds !== "number")
+    throw new KpopError("INVALID_CHECKPOINT", `${path} is a damaged state of a run`);
   const last: unknown = Array.isArray(history) ? history.at(-1) : undefined;
-  const report = isJsonObject(last) ? (last as Pick<RunStateInspection, "iterations" | "losses">) : {};
-  const { iterations, losses } = report;
+  const { iterations, losses } = isJsonObject(last) ? last : {};
   return {
     kind: "run-state",
     path,
     ...summarize(tensors.values()),
     iteration,
-    ...(iterations === undefined ? {} : { iterations }),
-    ...(losses === undefined ? {} : { losses }),
+    ...(typeof iterations === "number" ? { iterations } : {}),
+    ...(isLosses(losses) ? { losses } : {}),
     seconds,
   };
+}
+
+function isLosses(value: unknown): value is Record<string, number> {
+  return isJsonObject(value) && Object.values(value).every((loss) => typeof loss === "number");
 }
 
 function summarize(tensors: Iterable<{ dtype: string; shape: readonly number[] }>): TensorSummary {

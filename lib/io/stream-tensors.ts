@@ -1,4 +1,5 @@
 import type { FileHandle } from "node:fs/promises";
+import { tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import type { TensorLocation } from "./checkpoint-types";
 import { forEachLimited } from "../files/for-each-limited";
@@ -33,9 +34,9 @@ export async function streamTensors<T extends TensorLocation>(
   const totalBytes = all.reduce((sum, { bytes }) => sum + bytes, 0);
   let bytes = 0;
   let tensors = 0;
-  const report = (location: T) => {
+  const report = (location: T): Promise<void> => {
     bytes += location.bytes;
-    options.onProgress?.({ bytes, totalBytes, tensors: ++tensors, totalTensors: all.length });
+    return tell(options.onProgress, { bytes, totalBytes, tensors: ++tensors, totalTensors: all.length });
   };
   for (const [path, wanted] of byFile) {
     throwIfAborted(options.signal);
@@ -44,7 +45,7 @@ export async function streamTensors<T extends TensorLocation>(
       for (const stamp of new Set(wanted.map((location) => location.stamp)))
         await checkUnchanged(file, path, stamp);
       const left = new Set(take(file, wanted));
-      for (const location of wanted) if (!left.has(location)) report(location);
+      for (const location of wanted) if (!left.has(location)) await report(location);
       // In the order of the file, so that the disk reads ahead.
       await forEachLimited(
         [...left].sort((a, b) => a.offset - b.offset),
@@ -58,7 +59,7 @@ export async function streamTensors<T extends TensorLocation>(
             );
           }
           await readRange(file, path, location.offset, target, options.signal);
-          report(location);
+          await report(location);
         },
       );
       await checkUnchanged(file, path, wanted[0]!.stamp);

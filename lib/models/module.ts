@@ -10,6 +10,7 @@ export abstract class Module<Config extends object> {
   /** @internal */
   readonly native: NativeModule;
   private readonly parameters = new Map<string, Tensor>();
+  private disposed = false;
   private shapes: Readonly<Record<string, number[]>> | undefined;
   private laidOutOnUse = false;
 
@@ -41,6 +42,8 @@ export abstract class Module<Config extends object> {
    */
   parameter(name: string): Tensor {
     const found = this.parameters.get(name);
+    if (this.disposed)
+      throw new KpopError("DISPOSED", `The ${this.constructor.name} was disposed; its weights are gone`);
     if (found === undefined) {
       throw new KpopError(
         "INVALID_ARGUMENT",
@@ -116,6 +119,7 @@ export abstract class Module<Config extends object> {
 
   /** Frees the handles on the weights; memory goes with the last network that shares it. Idempotent. */
   dispose(): void {
+    this.disposed = true;
     for (const tensor of this.parameters.values()) tensor.dispose();
     this.parameters.clear();
     this.native.dispose();

@@ -86,6 +86,17 @@ export function text<D extends string | undefined>(
   };
 }
 
+/** A path. */
+export function path<D extends string | undefined>(
+  initial: D,
+  help: string,
+): Option<D extends undefined ? string | undefined : string, string> {
+  return {
+    ...text(initial, help, { blank: true }),
+    check: (name, value) => (value === "" && initial === "" ? value : check.filePath(name, value)),
+  };
+}
+
 /** One of a closed set of words. */
 export function choice<const T extends string, D extends T | undefined = T>(
   initial: D,

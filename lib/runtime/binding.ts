@@ -8,6 +8,7 @@ import { findLibtorch } from "./libtorch";
 import type { FoundLibtorch } from "./libtorch";
 import { diagnoseLinker } from "./linker-words";
 import type { Refused } from "./linker-words";
+import { outOfMemory } from "./out-of-memory";
 import { checkPlatform } from "./platform";
 import { replaceLibtorch } from "./remedies";
 
@@ -60,9 +61,10 @@ function load(): NativeAddon {
       `${files.addon} was built for libtorch ${native.builtForTorch} but its loader for ${loader.builtForTorch}; run \`npm run build\` or reinstall the package`,
     );
   }
-  native.initialize(
-    ({ code, message, operation }) => new KpopError(code as KpopErrorCode, message, { operation }),
-  );
+  native.initialize(({ code, message, operation }) => {
+    if (code !== "OUT_OF_MEMORY") return new KpopError(code as KpopErrorCode, message, { operation });
+    return new KpopError(code, outOfMemory(message, operation), { operation, cause: new Error(message) });
+  });
   process.once("exit", () => native.shutDown());
   return native;
 }

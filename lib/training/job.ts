@@ -1,3 +1,4 @@
+import { tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { Random } from "../runtime/random";
 import { keep, scope, type Disposable } from "../runtime/scope";
@@ -78,7 +79,7 @@ export class Job {
   async prepared(what: string, done: number, total: number, started: number): Promise<void> {
     throwIfAborted(this.signal);
     const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
-    await this.settings.onPrepare?.({ what, done, total, etaSeconds });
+    await tell(this.settings.onPrepare, { what, done, total, etaSeconds });
   }
 
   /**
@@ -154,7 +155,7 @@ export class Job {
   /** Tells of a step, and remembers it. */
   async report(report: StepReport): Promise<void> {
     this.history.push(report);
-    await this.settings.onStep?.(report);
+    await tell(this.settings.onStep, report);
   }
 }
 

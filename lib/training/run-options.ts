@@ -1,4 +1,4 @@
-import { flag, integer, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { filePath, flag, integer, invalid, jobOptions, knownKeys } from "../check";
 import type { StepReport } from "./step-report";
 
 /** Options of everything that trains: draws, cancellation, progress, and where it goes on after an interruption. */
@@ -48,7 +48,7 @@ function parseCheckpoint(checkpoint: unknown): { directory: string; every: numbe
   knownKeys("checkpoint", checkpoint, ["directory", "every"]);
   const { directory, every = 50 } = checkpoint as { directory?: unknown; every?: unknown };
   return {
-    directory: nonEmptyString("checkpoint.directory", directory),
+    directory: filePath("checkpoint.directory", directory),
     every: integer("checkpoint.every", every, 1),
   };
 }

@@ -1,7 +1,7 @@
-import { mkdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
-import { onDisk } from "../files/system-error";
+import { makeFolder } from "../files/make-folder";
 import * as safetensors from "../io/safetensors";
 import { RUN_STATE_FILE, RUN_STATE_FORMAT } from "../io/file-kinds";
 import type { Tensor } from "../runtime/tensor";
@@ -119,10 +119,6 @@ function parse(path: string, text: string | undefined): unknown {
   } catch (cause) {
     throw new KpopError("INVALID_CHECKPOINT", `${path} is a damaged state of a run`, { cause });
   }
-}
-
-async function makeFolder(path: string): Promise<void> {
-  await onDisk("write", path, () => mkdir(path, { recursive: true }));
 }
 
 async function exists(path: string): Promise<boolean> {

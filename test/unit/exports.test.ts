@@ -1,3 +1,4 @@
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import ts from "typescript";
 import * as index from "../../lib/index";
@@ -9,6 +10,15 @@ const entry = join(root, "lib/index.ts");
 const config = join(__dirname, "../../tsconfig.json");
 
 describe("the public API", () => {
+  it("gives its classes their own names in the built file, for messages and stacks", () => {
+    const built = createRequire(__filename)("../../dist/index.js") as Record<string, unknown>;
+    const classes = Object.entries(built).filter(
+      ([, value]) => typeof value === "function" && /^class\b/.test(Function.prototype.toString.call(value)),
+    ) as [string, new () => unknown][];
+    expect(classes.length).toBeGreaterThan(15);
+    expect(classes.filter(([name, type]) => type.name !== name).map(([, type]) => type.name)).toEqual([]);
+  });
+
   it("documents every exported name", () => {
     const { options } = ts.parseJsonConfigFileContent(
       ts.readConfigFile(config, (path) => ts.sys.readFile(path)).config,

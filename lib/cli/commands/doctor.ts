@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { doctor } from "../../index";
 import type { DoctorReport } from "../../index";
+import { emit, print } from "../output";
 
 /** `kpop-native doctor [--json]`: exits with 0 when the library can work here, else with 1. */
 export function registerDoctor(program: Command): void {
@@ -12,7 +13,8 @@ export function registerDoctor(program: Command): void {
     .option("--json", "print the report as one JSON object")
     .action(async (options: { json?: boolean }) => {
       const report = await doctor();
-      process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : describe(report));
+      if (options.json === true) emit(report);
+      else print(describe(report));
       process.exitCode = report.ok ? 0 : 1;
     });
 }
@@ -25,5 +27,5 @@ function describe(report: DoctorReport): string {
   const verdict = report.ok
     ? `Ready, on ${report.devices.join(", ")}`
     : "Not ready: do what the arrow says, then run doctor again";
-  return `${[...lines, verdict].join("\n")}\n`;
+  return [...lines, verdict].join("\n");
 }

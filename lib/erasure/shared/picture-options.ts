@@ -1,4 +1,4 @@
-import { integer, number, steps, templates, text } from "../../options/kinds";
+import { integer, number, path, steps, templates } from "../../options/kinds";
 
 /** Options of methods that train on pictures which the model makes. */
 export function pictures() {
@@ -12,8 +12,6 @@ export function pictures() {
     /** Guidance scale of those pictures. Default 6. */
     guidanceScale: number(6, "guidance scale of those pictures", { from: 0 }),
     /** Where they are kept, for this and later runs. Default "", kpop-native/images in the user's cache directory. */
-    cacheDirectory: text("", "where those pictures are kept; the user's cache directory when empty", {
-      blank: true,
-    }),
+    cacheDirectory: path("", "where those pictures are kept; the user's cache directory when empty"),
   };
 }

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, rename, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { invalid, knownKeys, nonEmptyString, oneOf } from "../../check";
+import { filePath, invalid, knownKeys, oneOf } from "../../check";
 import { KpopError, throwIfAborted } from "../../errors";
 import { runtimeCache, runtimeDirectory } from "../cache-directory";
 import { checkArchive } from "./archive";
@@ -74,7 +74,7 @@ export async function installRuntime(options: InstallRuntimeOptions = {}): Promi
   if (options.sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(options.sha256)) {
     throw invalid("sha256", "64 hexadecimal digits", options.sha256);
   }
-  if (options.from !== undefined) await checkArchive(nonEmptyString("from", options.from));
+  if (options.from !== undefined) await checkArchive(filePath("from", options.from));
   checkPlatform();
   const target = runtimeDirectory(TORCH_VERSION, flavour);
   const standing = options.force ? null : (installedAt(target) ?? fittingPython(options));

@@ -106,6 +106,23 @@ describe("reportError", () => {
     expect(output.stderr).toBe(`error: Cannot read models/x/unet and ../y, unlike ${model}yz\n`);
   });
 
+  it("gives wrong usage an event too, which is found before a command has its options", () => {
+    process.argv = ["node", "cli.js", "erase", "--json", "--nonsense"];
+    expect(
+      report(new CommanderError(1, "commander.unknownOption", "error: unknown option '--nonsense'")),
+    ).toBe(2);
+    expect(JSON.parse(output.stdout)).toEqual({
+      event: "error",
+      code: "INVALID_ARGUMENT",
+      message: "unknown option '--nonsense'",
+    });
+    output.stdout = "";
+    process.argv = ["node", "cli.js", "erase"];
+    report(new CommanderError(1, "commander.missingArgument", "error: missing"));
+    report(new CommanderError(0, "commander.help", ""));
+    expect(output.stdout).toBe("");
+  });
+
   it("prints the error on stdout too when the command prints JSON", () => {
     report(new KpopError("NOT_FOUND", "Nothing there"), command("--json"));
     expect(JSON.parse(output.stdout)).toEqual({

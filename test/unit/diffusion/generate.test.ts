@@ -119,6 +119,19 @@ describe("generate", () => {
     await expect(generate("church", { onStep })).rejects.toThrow(new RangeError("mine"));
   });
 
+  it("waits for an onStep that is async, and ends with what it rejects with", async () => {
+    const seen: number[] = [];
+    const onStep = async ({ step }: GenerateStep): Promise<void> => {
+      await new Promise((done) => setTimeout(done, 5));
+      seen.push(step);
+      if (step === 2) throw new RangeError("mine");
+    };
+    const options = { onStep };
+    // A rejection that nobody handles would fail the test run.
+    await expect(generate("church", options)).rejects.toThrow(new RangeError("mine"));
+    expect(seen).toEqual([1, 2]);
+  });
+
   describe("with a key", () => {
     const fields = { mechanism: "concat", layers: "all" } as const;
     const prompt = new Random(2).normal([2, 3, 32]);

@@ -6,6 +6,7 @@ import {
   type LoadOptions,
   type LoadProgress,
 } from "../../../lib/diffusion/stable-diffusion";
+import { inspect } from "../../../lib/io/inspect";
 import * as safetensors from "../../../lib/io/safetensors";
 import { addon } from "../../../lib/runtime/binding";
 import { Random } from "../../../lib/runtime/random";
@@ -199,6 +200,26 @@ describe("StableDiffusion.load", () => {
       code: "INVALID_ARGUMENT",
       message: expect.stringMatching(message) as string,
     });
+  });
+
+  it("refuses a path with NUL in it, and work on a model that was disposed", async () => {
+    const refused = {
+      name: "KpopError",
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("NUL") as string,
+    };
+    const path = join(temporaryDirectory(), "a\0b");
+    const model = await load(golden("small"));
+    await expect(load(path)).rejects.toMatchObject(refused);
+    for (const format of ["diffusers", "single-file"] as const)
+      await expect(model.save(path, { format })).rejects.toMatchObject(refused);
+    await expect(inspect(path)).rejects.toMatchObject(refused);
+    await expect(safetensors.open(path)).rejects.toMatchObject(refused);
+    model.dispose();
+    const disposed = { name: "KpopError", code: "DISPOSED" };
+    await expect(model.save(path.replace("\0", ""))).rejects.toMatchObject(disposed);
+    await expect(model.generate("church", { steps: 1 })).rejects.toMatchObject(disposed);
+    expect(() => model.unet.parameter("conv_in.bias")).toThrow(expect.objectContaining(disposed) as Error);
   });
 
   it("refuses a path that is none", async () => {

@@ -110,6 +110,12 @@ describe("Erasure.save", () => {
     }
   });
 
+  it("is not made where an onStep that is async rejects: erase rejects with the same", async () => {
+    const onStep = () => Promise.reject(new RangeError("mine"));
+    const options = { method: "uce", concepts: "church", onStep: () => onStep() } as const;
+    await expect(erase(golden.model, options)).rejects.toThrow(new RangeError("mine"));
+  });
+
   it("has a key that knows its model again in every format and dtype, and warns on another one, once", async () => {
     const [warned, short] = [
       jest.spyOn(process, "emitWarning").mockImplementation(),

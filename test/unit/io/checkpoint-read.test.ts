@@ -210,6 +210,12 @@ describe("readCheckpoint on a diffusers folder", () => {
       /StableDiffusionXLPipeline/,
     ],
     [
+      "a pipeline without a name",
+      (p) => writeFileSync(join(p, "model_index.json"), "{}"),
+      "UNSUPPORTED_MODEL",
+      /is a pipeline whose model_index\.json names no class; expected/,
+    ],
+    [
       "another UNet",
       (p) => writeFileSync(join(p, "unet/config.json"), '{"_class_name":"UNet3D"}'),
       "UNSUPPORTED_MODEL",

@@ -107,6 +107,24 @@ describe("inspect", () => {
     key.dispose();
   });
 
+  it("refuses keys, states and deltas that lack what it would tell", async () => {
+    const path = join(temporaryDirectory(), "a.safetensors");
+    for (const [metadata, code] of [
+      [{ format: "kpop-prompt-key", key: '{"concepts":["a"],"shape":[1,2],"layers":"mid"}' }, "INVALID_KEY"],
+      [{ format: "kpop-run-state-1", progress: '{"seconds":1}' }, "INVALID_CHECKPOINT"],
+      [{ "kpop.format": "delta", "kpop.base": '{"unet":"00","vae":"00"}' }, "INVALID_CHECKPOINT"],
+    ] as const) {
+      writeU8File(path, { a: [1] }, metadata);
+      await expect(inspect(path)).rejects.toMatchObject({ name: "KpopError", code });
+    }
+    const history = [{ iterations: "many", losses: { a: "b" } }];
+    const progress = JSON.stringify({ iteration: 1, seconds: 1, history });
+    writeU8File(path, { a: [1] }, { format: "kpop-run-state-1", progress });
+    const state = await inspect(path);
+    expect(state).toMatchObject({ kind: "run-state", iteration: 1 });
+    expect(["iterations", "losses"].filter((name) => name in state)).toEqual([]);
+  });
+
   it("describes any other safetensors file, and says why it is no model", async () => {
     const path = join(directory, "lora.safetensors");
     writeU8File(path, { "lora_unet_x.lora_mid.weight": [4, 2], scalar: [] }, { a: "b" });

@@ -41,6 +41,28 @@ describe("kpop-native inspect", () => {
     expect(stdout).toMatch(/^ {2}metadata +origin: a test$/m);
   });
 
+  it("says of an incomplete manifest what it holds, and shows what a terminal would obey", async () => {
+    const cwd = folder();
+    const say = async (manifest: object): Promise<string[]> => {
+      writeFileSync(join(cwd, "kpop-run.json"), JSON.stringify(manifest));
+      const { code, stdout } = await cli(["inspect", "kpop-run.json"], { cwd });
+      expect([code, stdout.includes("undefined")]).toEqual([0, false]);
+      return stdout.trimEnd().split("\n").slice(1);
+    };
+    expect(await say({ method: "kpop", concepts: ["church"] })).toEqual([
+      '  erased        "church" with kpop',
+    ]);
+    expect(await say({ method: "kpop", concepts: [], seed: 7, versions: null })).toEqual([
+      "  erased        with kpop",
+      "  run           seed 7",
+    ]);
+    const hostile = "a\x1b[2J\n  sha256        0000";
+    expect(await say({ method: "x", concepts: [hostile], device: "\0cpu", seed: {} })).toEqual([
+      '  erased        "a\\u001b[2J\\n  sha256        0000" with x',
+      "  run           \\u0000cpu",
+    ]);
+  });
+
   it("says why a pickle is not read, and how to convert it", async () => {
     const cwd = folder();
     writeFileSync(join(cwd, "model.ckpt"), "PK\x03\x04");
