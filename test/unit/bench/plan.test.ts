@@ -32,7 +32,7 @@ describe("the plan", () => {
     const { attacks } = protocol.robustness!;
     expect(attacks.length).toBeGreaterThan(2);
     for (const { name, options, quick } of attacks)
-      expect(Object.keys(attackNamed(name).defaults)).toEqual(
+      expect(Object.keys(attackNamed(name).options)).toEqual(
         expect.arrayContaining([...Object.keys(options), ...Object.keys(quick)]),
       );
   });
