@@ -46,8 +46,11 @@ export class Job {
     try {
       return await this.evaluations.run(() => scope(body));
     } finally {
-      for (const part of this.parts.values()) await part.close?.();
-      for (const item of this.owned.reverse()) item.dispose();
+      try {
+        for (const part of this.parts.values()) await part.close?.();
+      } finally {
+        for (const item of this.owned.reverse()) item.dispose();
+      }
     }
   }
 
