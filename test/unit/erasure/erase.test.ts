@@ -1,11 +1,12 @@
 import { cp } from "node:fs/promises";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { erase, type EraseOptions } from "../../../lib/erasure/erase";
+import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
-import type { StepReport } from "../../../lib/erasure/method";
 import type { KpopOptions } from "../../../lib/erasure/methods/kpop";
+import type { EraseOptions } from "../../../lib/erasure/registry";
 import { scope } from "../../../lib/runtime/scope";
+import type { StepReport } from "../../../lib/training/step-report";
 import { golden as goldenPath } from "../../support/golden";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 import { tensorHash, weightHashes } from "../../support/hashes";

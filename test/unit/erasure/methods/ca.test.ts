@@ -1,11 +1,11 @@
 import type { Erasure } from "../../../../lib/erasure/erasure";
-import type { PrepareReport } from "../../../../lib/erasure/method";
 import type { CaOptions } from "../../../../lib/erasure/methods/ca";
 import { AnchorPictures } from "../../../../lib/erasure/shared/anchor-pictures";
+import type { PrepareReport } from "../../../../lib/training/step-report";
 import { Random } from "../../../../lib/runtime/random";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { caTrials, IMAGES, PICTURES, SEED, type TrialCaptions } from "../../../support/ca-trials";
-import { stubContext } from "../../../support/erasure-context";
+import { stubJob } from "../../../support/erasure-job";
 import type { CaSetting } from "../../../support/reference-ca";
 
 const losses = ({ history }: Erasure): Record<string, number>[] => history.map((report) => report.losses);
@@ -105,7 +105,7 @@ describe("CA", () => {
     const options = { augment: true, iterations: 1, batchSize: 4 };
     const erasure = await run(options);
     const pictures = await AnchorPictures.create(
-      { ...stubContext(), base: model(), random: new Random(SEED) },
+      stubJob({ base: model(), seed: SEED }),
       [[{ anchor: "a photo", targets: ["church"] }]],
       { images: IMAGES, ...PICTURES, cacheDirectory: cacheDirectory(), augmentation: "scale", batchSize: 4 },
     );
@@ -120,7 +120,6 @@ describe("CA", () => {
     };
     await expectEquations(erasure, [{ ...batch, mask: mask! }]);
     await expect(expectEquations(erasure, [batch])).rejects.toThrow();
-    pictures.dispose();
     erasure.dispose();
   });
 
