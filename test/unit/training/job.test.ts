@@ -196,6 +196,22 @@ describe("Job.iterate", () => {
     }
   });
 
+  it("has the state of an iteration on disk when it tells of it, so that nothing is lost by who stops there", async () => {
+    for (const device of ["cpu", "cuda:0"]) {
+      const directory = temporaryDirectory();
+      const saved: number[] = [];
+      const onStep = ({ iteration }: StepReport): void => {
+        if (existsSync(stateIn(directory))) saved.push(iteration);
+        if (iteration === 4) throw new Error("mine");
+      };
+      await expect(training({ device, directory, onStep }).done).rejects.toThrow("mine");
+      expect(saved).toEqual(device === "cpu" ? [2, 3, 4] : [1, 2, 3, 4]);
+      const again = training({ device, directory, resume: true });
+      await again.done;
+      expect(again.made).toHaveLength(1);
+    }
+  });
+
   it("of a finished run only reports again what was", async () => {
     const directory = temporaryDirectory();
     await training({ directory }).done;

@@ -1,3 +1,4 @@
+import { KpopError } from "../../../../lib/errors";
 import { CustomSource, type CustomLatents } from "../../../../lib/erasure/shared/custom-source";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { stubJob, type StubFields } from "../../../support/erasure-job";
@@ -42,6 +43,21 @@ describe("CustomSource", () => {
     custom.restore(JSON.parse(JSON.stringify(first.numbers())));
     expect((await custom.next(4)).timesteps).toEqual([40]);
     expect(custom.numbers()).toEqual(whole.numbers());
+  });
+
+  it("counts whole batches alone where the source stops in the middle of one", async () => {
+    async function* stopping(): AsyncGenerator<CustomLatents> {
+      for await (const item of given(3)) yield item;
+      throw new KpopError("ABORTED", "stopped");
+    }
+    const custom = source(stopping(), 2, KEPT);
+    await custom.next(0);
+    const whole = custom.numbers();
+    await expect(custom.next(1)).rejects.toMatchObject({ code: "ABORTED" });
+    expect(custom.numbers()).toEqual(whole);
+    const resumed = source(given(4), 2, KEPT);
+    resumed.restore(whole);
+    expect((await resumed.next(1)).timesteps).toEqual([20, 30]);
   });
 
   it("refuses to go on with other items than those that were taken before", async () => {
