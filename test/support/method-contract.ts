@@ -21,7 +21,7 @@ const FILES = { "single-file": "model.safetensors", lora: "lora.safetensors" } a
 const NETWORKS = ["unet", "textEncoder", "vae"] as const;
 
 /** Values that make a run of any method short, of which it takes those that it has an option for. */
-function shortOptions(name: string, cacheDirectory: string): Record<string, unknown> {
+export function shortOptions(name: string, cacheDirectory: string): Record<string, unknown> {
   const { options } = methodNamed(name);
   const short = {
     iterations: 3,
