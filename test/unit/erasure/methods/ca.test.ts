@@ -193,7 +193,7 @@ describe("CA", () => {
   it.each<[string, object, RegExp]>([
     ["an unknown kind", { kind: "artist" }, /kind to be one of "object", "style"/],
     ["a blank anchor", { anchor: " " }, /anchor to be a non-empty string/],
-    ["an anchor that is no text", { anchor: 5 }, /anchor to be a non-empty string or a list/],
+    ["an anchor that is no text", { anchor: 5 }, /anchor to be a non-empty string but received 5/],
     [
       "the concept as its anchor",
       { anchor: "church" },
@@ -202,7 +202,7 @@ describe("CA", () => {
     [
       "two anchors for three concepts",
       { concepts: ["a", "b", "c"], anchor: ["d", "e"] },
-      /anchor to be one text, or as many as there are concepts \(3\)/,
+      /anchor to be one value, or one for each of the 3 concepts,/,
     ],
     ["captions in one string", { anchorPrompts: "a photo" }, /anchorPrompts to be a list/],
     [
@@ -225,7 +225,7 @@ describe("CA", () => {
     ["a negative prior weight", { priorWeight: -1 }, /priorWeight/],
     ["a number in place of a switch", { augment: 1 }, /augment/],
     ["more steps than the schedule has", { samplingSteps: 1001 }, /samplingSteps/],
-    ["a cache directory that is no path", { cacheDirectory: 5 }, /cacheDirectory to be a path/],
+    ["a cache directory that is no path", { cacheDirectory: 5 }, /cacheDirectory to be a string/],
     ["negative decay", { weightDecay: -1 }, /weightDecay/],
     ["a bound of zero on gradients", { maxGradientNorm: 0 }, /maxGradientNorm to be a number > 0/],
     ["an unknown selector", { parameters: "words" }, /parameters/],
