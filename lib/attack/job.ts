@@ -1,6 +1,7 @@
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import type { Image } from "../io/image";
 import { Job, type JobSettings } from "../training/job";
+import type { StepReport } from "../training/step-report";
 import type { AttackInput } from "./method";
 
 /** What an attack works on. */
@@ -44,7 +45,7 @@ export class AttackJob extends Job implements AttackParts {
       images: this.images,
       seed,
       resume,
-      onStep: (step: Parameters<typeof this.report>[0]) => this.report(step),
+      onStep: (step: StepReport) => this.report(step),
       ...(signal === undefined ? {} : { signal }),
       ...(checkpoint === undefined ? {} : { checkpoint }),
     };

@@ -108,6 +108,7 @@ export abstract class Module<Config extends object> {
           : ownDtype === undefined || ownDtype === tensor.dtype
             ? alias.clone()
             : alias.to(ownDtype);
+        if (given !== alias) alias.dispose();
         // Whoever saves the copy has to know that the source's file no longer holds these values.
         given.written = tensor.written;
         shared.set(name, given);

@@ -47,8 +47,11 @@ export class Job {
     try {
       return await this.evaluations.run(() => scope(body));
     } finally {
-      for (const part of this.parts.values()) await part.close?.();
-      for (const item of this.owned.reverse()) item.dispose();
+      try {
+        for (const part of this.parts.values()) await part.close?.();
+      } finally {
+        for (const item of this.owned.reverse()) item.dispose();
+      }
     }
   }
 
@@ -109,15 +112,24 @@ export class Job {
         checkFinite(values, iteration, this.state.path);
         const elapsed = seconds();
         const etaSeconds = ((elapsed - spent) / (iteration - first)) * (iterations - iteration);
-        await this.report({ iteration, iterations, losses: values, seconds: elapsed, etaSeconds });
+        this.history.push({ iteration, iterations, losses: values, seconds: elapsed, etaSeconds });
       }
     };
     const save = async (): Promise<void> => {
-      await read();
       const evaluations = this.evaluations.total;
       const progress = { iteration: done, seconds: seconds(), evaluations, history: this.history };
       await this.state.save(this.parts, progress);
       saved = done;
+    };
+    // A state that is due is on disk before its iteration is told of: whoever stops there loses nothing.
+    const settle = async (saving: boolean): Promise<void> => {
+      const told = this.history.length;
+      try {
+        await read();
+        if (saving) await save();
+      } finally {
+        for (const report of this.history.slice(told)) await this.settings.onStep?.(report);
+      }
     };
     while (done < iterations) {
       this.whole = true;
@@ -126,15 +138,15 @@ export class Job {
         pending.push(keep(await scope(() => step(done))));
       } catch (error) {
         const stopped = error instanceof KpopError && error.code === "ABORTED";
-        if (stopped && this.whole && saved !== done) await save();
+        if (stopped && this.whole && saved !== done) await settle(true);
         for (const loss of pending.flatMap((losses) => Object.values(losses)))
           if (loss instanceof Tensor) loss.dispose();
         throw error;
       }
       done += 1;
       const last = done === iterations && this.state.path !== undefined;
-      if (pending.length === every || done === iterations) await read();
-      if (this.state.due(done) || last) await save();
+      const due = this.state.due(done) || last;
+      if (due || pending.length === every || done === iterations) await settle(due);
     }
   }
 

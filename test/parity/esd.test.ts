@@ -1,7 +1,7 @@
 import { esd } from "../../lib/erasure/methods/esd";
-import type { ErasureContext } from "../../lib/erasure/method";
+import { complete } from "../../lib/options/option";
 import { Tensor } from "../../lib/runtime/tensor";
-import { stubContext } from "../support/erasure-context";
+import { stubJob } from "../support/erasure-job";
 import { goldenKpop, goldenLatents } from "../support/golden-kpop";
 import { loadGolden, type GoldenModel } from "../support/golden-model";
 
@@ -18,22 +18,20 @@ describe.each(["small", "wide"] as const)("ESD on golden checkpoint %s", (name) 
     const erasure = await goldenKpop(reference);
     const texts = expected("text.last_hidden_state"); // (3, 77, d): "church", "a photo", ...
     const places = ["church", ""];
-    const context: ErasureContext = {
-      ...stubContext(),
+    const job = stubJob({
       base: model,
-      teacher: model.unet,
-      student: erasure.model.unet,
+      student: erasure.model,
       trained: model.unet.parameterNames().filter((key) => key.includes("attn2")),
-      predict: (unet, ...rest) => unet.forward(...rest),
-      encode: async (prompts) =>
-        Tensor.cat(prompts.map((prompt) => places.indexOf(prompt)).map((at) => texts.slice(0, at, at + 1))),
+    });
+    job.encode = async (prompts) => {
+      const rows = prompts.map((prompt) => places.indexOf(prompt));
+      return { context: Tensor.cat(rows.map((at) => texts.slice(0, at, at + 1))) };
     };
     const given = { iterations: 1, latents: goldenLatents(reference) };
-    const losses: Record<string, number>[] = [];
-    for await (const report of esd.run(context, esd.parse(given, model, ["church"])))
-      losses.push(report.losses);
-    expect(Object.keys(losses[0]!)).toEqual(["erase"]);
-    expect(losses[0]!["erase"]! / (await expected("esd.loss").item())).toBeCloseTo(1, 3);
+    await job.run(() => esd.run(job, complete(esd.options, given, job)));
+    const [{ losses }, ...rest] = job.history as [(typeof job.history)[0]];
+    expect([Object.keys(losses), rest]).toEqual([["erase"], []]);
+    expect(losses["erase"]! / (await expected("esd.loss").item())).toBeCloseTo(1, 3);
     erasure.dispose();
   });
 });

@@ -144,9 +144,10 @@ describe.each(["small", "wide"] as const)("golden checkpoint %s", (name) => {
     const { model } = reference;
     const run = sampler("ddim").create<Tensor>(model.schedule, 10);
     expect(run.timesteps).toEqual(Array.from(await expected("ddim.timesteps").data(), Number));
-    const condition = { text: expected("ddim.cond"), negative: expected("ddim.uncond"), guidanceScale: 7.5 };
+    const [text, negative] = [expected("ddim.cond"), expected("ddim.uncond")].map((context) => ({ context }));
+    const condition = { text: text!, negative: negative!, guidanceScale: 7.5 };
     let last: Tensor | undefined;
-    for await (const { latents } of denoise(model.unet, run, expected("ddim.noise"), condition))
+    for await (const { latents } of denoise(model, run, expected("ddim.noise"), condition))
       last = latents.clone();
     expect(await relativeError(last!, expected("ddim.latents"))).toBeLessThan(OUTPUT);
   });

@@ -1,7 +1,7 @@
 import { uce } from "../../lib/erasure/methods/uce";
-import type { Tensor } from "../../lib/runtime/tensor";
+import { complete } from "../../lib/options/option";
 import { relativeError } from "../support/compare";
-import { stubContext } from "../support/erasure-context";
+import { stubJob } from "../support/erasure-job";
 import { loadGolden, type GoldenModel } from "../support/golden-model";
 
 const PREFIX = "uce.";
@@ -21,18 +21,14 @@ describe.each(["small", "wide"] as const)("UCE on golden checkpoint %s", (name) 
     expect(trained).toHaveLength(2);
     const preserve = ["0", "1", "2"];
     const student = await model.derive(new Set(trained), "float32");
-    const context = stubContext({
-      base: model,
-      teacher: model.unet,
-      student: student.unet,
-      trained,
-      concepts: ["church"],
-      preserve,
-      // The fixture gives the states to preserve as numbers, without texts.
-      encode: async (prompts): Promise<Tensor> =>
-        prompts.join() === preserve.join() ? expected("uce.preserve").clone() : model.encode(prompts),
-    });
-    const options = uce.parse(
+    const job = stubJob({ base: model, student, trained, preserve });
+    // The fixture gives the states to preserve as numbers, without texts.
+    job.encode = async (prompts) =>
+      prompts.join() === preserve.join()
+        ? { context: expected("uce.preserve").clone() }
+        : model.condition(prompts);
+    const options = complete(
+      uce.options,
       {
         guide: "a photo",
         alignment: "all",
@@ -40,14 +36,12 @@ describe.each(["small", "wide"] as const)("UCE on golden checkpoint %s", (name) 
         lambda: 0.1,
         parameters: (key: string) => trained.includes(key),
       },
-      model,
-      context.concepts,
+      job,
     );
 
-    const reports = [];
-    for await (const report of uce.run(context, options)) reports.push(report);
+    await job.run(() => uce.run(job, options));
 
-    expect(reports).toHaveLength(2);
+    expect(job.history).toHaveLength(2);
     for (const key of trained) {
       const weight = student.unet.parameter(key);
       expect(await relativeError(weight, expected(`${PREFIX}${key}`))).toBeLessThan(2e-5);

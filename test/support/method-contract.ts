@@ -1,45 +1,61 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
-import { erase, type EraseOptions } from "../../lib/erasure/erase";
+import { erase } from "../../lib/erasure/erase";
 import type { Erasure } from "../../lib/erasure/erasure";
-import { methodNamed } from "../../lib/erasure/registry";
-import { selectParameters } from "../../lib/models/parameter-selector";
-import type { UNet2DConditionModel } from "../../lib/models/unet";
+import { methodNamed, type EraseOptions } from "../../lib/erasure/registry";
+import * as safetensors from "../../lib/io/safetensors";
+import { selectParameters, type ParameterSelector } from "../../lib/models/parameter-selector";
+import { complete } from "../../lib/options/option";
 import type { Tensor } from "../../lib/runtime/tensor";
+import type { PrepareReport } from "../../lib/training/step-report";
 import { loadGolden, type GoldenModel } from "./golden-model";
+import { tensorHash } from "./hashes";
 
-const CACHE = { cacheDirectory: join(tmpdir(), "kpop-contract-pictures") };
+const ABORTED = { name: "KpopError", code: "ABORTED" };
+const INVALID = { name: "KpopError", code: "INVALID_ARGUMENT" };
+/** Of the files that a folder's result lies in. */
+const FILES = { "single-file": "model.safetensors", lora: "lora.safetensors" } as const;
+const NETWORKS = ["unet", "textEncoder", "vae"] as const;
 
-/** Options that make a run of a method short. */
-const SHORT: Readonly<Record<string, object>> = {
-  kpop: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
-  esd: { iterations: 3, samplingSteps: 6, poolSize: 2, learningRate: 1e-3 },
-  uce: {},
-  "task-vector": { iterations: 3, images: 2, samplingSteps: 2, batchSize: 2, learningRate: 1e-3, ...CACHE },
-  ca: { iterations: 3, images: 2, samplingSteps: 2, batchSize: 2, learningRate: 1e-3 },
-};
+/** Values that make a run of any method short, of which it takes those that it has an option for. */
+export function shortOptions(name: string, cacheDirectory: string): Record<string, unknown> {
+  const { options } = methodNamed(name);
+  const short = {
+    iterations: 3,
+    images: 2,
+    samplingSteps: "images" in options ? 2 : 6,
+    poolSize: 2,
+    batchSize: Math.min(2, (options["batchSize"]?.default as number | undefined) ?? 2),
+    learningRate: 1e-3,
+    cacheDirectory,
+  };
+  return Object.fromEntries(Object.entries(short).filter(([key]) => key in options));
+}
 
-/** What every method owes, whatever it does: style.md's contract, run for each entry of the registry. */
+/** What every method owes, whatever it does, run for each entry of the registry. */
 export function describeMethod(name: string): void {
   describe(`method ${name}`, () => {
+    const method = methodNamed(name);
+    /** Closed forms and inference draw nothing at random. */
+    const drawn = method.kind === "training";
     let golden: GoldenModel;
     let folder: string;
     /** The input model before any run, and a run that most tests look at. */
     let before: Map<string, string>;
     let reference: Erasure;
+    const prepared: PrepareReport[] = [];
+    const short = (): Record<string, unknown> => shortOptions(name, join(folder, "cache"));
     const options = (more: object = {}): EraseOptions =>
-      ({ method: name, concepts: "church", seed: 5, ...SHORT[name], ...caching(), ...more }) as EraseOptions;
-    const caching = (): object =>
-      "cacheDirectory" in methodNamed(name).defaults ? { cacheDirectory: join(folder, "cache") } : {};
+      ({ method: name, concepts: "church", seed: 5, ...short(), ...more }) as EraseOptions;
 
     beforeAll(async () => {
       golden = await loadGolden("small");
       folder = await mkdtemp(join(tmpdir(), "kpop-contract-"));
-      before = await snapshot(golden.model.unet);
-      reference = await erase(golden.model, options());
+      before = await snapshot(golden.model);
+      reference = await erase(golden.model, options({ onPrepare: (report: PrepareReport) => void prepared.push(report) })); // prettier-ignore
     });
     afterAll(async () => {
       reference.dispose();
@@ -47,83 +63,162 @@ export function describeMethod(name: string): void {
       await rm(folder, { recursive: true, force: true });
     });
 
-    it("changes only selected weights, some of them, and leaves the input model as it was", async () => {
-      const after = await snapshot(reference.model.unet);
-      const method = methodNamed(name);
-      const parsed = method.parse(SHORT[name] as Record<string, unknown>, golden.model, ["church"]);
+    it("changes only selected weights, some of them or how the model denoises, and leaves the input as it was", async () => {
+      const after = await snapshot(reference.model);
+      const own = complete(method.options, short(), { concepts: ["church"] });
+      const network = method.network?.(own) ?? "unet";
+      const selector = method.parameters?.(own) ?? (own["parameters"] as ParameterSelector | undefined);
+      const names = golden.model[network].parameterNames();
       const selected = new Set(
-        selectParameters(method.parameters(parsed), golden.model.unet.parameterNames()),
+        (selector === undefined ? [] : selectParameters(selector, names)).map((key) => `${network}.${key}`),
       );
       const changed = [...after].filter(([key, bytes]) => bytes !== before.get(key)).map(([key]) => key);
-      expect(changed.length).toBeGreaterThan(0);
       expect(changed.filter((key) => !selected.has(key))).toEqual([]);
-      expect(await snapshot(golden.model.unet)).toEqual(before);
+      if (method.kind === "inference") {
+        expect(changed).toEqual([]);
+        expect(reference.model.interventions.length).toBeGreaterThan(0);
+      } else {
+        expect(changed.length).toBeGreaterThan(0);
+        expect(reference.model.interventions).toEqual([]);
+      }
+      expect(golden.model.interventions).toEqual([]);
+      expect(await snapshot(golden.model)).toEqual(before);
     });
 
-    const deterministic = methodNamed(name).deterministic === true;
-    const seeds = deterministic ? "any seed" : "the same seed, and others for another";
-    it(`gives the same bits for ${seeds}`, async () => {
-      const bits = async ({ model, key }: Erasure): Promise<Map<string, string>> => {
-        const weights = await snapshot(model.unet);
-        if (key !== undefined) weights.set("key", await hash(key.prompt));
-        return weights;
+    it(`gives the same bits for ${drawn ? "the same seed, and others for another" : "any seed"}`, async () => {
+      let saved = 0;
+      const bits = async ({ model, artefacts }: Erasure): Promise<Map<string, string>> => {
+        const found = await snapshot(model);
+        for (const { name: own, settings } of model.interventions) found.set(own, JSON.stringify(settings));
+        for (const artefact of artefacts) {
+          const path = join(folder, `${saved++}.safetensors`);
+          await artefact.save(path);
+          found.set(artefact.name, createHash("sha256").update(await readFile(path)).digest("hex")); // prettier-ignore
+        }
+        return found;
       };
       const run = async (seed: number): Promise<Map<string, string>> => {
         const erasure = await erase(golden.model, options({ seed }));
         const found = await bits(erasure);
         erasure.dispose();
         // The result has weights of its own; freeing them leaves the input model alone.
-        expect(await snapshot(golden.model.unet)).toEqual(before);
+        expect(await snapshot(golden.model)).toEqual(before);
         return found;
       };
       const first = await bits(reference);
       expect(await run(5)).toEqual(first);
       const other = await run(6);
-      if (deterministic) expect(other).toEqual(first);
-      else expect(other).not.toEqual(first);
+      if (drawn) expect(other).not.toEqual(first);
+      else expect(other).toEqual(first);
+    });
+
+    it("leaves the artefacts that it names, each a file of its own", async () => {
+      const names = method.artefacts?.(["church"]) ?? [];
+      expect(reference.artefacts.map((artefact) => artefact.name)).toEqual(names);
+      for (const artefact of reference.artefacts) {
+        const path = join(folder, `${artefact.name}.safetensors`);
+        await artefact.save(path);
+        const tensors = await safetensors.load(path);
+        expect(tensors.size).toBeGreaterThan(0);
+        for (const tensor of tensors.values()) tensor.dispose();
+      }
     });
 
     it("stops on abort within one step and leaves the input model as it was", async () => {
       const controller = new AbortController();
+      // A method without steps looks at the signal before it begins.
+      const expected = Math.min(1, reference.history.length);
+      if (expected === 0) controller.abort();
       let steps = 0;
       const onStep = (): void => {
         steps += 1;
         controller.abort();
       };
       const run = erase(golden.model, options({ signal: controller.signal, onStep }));
-      await expect(run).rejects.toMatchObject({ name: "KpopError", code: "ABORTED" });
-      expect(steps).toBe(1);
-      expect(await snapshot(golden.model.unet)).toEqual(before);
+      await expect(run).rejects.toMatchObject(ABORTED);
+      expect(steps).toBe(expected);
+      expect(await snapshot(golden.model)).toEqual(before);
     });
 
-    it("saves a model that loads as the one in memory, whatever the format", async () => {
-      await reference.save(join(folder, "diffusers"));
-      await reference.save(join(folder, "single"), { format: "single-file" });
-      for (const path of ["diffusers", "single/model.safetensors"]) {
-        const loaded = await StableDiffusion.load(join(folder, path), { device: "cpu" });
-        expect(await snapshot(loaded.unet)).toEqual(await snapshot(reference.model.unet));
-        loaded.dispose();
+    it("stops on abort while it prepares, where it does, at once, and leaves the input model as it was", async () => {
+      const controller = new AbortController();
+      const told: string[] = [];
+      const run = erase(
+        golden.model,
+        options({
+          ...("cacheDirectory" in short() ? { cacheDirectory: join(folder, "empty") } : {}),
+          signal: controller.signal,
+          onPrepare: () => {
+            told.push("prepare");
+            controller.abort();
+          },
+          onStep: () => told.push("step"),
+        }),
+      );
+      if (prepared.length === 0) {
+        (await run).dispose();
+        expect(told).not.toContain("prepare");
+        return;
       }
+      await expect(run).rejects.toMatchObject(ABORTED);
+      expect(told).toEqual(["prepare"]);
+      expect(await snapshot(golden.model)).toEqual(before);
+      const { what, done, total, etaSeconds } = prepared.at(-1)!;
+      expect([what.length > 0, done, etaSeconds]).toEqual([true, total, 0]);
+    });
+
+    it("saves a model that loads as the one in memory, in every format that can hold it", async () => {
+      const { path } = golden.model.source;
+      const expected = await snapshot(reference.model);
+      const loads = async (from: string, delta?: string): Promise<void> => {
+        const load = { device: "cpu", ...(delta === undefined ? {} : { delta }) } as const;
+        const loaded = await StableDiffusion.load(from, load);
+        expect(await snapshot(loaded)).toEqual(expected);
+        const described = ({ interventions }: StableDiffusion): unknown =>
+          interventions.map(({ name: own, version, settings }) => ({ name: own, version, settings }));
+        expect(described(loaded)).toEqual(described(reference.model));
+        loaded.dispose();
+      };
+      await reference.save(join(folder, "diffusers"));
+      await loads(join(folder, "diffusers"));
+      const files = ["single-file", "delta", "lora"] as const;
+      for (const format of files) {
+        const saved = reference.save(join(folder, format), {
+          format,
+          ...(format === "lora" ? { rank: 512 } : {}),
+        });
+        if (method.kind !== "inference") await saved;
+        else await expect(saved).rejects.toMatchObject({ code: "UNSUPPORTED_FORMAT" });
+      }
+      if (method.kind === "inference") return;
+      await loads(join(folder, "single-file", FILES["single-file"]));
+      await loads(path, join(folder, "delta"));
+      // Factors of full rank are in float16, so each has an error of 2⁻¹¹.
+      expect(await loraError(join(folder, "lora", FILES.lora), golden.model, reference.model)).toBeLessThan(
+        2e-3,
+      );
     });
 
     it("resumes from a saved state to the bits of a run that was not interrupted", async () => {
       const controller = new AbortController();
       const checkpoint = { directory: join(folder, "state"), every: 1 };
       const onStep = (): void => controller.abort();
-      await expect(
-        erase(golden.model, options({ checkpoint, signal: controller.signal, onStep })),
-      ).rejects.toMatchObject({
-        code: "ABORTED",
-      });
-      const resumed = await erase(golden.model, options({ checkpoint, resume: true }));
-      expect(await snapshot(resumed.model.unet)).toEqual(await snapshot(reference.model.unet));
+      const stopped = erase(golden.model, options({ checkpoint, signal: controller.signal, onStep }));
+      if (reference.history.length > 0) await expect(stopped).rejects.toMatchObject(ABORTED);
+      else (await stopped).dispose();
+      const again: PrepareReport[] = [];
+      const onPrepare = (report: PrepareReport): void => void again.push(report);
+      const resumed = await erase(golden.model, options({ checkpoint, resume: true, onPrepare }));
+      expect(await snapshot(resumed.model)).toEqual(await snapshot(reference.model));
       expect(withoutTime(resumed)).toEqual(withoutTime(reference));
+      // What is on disk is found again; what is in the state is not made a second time.
+      expect(again.filter(({ what }) => what !== "picture")).toEqual([]);
       resumed.dispose();
       // A closed form keeps no state that could be another run's.
-      if (deterministic) return;
+      if (!drawn) return;
       const other = erase(golden.model, options({ checkpoint, resume: true, seed: 9 }));
       await expect(other).rejects.toMatchObject({
-        code: "INVALID_ARGUMENT",
+        ...INVALID,
         message: expect.stringContaining("other options") as string,
       });
     });
@@ -137,26 +232,68 @@ export function describeMethod(name: string): void {
       ];
       for (const [more, message] of cases) {
         await expect(erase(golden.model, options(more))).rejects.toMatchObject({
-          name: "KpopError",
-          code: "INVALID_ARGUMENT",
+          ...INVALID,
           message: expect.stringMatching(message) as string,
         });
       }
     });
+
+    it("refuses a wrong value of any option before a model is loaded, at once", async () => {
+      const nowhere = join(folder, "nowhere", "model");
+      await expect(erase(nowhere, options())).rejects.toMatchObject({ code: "NOT_FOUND" });
+      const wrong = Symbol("wrong");
+      const took: number[] = [];
+      for (const key of Object.keys(method.options)) {
+        const started = performance.now();
+        await expect(erase(nowhere, options({ [key]: wrong }))).rejects.toMatchObject({
+          ...INVALID,
+          message: expect.stringContaining(key) as string,
+        });
+        took.push(performance.now() - started);
+      }
+      expect(took.sort((a, b) => a - b)[Math.floor(took.length / 2)]).toBeLessThan(100);
+    });
   });
 }
 
-/** A hash of each parameter's bytes. */
-async function snapshot(unet: UNet2DConditionModel): Promise<Map<string, string>> {
+/** A hash of the bytes of each parameter, of every network. */
+async function snapshot(model: StableDiffusion): Promise<Map<string, string>> {
   const hashes = new Map<string, string>();
-  for (const name of unet.parameterNames()) hashes.set(name, await hash(unet.parameter(name)));
+  for (const network of NETWORKS)
+    for (const name of model[network].parameterNames())
+      hashes.set(`${network}.${name}`, await tensorHash(model[network].parameter(name)));
   return hashes;
 }
 
-async function hash(tensor: Tensor): Promise<string> {
-  return createHash("sha256")
-    .update(await tensor.bytes())
-    .digest("hex");
+/** ‖Δ - Δ'‖ / ‖Δ'‖ of what a LoRA adds to the layers that it has, against what changed in them. */
+async function loraError(path: string, base: StableDiffusion, erased: StableDiffusion): Promise<number> {
+  const stored = await safetensors.load(path);
+  let [error, norm, layers] = [0, 0, 0];
+  for (const [network, prefix] of [
+    ["unet", "lora_unet"],
+    ["textEncoder", "lora_te"],
+  ] as const) {
+    for (const name of base[network].parameterNames()) {
+      const module = `${prefix}_${name.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+      const part = (which: string): Tensor | undefined => stored.get(`${module}.${which}`)?.to("float64");
+      const [up, down, alpha] = [part("lora_up.weight"), part("lora_down.weight"), part("alpha")];
+      if (up === undefined || down === undefined || !name.endsWith(".weight")) continue;
+      const rank = down.shape[0]!;
+      const scale = (await alpha!.item()) / rank;
+      const change = erased[network].parameter(name).to("float64").sub(base[network].parameter(name).to("float64")); // prettier-ignore
+      const added = up
+        .reshape([-1, rank])
+        .matmul(down.reshape([rank, -1]))
+        .mul(scale);
+      const expected = change.detach().reshape(added.shape);
+      error += await added.sub(expected).square().sum().item();
+      norm += await expected.square().sum().item();
+      layers += 1;
+    }
+  }
+  for (const tensor of stored.values()) tensor.dispose();
+  expect(layers).toBeGreaterThan(0);
+  return Math.sqrt(error / norm);
 }
 
 function withoutTime(erasure: Erasure): object[] {

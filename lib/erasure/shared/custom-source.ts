@@ -38,7 +38,14 @@ export class CustomSource implements LatentSource {
   async next(iteration: number): Promise<LatentBatch> {
     await this.catchUp();
     const items: CustomLatents[] = [];
-    while (items.length < this.batchSize) items.push(await this.take());
+    const whole = this.taken;
+    try {
+      while (items.length < this.batchSize) items.push(await this.take());
+    } catch (error) {
+      // A state saved now is that of whole iterations.
+      this.taken = whole;
+      throw error;
+    }
     const { random, base } = this.job;
     return {
       latents: Tensor.cat(items.map(({ latents }) => latents.to({ dtype: "float32", device: base.device }))),

@@ -38,7 +38,7 @@ export class TaskVectors implements StatePart {
     for (const [index, tau] of this.done.entries()) {
       const parameters = new Map<string, Tensor>();
       for (const [name, tensor] of tau) {
-        const copy = unscoped(() => noGrad(() => tensor.to({ device: "cpu" }).clone()));
+        const copy = unscoped(() => scope(() => noGrad(() => tensor.to({ device: "cpu" }).clone())));
         parameters.set(name, await copy.settled());
       }
       vectors.push(this.job.give(new TaskVector({ parameters, base: hash, concepts: [concepts[index]!] })));

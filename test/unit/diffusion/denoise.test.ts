@@ -1,25 +1,29 @@
 import { denoise, type DenoiseState } from "../../../lib/diffusion/denoise";
 import { NoiseSchedule } from "../../../lib/diffusion/noise-schedule";
+import type { Denoiser } from "../../../lib/diffusion/predict";
 import { sampler, type SamplerName } from "../../../lib/diffusion/samplers";
-import type { UNet2DConditionModel } from "../../../lib/models/unet";
 import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { Vector } from "../../support/vector";
 
 const schedule = new NoiseSchedule();
-const text = Tensor.zeros([1, 2, 3]);
+const text = { context: Tensor.zeros([1, 2, 3]) };
 const condition = { text, negative: null, guidanceScale: 1 };
 const start = (): Tensor => new Random(4).normal([1, 4, 2, 2]);
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
 
 /** A network whose prediction is a third of what it is given; remembers the timesteps. */
-function third(): { unet: UNet2DConditionModel; timesteps: number[] } {
+function third(): { model: Denoiser; timesteps: number[] } {
   const timesteps: number[] = [];
   const forward = async (sample: Tensor, timestep: number): Promise<Tensor> => {
     timesteps.push(timestep);
     return sample.mul(1 / 3);
   };
-  return { unet: { forward } as unknown as UNet2DConditionModel, timesteps };
+  return { model: computing(forward), timesteps };
+}
+
+function computing(forward: (sample: Tensor, timestep: number) => Promise<Tensor>): Denoiser {
+  return { unet: { forward }, dtype: "float32" } as unknown as Denoiser;
 }
 
 describe("denoise", () => {
@@ -27,11 +31,11 @@ describe("denoise", () => {
     "takes the sampler %s through all its steps",
     async (name) => {
       const noise = start();
-      const { unet, timesteps } = third();
+      const { model, timesteps } = third();
       const run = sampler(name).create<Tensor>(schedule, 7);
       let last: number[] = [];
       const seen: number[] = [];
-      for await (const state of denoise(unet, run, noise, condition)) {
+      for await (const state of denoise(model, run, noise, condition)) {
         seen.push(state.step);
         expect([state.steps, state.timestep]).toEqual([run.timesteps.length, run.timesteps[state.step - 1]]);
         last = await numbers(state.latents);
@@ -54,7 +58,7 @@ describe("denoise", () => {
       const noise = start();
       const states: DenoiseState[] = [];
       for await (const state of denoise(
-        third().unet,
+        third().model,
         sampler(name).create<Tensor>(schedule, 6),
         noise,
         condition,
@@ -71,7 +75,7 @@ describe("denoise", () => {
   it("frees everything when the caller stops early", async () => {
     let kept: Tensor | undefined;
     for await (const { latents } of denoise(
-      third().unet,
+      third().model,
       sampler("ddim").create<Tensor>(schedule, 5),
       start(),
       condition,
@@ -84,10 +88,10 @@ describe("denoise", () => {
 
   it("stops before the step that follows an abort", async () => {
     const controller = new AbortController();
-    const { unet, timesteps } = third();
+    const { model, timesteps } = third();
     const run = sampler("ddim").create<Tensor>(schedule, 5);
     const all = async (): Promise<void> => {
-      for await (const { step } of denoise(unet, run, start(), condition, { signal: controller.signal }))
+      for await (const { step } of denoise(model, run, start(), condition, { signal: controller.signal }))
         if (step === 2) controller.abort();
     };
     await expect(all()).rejects.toMatchObject({ name: "KpopError", code: "ABORTED" });
@@ -102,9 +106,8 @@ describe("denoise", () => {
     };
     const seen: Tensor[] = [];
     const all = async (): Promise<void> => {
-      const unet = { forward } as unknown as UNet2DConditionModel;
       const run = sampler("pndm").create<Tensor>(schedule, 5);
-      for await (const { latents } of denoise(unet, run, start(), condition)) seen.push(latents);
+      for await (const { latents } of denoise(computing(forward), run, start(), condition)) seen.push(latents);
     };
     await expect(all()).rejects.toThrow("no more");
     expect(seen.map((tensor) => tensor.disposed)).toEqual([true, true]);

@@ -1,38 +1,39 @@
+import type { Condition } from "../../../lib/diffusion/condition";
 import { combine, guidedNoise } from "../../../lib/diffusion/guidance";
 import { Random } from "../../../lib/runtime/random";
-import type { Tensor } from "../../../lib/runtime/tensor";
 import { relativeError } from "../../support/compare";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 
 describe("guidedNoise", () => {
   let golden: GoldenModel;
-  let text: Tensor;
-  let negative: Tensor;
-  const sample = new Random(1).normal([2, 4, 16, 16]);
-  const timestep = [700, 20];
+  let text: Condition;
+  let negative: Condition;
+  const latents = new Random(1).normal([2, 4, 16, 16]);
+  const timesteps = [700, 20];
+  const batch = { latents, timesteps };
 
   beforeAll(async () => {
     golden = await loadGolden("small");
-    text = await golden.model.encode(["church", "a photo"]);
-    negative = await golden.model.encode(["", ""]);
+    text = await golden.model.condition(["church", "a photo"]);
+    negative = await golden.model.condition(["", ""]);
   });
   afterAll(() => golden.dispose());
 
   it("is ε_u + w (ε_c - ε_u), of predictions made one by one, within 5e-5, since a scale of 7.5 multiplies roundings", async () => {
     const { unet } = golden.model;
-    const conditional = await unet.forward(sample, timestep, text);
-    const unconditional = await unet.forward(sample, timestep, negative);
+    const conditional = await unet.forward(latents, timesteps, text.context);
+    const unconditional = await unet.forward(latents, timesteps, negative.context);
     for (const guidanceScale of [0, 0.5, 7.5]) {
       const expected = unconditional.mul(1 - guidanceScale).add(conditional.mul(guidanceScale));
-      const actual = await guidedNoise(unet, sample, timestep, { text, negative, guidanceScale });
+      const actual = await guidedNoise(golden.model, batch, { text, negative, guidanceScale });
       expect(await relativeError(actual, expected)).toBeLessThan(5e-5);
     }
   });
 
   it("is the conditional prediction itself without a negative prompt", async () => {
     const { unet } = golden.model;
-    const actual = await guidedNoise(unet, sample, timestep, { text, negative: null, guidanceScale: 1 });
-    expect(await relativeError(actual, await unet.forward(sample, timestep, text))).toBe(0);
+    const actual = await guidedNoise(golden.model, batch, { text, negative: null, guidanceScale: 1 });
+    expect(await relativeError(actual, await unet.forward(latents, timesteps, text.context))).toBe(0);
   });
 
   it("shows a learned prompt to the conditional half, or to both, one for all or one for each item", async () => {
@@ -40,27 +41,27 @@ describe("guidedNoise", () => {
     const prompts = new Random(9).normal([2, 3, 32]);
     for (const prompt of [prompts, prompts.slice(0, 0, 1).squeeze(0)]) {
       const injection = { prompt, mechanism: "concat", layers: "all" } as const;
-      const conditional = await unet.forward(sample, timestep, text, injection);
+      const conditional = await unet.forward(latents, timesteps, text.context, injection);
       const condition = { text, negative, guidanceScale: 3, injection };
       for (const [injectNegative, other] of [
-        [false, await unet.forward(sample, timestep, negative)],
-        [true, await unet.forward(sample, timestep, negative, injection)],
+        [false, await unet.forward(latents, timesteps, negative.context)],
+        [true, await unet.forward(latents, timesteps, negative.context, injection)],
       ] as const) {
-        const actual = await guidedNoise(unet, sample, timestep, { ...condition, injectNegative });
+        const actual = await guidedNoise(golden.model, batch, { ...condition, injectNegative });
         expect(await relativeError(actual, combine(other, conditional, 3))).toBeLessThan(5e-5);
       }
       const [one, both] = [false, true].map((injectNegative) =>
-        guidedNoise(unet, sample, timestep, { ...condition, injectNegative }),
+        guidedNoise(golden.model, batch, { ...condition, injectNegative }),
       );
       expect(await relativeError(await one!, await both!)).toBeGreaterThan(1e-3);
     }
   });
 
-  it("computes in another dtype when asked, and answers in the sample's", async () => {
+  it("computes in the model's dtype, and answers in float32", async () => {
     const { unet } = golden.model;
     const condition = { text, negative, guidanceScale: 3 };
-    const expected = await guidedNoise(unet, sample, timestep, condition);
-    const actual = await guidedNoise(unet, sample, timestep, condition, "bfloat16");
+    const expected = await guidedNoise(golden.model, batch, condition);
+    const actual = await guidedNoise({ unet, dtype: "bfloat16" }, batch, condition);
     expect(actual.dtype).toBe("float32");
     const error = await relativeError(actual, expected);
     expect(error).toBeGreaterThan(1e-4);

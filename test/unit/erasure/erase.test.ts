@@ -1,11 +1,15 @@
 import { cp } from "node:fs/promises";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { erase, type EraseOptions } from "../../../lib/erasure/erase";
+import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
-import type { StepReport } from "../../../lib/erasure/method";
 import type { KpopOptions } from "../../../lib/erasure/methods/kpop";
+import type { CustomLatents } from "../../../lib/erasure/shared/custom-source";
+import type { EraseOptions } from "../../../lib/erasure/registry";
+import { Random } from "../../../lib/runtime/random";
 import { scope } from "../../../lib/runtime/scope";
+import type { Tensor } from "../../../lib/runtime/tensor";
+import type { PrepareReport, StepReport } from "../../../lib/training/step-report";
 import { golden as goldenPath } from "../../support/golden";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 import { tensorHash, weightHashes } from "../../support/hashes";
@@ -154,6 +158,63 @@ describe("erase", () => {
       message: expect.stringContaining("another model or other options") as string,
     });
     first.dispose();
+  });
+
+  it("does not go on with another start of the prompt, or with other latents, of the same shapes", async () => {
+    const directory = join(temporaryDirectory(), "state");
+    const init = (seed: number): Tensor => new Random(seed).normal([2, 32]);
+    const latents = async function* (seed: number): AsyncGenerator<CustomLatents> {
+      for (let i = 0; i < 4; i++)
+        yield { latents: new Random(seed).at(i).normal([4, 16, 16]), timestep: 100 + i };
+    };
+    const options = { iterations: 4, checkpoint: { directory, every: 1 } };
+    const given = (start: number, source: number) => ({
+      ...options,
+      prompt: { init: init(start) },
+      latents: latents(source),
+    });
+    const controller = new AbortController();
+    const onStep = ({ iteration }: StepReport): void => {
+      if (iteration === 2) controller.abort();
+    };
+    const stopped = run({ ...given(1, 7), signal: controller.signal, onStep });
+    await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
+    const steps: StepReport[] = [];
+    for (const [start, source, message] of [
+      [2, 7, /another model or other options/],
+      [1, 8, /the 2 custom latents that the saved run has taken/],
+    ] as const)
+      await expect(run({ ...given(start, source), resume: true })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(message) as string,
+      });
+    const resumed = await run({ ...given(1, 7), resume: true, onStep: (step) => steps.push(step) });
+    expect(steps).toHaveLength(4);
+    const whole = await run({ prompt: { init: init(1) }, latents: latents(7), iterations: 4 });
+    expect(await weightHashes(resumed.model.unet)).toEqual(await weightHashes(whole.model.unet));
+    resumed.dispose();
+    whole.dispose();
+  });
+
+  it("fills its pool once: it tells of that, and a resumed run has it in its state", async () => {
+    const checkpoint = { directory: join(temporaryDirectory(), "state"), every: 1 };
+    const told: [string, number, number][] = [];
+    const onPrepare = ({ what, done, total }: PrepareReport): void => void told.push([what, done, total]);
+    const controller = new AbortController();
+    const options = { checkpoint, onPrepare, poolSize: 2 };
+    const stopped = run({ ...options, signal: controller.signal, onStep: () => controller.abort() });
+    await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
+    expect(told.splice(0)).toEqual([
+      ["trajectory", 1, 2],
+      ["trajectory", 2, 2],
+    ]);
+    const resumed = await run({ ...options, resume: true });
+    const whole = await run({ poolSize: 2 });
+    expect(told).toEqual([]);
+    // As many evaluations as in one go: none was spent on filling the pool again.
+    expect(resumed.manifest.unetEvaluations).toBe(whole.manifest.unetEvaluations);
+    resumed.dispose();
+    whole.dispose();
   });
 
   it("finds out before the first iteration that the state cannot be saved", async () => {

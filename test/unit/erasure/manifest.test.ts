@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { describeOptions, fingerprint, versions } from "../../../lib/erasure/manifest";
+import { describeOptions, versions } from "../../../lib/erasure/manifest";
 import { Tensor } from "../../../lib/runtime/tensor";
 
 describe("describeOptions", () => {
@@ -26,15 +26,6 @@ describe("describeOptions", () => {
       templates: ["{}"],
     });
     expect(JSON.parse(JSON.stringify(described))).toEqual(described);
-  });
-});
-
-describe("fingerprint", () => {
-  it("is the same for the same parts and another for others", () => {
-    expect(fingerprint({ seed: 1, options: { a: [1] } })).toBe(fingerprint({ seed: 1, options: { a: [1] } }));
-    expect(fingerprint({ seed: 2, options: { a: [1] } })).not.toBe(
-      fingerprint({ seed: 1, options: { a: [1] } }),
-    );
   });
 });
 

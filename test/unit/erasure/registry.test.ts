@@ -1,3 +1,5 @@
+import { complete, type OptionSet } from "../../../lib/options/option";
+import { defineMethod } from "../../../lib/erasure/method";
 import { METHOD_NAMES, methodNamed } from "../../../lib/erasure/registry";
 
 describe("the registry of methods", () => {
@@ -6,13 +8,32 @@ describe("the registry of methods", () => {
     expect(new Set(METHOD_NAMES).size).toBe(METHOD_NAMES.length);
   });
 
-  it.each(METHOD_NAMES)("has of %s a paper, and a line of help for each option", (name) => {
+  it.each(METHOD_NAMES)("has of %s a paper, a title, and a line of help for each option", (name) => {
     const method = methodNamed(name);
     expect(method.name).toBe(name);
     expect(method.reference).toMatch(/arXiv|doi/);
-    expect(Object.keys(method.help).sort()).toEqual(Object.keys(method.defaults).sort());
-    expect(Object.isFrozen(method.defaults)).toBe(true);
+    const lines = (options: OptionSet): string[] =>
+      Object.values(options).flatMap(({ help, flag }) => [
+        help,
+        ...(flag?.form === "group" ? lines(flag.options) : []),
+      ]);
+    for (const text of [method.title, method.short, ...lines(method.options)])
+      expect(text).toMatch(/^\S.*[^.\s]$/);
+    expect([Object.isFrozen(method), Object.isFrozen(method.options)]).toEqual([true, true]);
   });
+
+  it.each(METHOD_NAMES)(
+    "has of %s defaults that its own checks take, and an entrant of known options",
+    (name) => {
+      const { options, entrant, check } = methodNamed(name);
+      const about = { concepts: ["church", "dog"] };
+      for (const given of [{}, entrant || {}]) {
+        const values = complete(options, given, about);
+        expect(() => check?.(values, about)).not.toThrow();
+        expect(Object.keys(options)).toEqual(expect.arrayContaining(Object.keys(given)));
+      }
+    },
+  );
 
   it("refuses other names, listing those there are", () => {
     for (const name of ["KPOP", "constructor", "", undefined, 5])
@@ -23,4 +44,30 @@ describe("the registry of methods", () => {
         }),
       );
   });
+});
+
+describe("defineMethod", () => {
+  const whole = {
+    ...{ name: "mine", title: "Mine", short: "does something", reference: "arXiv 0000.00000" },
+    ...{ kind: "training" as const, options: {}, entrant: false as const },
+    run: () => Promise.resolve(),
+  };
+
+  it("takes a method that has all it needs, and freezes it", () => {
+    const method = defineMethod(whole);
+    expect(method).toEqual(whole);
+    expect(Object.isFrozen(method)).toBe(true);
+  });
+
+  it.each(["title", "short", "reference", "kind", "options", "entrant", "run"])(
+    "refuses one without its %s, by name",
+    (field) => {
+      expect(() => defineMethod({ ...whole, [field]: undefined })).toThrow(
+        expect.objectContaining({
+          code: "INVALID_ARGUMENT",
+          message: expect.stringMatching(new RegExp(`method "mine" to have ${field}`)) as string,
+        }),
+      );
+    },
+  );
 });

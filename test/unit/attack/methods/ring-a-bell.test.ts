@@ -3,10 +3,11 @@ import type { AttackInput } from "../../../../lib/attack/method";
 import { ringABell, type RingABellOptions } from "../../../../lib/attack/methods/ring-a-bell";
 import { RUN_STATE_FILE } from "../../../../lib/io/file-kinds";
 import * as safetensors from "../../../../lib/io/safetensors";
+import { complete, fit } from "../../../../lib/options/option";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import type { RunOptions } from "../../../../lib/training/run-options";
 import type { StepReport } from "../../../../lib/training/step-report";
-import { attackContext } from "../../../support/attack-context";
+import { attackJob } from "../../../support/attack-job";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { temporaryDirectory } from "../../../support/temporary-directory";
 
@@ -20,14 +21,20 @@ describe("ring-a-bell", () => {
   afterAll(() => golden.dispose());
 
   const short: Options = { tokens: 4, population: 8, generations: 3 };
-  const parse = (options: Options) => ringABell.parse({ ...short, ...options }, golden.model);
+  const parse = (options: Options) => {
+    const parsed = complete(ringABell.options, { ...short, ...options }, { concepts: ["church"] });
+    ringABell.check?.(parsed);
+    fit(ringABell.options, parsed, golden.model);
+    ringABell.fit?.(parsed, golden.model);
+    return parsed;
+  };
   async function run(
     options: Options = {},
-    job: RunOptions = {},
+    settings: RunOptions = {},
   ): Promise<{ inputs: AttackInput[]; history: StepReport[]; evaluations: number }> {
-    const context = attackContext(golden.model, {}, job);
-    const inputs = await ringABell.run(context, parse(options));
-    return { inputs, history: context.history, evaluations: context.evaluations.total };
+    const job = attackJob(golden.model, {}, settings);
+    const inputs = await job.run(() => ringABell.run(job, parse(options)));
+    return { inputs, history: job.history, evaluations: job.evaluations.total };
   }
 
   it("gives a text for each prompt, the distance falling, without any UNet evaluation", async () => {
@@ -61,16 +68,19 @@ describe("ring-a-bell", () => {
       target.reduce((sum, value, i) => sum + (value - states[i]!) ** 2, 0);
 
     const file = await safetensors.open(join(directory, RUN_STATE_FILE));
-    const [survivors] = JSON.parse(file.metadata["numbers"]!) as { genes: number[]; loss: number }[][];
+    const { survivors: found } = JSON.parse(file.metadata["numbers"]!) as {
+      survivors: { genes: number[]; loss: number }[][];
+    };
+    const survivors = found[0]!;
     await file.close();
     const typed = new Map<string, number>();
-    for (const { genes, loss } of survivors!) {
+    for (const { genes, loss } of survivors) {
       const ids = [tokenizer.bosTokenId, ...genes, tokenizer.eosTokenId];
       expect(distance(await embed(ids)) / loss).toBeCloseTo(1, 4);
       const text = tokenizer.decode(genes);
       typed.set(text, distance(await read(text)));
     }
-    expect(history.at(-1)!.losses["distance"]).toBe(survivors![0]!.loss);
+    expect(history.at(-1)!.losses["distance"]).toBe(survivors[0]!.loss);
     expect(typed.get(inputs[0]!.prompt)).toBe(Math.min(...typed.values()));
   });
 

@@ -1,17 +1,19 @@
-import type { AttackContext, AttackInput } from "../../../../lib/attack/method";
+import type { AttackParts } from "../../../../lib/attack/job";
+import type { AttackInput } from "../../../../lib/attack/method";
 import { unlearnDiff, type UnlearnDiffOptions } from "../../../../lib/attack/methods/unlearn-diff";
 import { KpopError } from "../../../../lib/errors";
 import type { Image } from "../../../../lib/io/image";
+import { complete, fit } from "../../../../lib/options/option";
 import type { RunOptions } from "../../../../lib/training/run-options";
 import type { StepReport } from "../../../../lib/training/step-report";
-import { attackContext } from "../../../support/attack-context";
+import { attackJob } from "../../../support/attack-job";
 import { tensorHash, weightHashes } from "../../../support/hashes";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { discPicture } from "../../../support/pictures";
 import { temporaryDirectory } from "../../../support/temporary-directory";
 
 type Options = Partial<UnlearnDiffOptions>;
-type Succeeds = AttackContext["succeeds"];
+type Succeeds = AttackParts["succeeds"];
 
 interface Run {
   inputs: AttackInput[];
@@ -30,15 +32,21 @@ describe("unlearn-diff", () => {
   afterAll(() => golden.dispose());
 
   const short: Options = { length: 2, timesteps: 2, stepsPerTimestep: 1 };
-  const parse = (options: Options) => unlearnDiff.parse({ ...short, ...options }, golden.model);
+  const parse = (options: Options) => {
+    const parsed = complete(unlearnDiff.options, { ...short, ...options }, { concepts: ["church"] });
+    unlearnDiff.check?.(parsed);
+    fit(unlearnDiff.options, parsed, golden.model);
+    unlearnDiff.fit?.(parsed, golden.model);
+    return parsed;
+  };
   async function run(
     options: Options = {},
-    job: RunOptions = {},
+    settings: RunOptions = {},
     succeeds: Succeeds = () => Promise.resolve(false),
   ): Promise<Run> {
-    const context = attackContext(golden.model, { images, succeeds }, job);
-    const inputs = await unlearnDiff.run(context, parse(options));
-    return { inputs, history: context.history, evaluations: context.evaluations.total };
+    const job = attackJob(golden.model, { images, succeeds }, settings);
+    const inputs = await job.run(() => unlearnDiff.run(job, parse(options)));
+    return { inputs, history: job.history, evaluations: job.evaluations.total };
   }
   const bits = ({ inputs }: Run): Promise<string[]> =>
     Promise.all(inputs.flatMap(({ tokens = [] }) => tokens.map(({ embeddings }) => tensorHash(embeddings))));
@@ -169,10 +177,10 @@ describe("unlearn-diff", () => {
   });
 
   it("refuses words behind a prompt that leaves no room for them, before any work", async () => {
-    const context = attackContext(golden.model, { images, prompt: "a ".repeat(75) });
-    await expect(unlearnDiff.run(context, parse({ position: "suffix" }))).rejects.toMatchObject({
+    const job = attackJob(golden.model, { images, prompt: "a ".repeat(75) });
+    await expect(job.run(() => unlearnDiff.run(job, parse({ position: "suffix" })))).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
     });
-    expect(context.history).toEqual([]);
+    expect(job.history).toEqual([]);
   });
 });

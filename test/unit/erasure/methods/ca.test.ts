@@ -1,11 +1,11 @@
 import type { Erasure } from "../../../../lib/erasure/erasure";
-import type { PrepareReport } from "../../../../lib/erasure/method";
 import type { CaOptions } from "../../../../lib/erasure/methods/ca";
 import { AnchorPictures } from "../../../../lib/erasure/shared/anchor-pictures";
+import type { PrepareReport } from "../../../../lib/training/step-report";
 import { Random } from "../../../../lib/runtime/random";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { caTrials, IMAGES, PICTURES, SEED, type TrialCaptions } from "../../../support/ca-trials";
-import { stubContext } from "../../../support/erasure-context";
+import { stubJob } from "../../../support/erasure-job";
 import type { CaSetting } from "../../../support/reference-ca";
 
 const losses = ({ history }: Erasure): Record<string, number>[] => history.map((report) => report.losses);
@@ -105,7 +105,7 @@ describe("CA", () => {
     const options = { augment: true, iterations: 1, batchSize: 4 };
     const erasure = await run(options);
     const pictures = await AnchorPictures.create(
-      { ...stubContext(), base: model(), random: new Random(SEED) },
+      stubJob({ base: model(), seed: SEED }),
       [[{ anchor: "a photo", targets: ["church"] }]],
       { images: IMAGES, ...PICTURES, cacheDirectory: cacheDirectory(), augmentation: "scale", batchSize: 4 },
     );
@@ -120,7 +120,6 @@ describe("CA", () => {
     };
     await expectEquations(erasure, [{ ...batch, mask: mask! }]);
     await expect(expectEquations(erasure, [batch])).rejects.toThrow();
-    pictures.dispose();
     erasure.dispose();
   });
 
@@ -194,7 +193,7 @@ describe("CA", () => {
   it.each<[string, object, RegExp]>([
     ["an unknown kind", { kind: "artist" }, /kind to be one of "object", "style"/],
     ["a blank anchor", { anchor: " " }, /anchor to be a non-empty string/],
-    ["an anchor that is no text", { anchor: 5 }, /anchor to be a non-empty string or a list/],
+    ["an anchor that is no text", { anchor: 5 }, /anchor to be a non-empty string but received 5/],
     [
       "the concept as its anchor",
       { anchor: "church" },
@@ -203,7 +202,7 @@ describe("CA", () => {
     [
       "two anchors for three concepts",
       { concepts: ["a", "b", "c"], anchor: ["d", "e"] },
-      /anchor to be one text, or as many as there are concepts \(3\)/,
+      /anchor to be one value, or one for each of the 3 concepts,/,
     ],
     ["captions in one string", { anchorPrompts: "a photo" }, /anchorPrompts to be a list/],
     [
@@ -226,7 +225,7 @@ describe("CA", () => {
     ["a negative prior weight", { priorWeight: -1 }, /priorWeight/],
     ["a number in place of a switch", { augment: 1 }, /augment/],
     ["more steps than the schedule has", { samplingSteps: 1001 }, /samplingSteps/],
-    ["a cache directory that is no path", { cacheDirectory: 5 }, /cacheDirectory to be a path/],
+    ["a cache directory that is no path", { cacheDirectory: 5 }, /cacheDirectory to be a string/],
     ["negative decay", { weightDecay: -1 }, /weightDecay/],
     ["a bound of zero on gradients", { maxGradientNorm: 0 }, /maxGradientNorm to be a number > 0/],
     ["an unknown selector", { parameters: "words" }, /parameters/],

@@ -220,11 +220,15 @@ describe("ESD", () => {
     ["an unknown network to sample", { sampledBy: "both" }, /sampledBy to be one of "student", "teacher"/],
     ["a blank prompt to erase from", { from: " " }, /from to be a non-empty string/],
     ["a prompt to erase from that is no text", { from: [5] }, /from/],
-    ["prompts to erase from in an object", { from: {} }, /from to be a non-empty string or a list/],
+    [
+      "prompts to erase from in an object",
+      { from: {} },
+      /from to be a non-empty string but received an object/,
+    ],
     [
       "two prompts to erase three concepts from",
       { concepts: ["a", "b", "c"], from: ["d", "e"] },
-      /from to be one prompt, or as many as there are concepts \(3\), but received/,
+      /from to be one value, or one for each of the 3 concepts, but received/,
     ],
     ["no iterations", { iterations: 0 }, /iterations/],
     ["half a batch", { batchSize: 0.5 }, /batchSize/],

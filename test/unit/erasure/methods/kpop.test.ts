@@ -353,12 +353,12 @@ describe("KPOP", () => {
     [
       "a start of another width",
       { prompt: { init: Tensor.zeros([3, 31]) } },
-      /prompt\.init to be of shape \(3, 32\)/,
+      /prompt\.init to be of shape \(k, 32\)/,
     ],
     [
       "one start for two prompts",
       { concepts: ["a", "b"], prompt: { perConcept: true, init: Tensor.zeros([1, 3, D]) } },
-      /each of 2 concepts/,
+      /prompt\.init to be of shape \(2 \(one for each concept\), k, 32\)/,
     ],
     [
       "an additive start of another length",

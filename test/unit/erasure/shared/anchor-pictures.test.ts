@@ -1,13 +1,13 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { generateImageSet } from "../../../../lib/diffusion/image-set";
-import type { ErasureContext, PrepareReport } from "../../../../lib/erasure/method";
+import type { ErasureJob } from "../../../../lib/erasure/job";
 import { AnchorPictures, type AnchorPicturesOptions } from "../../../../lib/erasure/shared/anchor-pictures";
-import { EvaluationCounter } from "../../../../lib/training/evaluations";
+import type { PrepareReport } from "../../../../lib/training/step-report";
 import { Random } from "../../../../lib/runtime/random";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { relativeError } from "../../../support/compare";
-import { stubContext } from "../../../support/erasure-context";
+import { stubJob, type StubFields } from "../../../support/erasure-job";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { temporaryFolders } from "../../../support/temporary";
 
@@ -36,22 +36,12 @@ describe("AnchorPictures", () => {
     batchSize: 2,
     ...more,
   });
-  const context = (more: Partial<ErasureContext> = {}): ErasureContext => ({
-    ...stubContext(),
-    base: golden.model,
-    evaluations: new EvaluationCounter(),
-    ...more,
-  });
+  const job = (more: StubFields = {}): ErasureJob => stubJob({ base: golden.model, ...more });
 
   it("draws captions in turn with seeds from 0, whatever the run's seed, and keeps each picture once", async () => {
     const own = folder();
     for (const seed of [0, 5]) {
-      const pictures = await AnchorPictures.create(
-        context({ random: new Random(seed) }),
-        [CAT, CASTLE, CASTLE],
-        settings({ cacheDirectory: own }),
-      );
-      pictures.dispose();
+      await AnchorPictures.create(job({ seed }), [CAT, CASTLE, CASTLE], settings({ cacheDirectory: own }));
     }
     const [set] = readdirSync(own);
     const names = readdirSync(join(own, set!)).map((name) => name.replace(/-[0-9a-f]{16}/, ""));
@@ -71,19 +61,19 @@ describe("AnchorPictures", () => {
   it("counts what making pictures spent, and nothing for those that it finds; tells how far it is", async () => {
     const own = settings({ cacheDirectory: folder(), images: 5 });
     const reports: PrepareReport[] = [];
-    const first = context({ onPrepare: (report) => void reports.push(report) });
-    (await AnchorPictures.create(first, [CASTLE], own)).dispose();
+    const first = job({ onPrepare: (report) => void reports.push(report) });
+    await first.evaluations.run(() => AnchorPictures.create(first, [CASTLE], own));
     // Two batches of four pictures; PNDM takes a step more than it is asked for, and guidance two evaluations.
     expect(first.evaluations.total).toBe(2 * 4 * (2 + 1) * 2);
     expect(reports.at(0)).toMatchObject({ what: "picture", total: 5 });
     expect(reports.at(-1)).toEqual({ what: "picture", done: 5, total: 5, etaSeconds: 0 });
-    const again = context();
-    (await AnchorPictures.create(again, [CASTLE], own)).dispose();
+    const again = job();
+    await again.evaluations.run(() => AnchorPictures.create(again, [CASTLE], own));
     expect(again.evaluations.total).toBe(0);
   });
 
   it("gives the mean latents of its pictures, scaled, within 1e-5, with their captions", async () => {
-    const pictures = await AnchorPictures.create(context(), [CAT], settings({ batchSize: 6 }));
+    const pictures = await AnchorPictures.create(job(), [CAT], settings({ batchSize: 6 }));
     const { clean, mask, anchors, targets } = await pictures.next(0);
     expect([clean.shape, mask]).toEqual([[6, 4, 16, 16], null]);
     const items = ["cat", "a cat", "cat"].map((prompt, seed) => ({ prompt, seed }));
@@ -108,21 +98,19 @@ describe("AnchorPictures", () => {
       expect(await relativeError(clean.slice(0, item, item + 1), expected)).toBeLessThan(1e-5);
     }
     expect(seen.size).toBeGreaterThan(1);
-    pictures.dispose();
   });
 
   it("lets the concepts take turns, from one iteration to the next", async () => {
-    const pictures = await AnchorPictures.create(context(), [CAT, CASTLE, CAT], settings({ images: 2 }));
+    const pictures = await AnchorPictures.create(job(), [CAT, CASTLE, CAT], settings({ images: 2 }));
     const kinds: string[] = [];
     for (let i = 0; i < 3; i++)
       kinds.push(...(await pictures.next(i)).targets.map((target) => target.split(" ").at(-1)!));
     expect(kinds).toEqual(["lynx", "church", "lynx", "lynx", "church", "lynx"]);
-    pictures.dispose();
   });
 
   it("puts what the sizes say before both captions, and masks the loss", async () => {
     const pictures = await AnchorPictures.create(
-      context(),
+      job(),
       [CASTLE],
       settings({ augmentation: "scale", batchSize: 12 }),
     );
@@ -139,13 +127,12 @@ describe("AnchorPictures", () => {
       if (/zoomed|close/.test(phrase)) expect(kept[item]).toBe(1);
       else expect(kept[item]).toBeLessThan(/far|small/.test(phrase) ? 0.36 : 1);
     });
-    pictures.dispose();
   });
 
   it("only mirrors where it is told to: no mask, no phrase, latents of the picture or of its mirror image", async () => {
-    const plain = await AnchorPictures.create(context(), [CASTLE], settings({ images: 1, batchSize: 8 }));
+    const plain = await AnchorPictures.create(job(), [CASTLE], settings({ images: 1, batchSize: 8 }));
     const mirrored = await AnchorPictures.create(
-      context(),
+      job(),
       [CASTLE],
       settings({ images: 1, batchSize: 8, augmentation: "mirror" }),
     );
@@ -154,21 +141,19 @@ describe("AnchorPictures", () => {
     const apart = Array.from(await a.clean.sub(b.clean).abs().mean([1, 2, 3]).data(), Number);
     expect(apart.filter((difference) => difference < 1e-5).length).toBeGreaterThan(0);
     expect(apart.filter((difference) => difference > 1e-2).length).toBeGreaterThan(0);
-    plain.dispose();
-    mirrored.dispose();
   });
 
   it("stops when the signal fires, and goes on from the pictures that are there", async () => {
     const own = settings({ cacheDirectory: folder(), images: 8 });
     const controller = new AbortController();
     const onPrepare = ({ done }: PrepareReport): void => void (done === 4 && controller.abort());
-    const stopped = AnchorPictures.create(context({ signal: controller.signal, onPrepare }), [CASTLE], own);
+    const stopped = AnchorPictures.create(job({ signal: controller.signal, onPrepare }), [CASTLE], own);
     await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
     const [set] = readdirSync(own.cacheDirectory);
     const first = readdirSync(join(own.cacheDirectory, set!)).filter((name) => name.endsWith(".png"));
     expect(first).toHaveLength(4);
     const times = first.map((name) => statSync(join(own.cacheDirectory, set!, name)).mtimeMs);
-    (await AnchorPictures.create(context(), [CASTLE], own)).dispose();
+    await AnchorPictures.create(job(), [CASTLE], own);
     expect(first.map((name) => statSync(join(own.cacheDirectory, set!, name)).mtimeMs)).toEqual(times);
   });
 });

@@ -1,6 +1,7 @@
+import { KpopError } from "../../../../lib/errors";
 import { CustomSource, type CustomLatents } from "../../../../lib/erasure/shared/custom-source";
 import { Tensor } from "../../../../lib/runtime/tensor";
-import { stubContext } from "../../../support/erasure-context";
+import { stubJob, type StubFields } from "../../../support/erasure-job";
 
 /** Latents of value 0, 1, 2, …; every second one with a batch dimension. */
 async function* given(count: number, onEnd?: () => void): AsyncGenerator<CustomLatents> {
@@ -11,8 +12,9 @@ async function* given(count: number, onEnd?: () => void): AsyncGenerator<CustomL
     onEnd?.();
   }
 }
-const source = (items: AsyncIterable<unknown>, batchSize = 1): CustomSource =>
-  new CustomSource(stubContext(), items as AsyncIterable<CustomLatents>, batchSize, 2);
+const source = (items: AsyncIterable<unknown>, batchSize = 1, fields: StubFields = {}): CustomSource =>
+  new CustomSource(stubJob(fields), items as AsyncIterable<CustomLatents>, batchSize, 2);
+const KEPT = { checkpoint: { directory: "never written", every: 1 } };
 const values = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
 
 describe("CustomSource", () => {
@@ -30,14 +32,53 @@ describe("CustomSource", () => {
       [30, 40, 50],
     ]);
     expect(second.texts.every((text) => text === 0 || text === 1)).toBe(true);
-    expect(custom.numbers()).toBe(6);
+    expect(custom.numbers()).toMatchObject({ count: 6 });
   });
 
   it("passes over what was taken before the run was interrupted", async () => {
-    const custom = source(given(6));
-    custom.restore(4);
+    const [first, whole] = [source(given(6), 1, KEPT), source(given(6), 1, KEPT)];
+    for (let i = 0; i < 5; i++) await whole.next(i);
+    for (let i = 0; i < 4; i++) await first.next(i);
+    const custom = source(given(6), 1, KEPT);
+    custom.restore(JSON.parse(JSON.stringify(first.numbers())));
     expect((await custom.next(4)).timesteps).toEqual([40]);
-    expect(custom.numbers()).toBe(5);
+    expect(custom.numbers()).toEqual(whole.numbers());
+  });
+
+  it("counts whole batches alone where the source stops in the middle of one", async () => {
+    async function* stopping(): AsyncGenerator<CustomLatents> {
+      for await (const item of given(3)) yield item;
+      throw new KpopError("ABORTED", "stopped");
+    }
+    const custom = source(stopping(), 2, KEPT);
+    await custom.next(0);
+    const whole = custom.numbers();
+    await expect(custom.next(1)).rejects.toMatchObject({ code: "ABORTED" });
+    expect(custom.numbers()).toEqual(whole);
+    const resumed = source(given(4), 2, KEPT);
+    resumed.restore(whole);
+    expect((await resumed.next(1)).timesteps).toEqual([20, 30]);
+  });
+
+  it("refuses to go on with other items than those that were taken before", async () => {
+    const first = source(given(6), 1, KEPT);
+    for (let i = 0; i < 3; i++) await first.next(i);
+    async function* other(change: (item: CustomLatents, i: number) => CustomLatents) {
+      let i = 0;
+      for await (const item of given(6)) yield change(item, i++);
+    }
+    const others = [
+      other((item, i) => (i === 1 ? { ...item, latents: item.latents.add(1e-3) } : item)),
+      other((item, i) => (i === 2 ? { ...item, timestep: 21 } : item)),
+    ];
+    for (const items of others) {
+      const custom = source(items, 1, KEPT);
+      custom.restore(first.numbers());
+      await expect(custom.next(3)).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(/the 3 custom latents that the saved run has taken/) as string,
+      });
+    }
   });
 
   it("says how many items came when there are too few", async () => {

@@ -16,7 +16,7 @@ describe("rows of prompts", () => {
     ["tail", [2, L - 2], [1, L - 2]],
     ["all", [0, L], [0, L]],
   ] as const)("are paired by %s", (alignment, [from, count], [guideFrom, guideCount]) => {
-    expect(pairRows(tokenizer, [{ concept: "old church", guide: "dog" }], ["{}"], alignment)).toEqual([
+    expect(pairRows(tokenizer, ["old church"], ["dog"], ["{}"], alignment)).toEqual([
       {
         source: { text: "old church", from, count },
         guide: { text: "dog", from: guideFrom, count: guideCount },
@@ -25,17 +25,17 @@ describe("rows of prompts", () => {
   });
 
   it("leave off a tail's end where the guide is longer", () => {
-    const [pair] = pairRows(tokenizer, [{ concept: "dog", guide: "a big red dog" }], ["{}"], "tail");
+    const [pair] = pairRows(tokenizer, ["dog"], ["a big red dog"], ["{}"], "tail");
     expect(pair!.source).toEqual({ text: "dog", from: 1, count: L - 4 });
     expect(pair!.guide).toEqual({ text: "a big red dog", from: 4, count: L - 4 });
   });
 
   it("come for each concept in each template, its guide in the same", () => {
-    const concepts = [
-      { concept: "dog", guide: "" },
-      { concept: "old church", guide: "house" },
+    const [concepts, guides] = [
+      ["dog", "old church"],
+      ["", "house"],
     ];
-    const pairs = pairRows(tokenizer, concepts, ["{}", "image of {} at night"], "last-token");
+    const pairs = pairRows(tokenizer, concepts, guides, ["{}", "image of {} at night"], "last-token");
     expect(pairs.map(({ source, guide }) => [source.text, source.from, guide.text, guide.from])).toEqual([
       ["dog", 1, "", 0],
       ["image of dog at night", 3, "image of  at night", 2],

@@ -1,10 +1,10 @@
 import type { TrajectorySampling } from "../../../../lib/diffusion/samplers/training-trajectory";
+import type { ErasureJob } from "../../../../lib/erasure/job";
 import { PoolSource } from "../../../../lib/erasure/shared/pool-source";
 import { TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
-import { Random } from "../../../../lib/runtime/random";
 import { Tensor } from "../../../../lib/runtime/tensor";
-import type { ErasureContext } from "../../../../lib/erasure/method";
-import { stubContext } from "../../../support/erasure-context";
+import type { PrepareReport } from "../../../../lib/training/step-report";
+import { numbersAsTexts, stubJob, type StubFields } from "../../../support/erasure-job";
 
 interface Setting {
   seed?: number;
@@ -14,21 +14,23 @@ interface Setting {
   sampling?: TrajectorySampling;
 }
 
-async function makePool(
+function openPool(
   setting: Setting = {},
-): Promise<{ context: ErasureContext; sampler: TrajectorySampler; pool: PoolSource }> {
+  fields: StubFields = {},
+): { job: ErasureJob; sampler: TrajectorySampler; pool: PoolSource } {
   const { seed = 0, size = 8, batchSize = 1, textCount = 1, sampling = "aligned" } = setting;
-  const context = stubContext({ random: new Random(seed) });
-  const texts = Tensor.zeros([textCount, 1, 1]);
+  const job = stubJob({ seed, ...fields });
+  const texts = numbersAsTexts(Array<number>(textCount).fill(0));
   const options = { sampling, samplingSteps: 50, startGuidance: 1 };
-  const sampler = new TrajectorySampler(context, options, texts, Tensor.zeros([1, 1, 1]));
-  const pool = await PoolSource.create(context, sampler, {
-    size,
-    batchSize,
-    textCount,
-    aligned: sampling === "aligned",
-  });
-  return { context, sampler, pool };
+  const sampler = new TrajectorySampler(job, options, texts, numbersAsTexts([0]), job.student);
+  const aligned = sampling === "aligned";
+  return { job, sampler, pool: new PoolSource(job, sampler, { size, batchSize, textCount, aligned }) };
+}
+
+async function makePool(setting: Setting = {}): Promise<ReturnType<typeof openPool>> {
+  const opened = openPool(setting);
+  await opened.job.evaluations.run(() => opened.pool.prepare());
+  return opened;
 }
 
 /**
@@ -36,7 +38,7 @@ async function makePool(
  * that what an iteration is given can be compared with the timestep that it is told.
  */
 async function countingPool(setting: Setting): Promise<PoolSource> {
-  const { context, sampler } = await makePool({ ...setting, size: 1 });
+  const { job, sampler } = openPool(setting);
   const counting = {
     trajectory: sampler.trajectory,
     noise: () => Tensor.zeros([1, 1, 1, 1]),
@@ -44,12 +46,10 @@ async function countingPool(setting: Setting): Promise<PoolSource> {
       Promise.resolve(Tensor.from([to], [1, 1, 1, 1])),
   } as unknown as TrajectorySampler;
   const { size = 8, batchSize = 1, textCount = 1, sampling } = setting;
-  return PoolSource.create(context, counting, {
-    size,
-    batchSize,
-    textCount,
-    aligned: sampling !== "compvis",
-  });
+  const options = { size, batchSize, textCount, aligned: sampling !== "compvis" };
+  const pool = new PoolSource(job, counting, options);
+  await pool.prepare();
+  return pool;
 }
 
 const known = { conditional: Tensor.zeros([4, 1, 1, 1]) };
@@ -60,7 +60,7 @@ describe("PoolSource", () => {
     async (sampling) => {
       const size = 8;
       const pool = await countingPool({ sampling, size });
-      const { sampler } = await makePool({ sampling });
+      const { sampler } = openPool({ sampling });
       const visits = new Map<number, number>();
       const iterations = 4000;
       for (let i = 0; i < iterations; i++) {
@@ -113,7 +113,7 @@ describe("PoolSource", () => {
     "in %s sampling gives z at the level that belongs to t",
     async (sampling) => {
       const pool = await countingPool({ sampling, batchSize: 3 });
-      const { sampler } = await makePool({ sampling });
+      const { sampler } = openPool({ sampling });
       for (let i = 0; i < 150; i++) {
         const { latents, timesteps } = await pool.next(i);
         expect(latents.shape).toEqual([3, 1, 1, 1]);
@@ -154,7 +154,7 @@ describe("PoolSource", () => {
   });
 
   it("begins anew with another noise, and gives every text its turn before one comes again", async () => {
-    const { context, pool } = await makePool({ size: 2, textCount: 3 });
+    const { job, pool } = await makePool({ size: 2, textCount: 3 });
     const members = (): { text: number; runs: number }[] => structuredClone(pool.numbers()) as never;
     const texts = members().map(({ text }) => text);
     const noises = new Set<number>();
@@ -170,31 +170,31 @@ describe("PoolSource", () => {
     for (let round = 0; round < 12; round += 3)
       expect(texts.slice(round, round + 3).sort()).toEqual([0, 1, 2]);
     expect(noises.size).toBeGreaterThan(members()[0]!.runs);
-    expect(context.evaluations.total).toBeGreaterThan(0);
+    expect(job.evaluations.total).toBeGreaterThan(0);
   });
 
   it.each<[TrajectorySampling, string]>([
     ["aligned", "nothing of its own but to begin: at guidance 1 the prediction of the loss serves it"],
     ["compvis", "one evaluation for every five levels that a member goes on"],
   ])("in %s sampling spends on moving %s", async (sampling) => {
-    const { context, sampler, pool } = await makePool({ sampling, size: 4 });
+    const { job, sampler, pool } = await makePool({ sampling, size: 4 });
     const executed = sampler.trajectory.stops.map((stop) => stop.executed).sort((a, b) => a - b);
     const positions = (): number[] =>
       (pool.numbers() as { position: number }[]).map(({ position }) => position);
-    let expected = context.evaluations.total;
+    let expected = job.evaluations.total;
     for (let i = 0; i < 100; i++) {
       await pool.next(i);
       const before = positions();
-      await pool.advance(i, known);
+      await job.evaluations.run(() => pool.advance(i, known));
       const moved = positions().findIndex((position, index) => position !== before[index]);
       const [from, to] = [before[moved]!, positions()[moved]!];
       if (to < from) expected += Math.ceil(executed[to]! / 5);
       else if (sampling === "compvis") expected += Math.ceil((executed[to]! - executed[from]!) / 5);
-      expect(context.evaluations.total).toBe(expected);
+      expect(job.evaluations.total).toBe(expected);
     }
   });
 
-  it("is a function of the seed, and goes on to the same from a saved state", async () => {
+  it("is a function of the seed, and goes on to the same from a saved state, without being filled", async () => {
     const path = async (pool: PoolSource, from: number, to: number): Promise<unknown[]> => {
       const seen: unknown[] = [];
       for (let i = from; i < to; i++) {
@@ -211,9 +211,29 @@ describe("PoolSource", () => {
     expect(await path(again, 0, 30)).toEqual(first);
     expect(await path((await makePool({ ...setting, seed: 1 })).pool, 0, 30)).not.toEqual(first);
 
-    const { pool: resumed } = await makePool({ ...setting, seed: 0 });
+    const { pool: resumed } = openPool(setting);
     resumed.restore(JSON.parse(JSON.stringify(again.numbers())));
     for (const [name, tensor] of resumed.tensors()) await tensor.copyFrom(again.tensors().get(name)!);
     expect(await path(resumed, 30, 60)).toEqual(await path(whole, 30, 60));
+  });
+
+  it("tells of each trajectory as it is filled, and stops there when the signal fires", async () => {
+    const controller = new AbortController();
+    const reports: PrepareReport[] = [];
+    const onPrepare = (report: PrepareReport): void => {
+      reports.push(report);
+      if (report.done === 3) controller.abort();
+    };
+    const { pool } = openPool({ size: 5 }, { onPrepare, signal: controller.signal });
+    await expect(pool.prepare()).rejects.toMatchObject({ name: "KpopError", code: "ABORTED" });
+    expect(reports.map(({ what, done, total }) => [what, done, total])).toEqual([
+      ["trajectory", 1, 5],
+      ["trajectory", 2, 5],
+      ["trajectory", 3, 5],
+    ]);
+    const seen: PrepareReport[] = [];
+    const whole = openPool({ size: 5 }, { onPrepare: (report) => void seen.push(report) });
+    await whole.pool.prepare();
+    expect(seen.at(-1)).toEqual({ what: "trajectory", done: 5, total: 5, etaSeconds: 0 });
   });
 });

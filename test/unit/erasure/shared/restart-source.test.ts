@@ -1,14 +1,16 @@
 import type { TrajectorySampling } from "../../../../lib/diffusion/samplers/training-trajectory";
+import type { LatentSource } from "../../../../lib/erasure/shared/latent-source";
 import { RestartSource } from "../../../../lib/erasure/shared/restart-source";
 import { TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
 import { Tensor } from "../../../../lib/runtime/tensor";
-import { stubContext } from "../../../support/erasure-context";
+import { numbersAsTexts, stubJob } from "../../../support/erasure-job";
 
 function make(sampling: TrajectorySampling, batchSize = 1) {
-  const context = stubContext();
+  const job = stubJob();
   const options = { sampling, samplingSteps: 50, startGuidance: 3 };
-  const sampler = new TrajectorySampler(context, options, Tensor.zeros([3, 1, 1]), Tensor.zeros([1, 1, 1]));
-  return { context, sampler, source: new RestartSource(context, sampler, batchSize, 3) };
+  const [texts, empty] = [numbersAsTexts([0, 0, 0]), numbersAsTexts([0])];
+  const sampler = new TrajectorySampler(job, options, texts, empty, job.student);
+  return { job, sampler, source: new RestartSource(job, sampler, batchSize, 3) };
 }
 
 describe("RestartSource", () => {
@@ -18,13 +20,13 @@ describe("RestartSource", () => {
   ] as const)(
     "in %s sampling runs the reference's %d guided steps an iteration on average",
     async (sampling, mean) => {
-      const { context, sampler, source } = make(sampling);
+      const { job, sampler, source } = make(sampling);
       const iterations = 120;
       let expected = 0;
       for (let i = 0; i < iterations; i++) {
-        const before = context.evaluations.total;
-        const { timesteps } = await source.next(i);
-        const spent = (context.evaluations.total - before) / 2;
+        const before = job.evaluations.total;
+        const { timesteps } = await job.evaluations.run(() => source.next(i));
+        const spent = (job.evaluations.total - before) / 2;
         // Every iteration: as many steps as a stop with that t has behind it.
         const stops = sampler.trajectory.stops.filter(
           ({ timestep }) => timestep.from <= timesteps[0]! && timesteps[0]! <= timestep.to,
@@ -56,8 +58,8 @@ describe("RestartSource", () => {
   });
 
   it("has no state of its own", async () => {
-    const { source } = make("aligned");
-    expect([source.tensors().size, source.numbers()]).toEqual([0, null]);
-    await expect(source.advance()).resolves.toBeUndefined();
+    const source: LatentSource = make("aligned").source;
+    expect([source.tensors, source.numbers, source.restore]).toEqual([undefined, undefined, undefined]);
+    await expect(source.advance(0, { conditional: Tensor.zeros([1]) })).resolves.toBeUndefined();
   });
 });

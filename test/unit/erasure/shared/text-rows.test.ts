@@ -1,3 +1,4 @@
+import type { Condition } from "../../../../lib/diffusion/condition";
 import { encodeRows, type TextRows } from "../../../../lib/erasure/shared/text-rows";
 import { Tensor } from "../../../../lib/runtime/tensor";
 
@@ -5,10 +6,10 @@ const L = 4;
 /** Row r of text "t" is (t, r); counts what it is asked for. */
 function encoder() {
   const calls: string[][] = [];
-  const encode = async (prompts: readonly string[]): Promise<Tensor> => {
+  const encode = async (prompts: readonly string[]): Promise<Condition> => {
     calls.push([...prompts]);
     const rows = prompts.flatMap((text) => Array.from({ length: L }, (_, row) => [Number(text), row]).flat());
-    return Tensor.from(rows, [prompts.length, L, 2]);
+    return { context: Tensor.from(rows, [prompts.length, L, 2]) };
   };
   return { calls, context: { encode, signal: undefined } };
 }
@@ -44,7 +45,7 @@ describe("encodeRows", () => {
   it("stops between batches on abort", async () => {
     const { calls, context } = encoder();
     const controller = new AbortController();
-    const encode = async (prompts: readonly string[]): Promise<Tensor> => {
+    const encode = async (prompts: readonly string[]): Promise<Condition> => {
       controller.abort();
       return context.encode(prompts);
     };

@@ -1,9 +1,10 @@
+import type { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
 import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../../../../lib/erasure/shared/trained-words";
 import { noGrad } from "../../../../lib/runtime/grad-mode";
 import { Random } from "../../../../lib/runtime/random";
 import type { Tensor } from "../../../../lib/runtime/tensor";
 import { relativeError } from "../../../support/compare";
-import { stubContext } from "../../../support/erasure-context";
+import { stubJob } from "../../../support/erasure-job";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { tensorHash } from "../../../support/hashes";
 
@@ -17,6 +18,10 @@ describe("trained words", () => {
   afterAll(() => golden.dispose());
   const ids = (text: string): number[] =>
     golden.model.tokenizer.encode(text, { padding: false })[0]!.slice(1, -1);
+  const train = async (student: StableDiffusion, text: string): Promise<TrainedWords> => {
+    const job = stubJob({ base: golden.model, student });
+    return (await TrainedWords.instead(job, "embedding", () => ids(text)))!;
+  };
   const table = (model = golden.model): Tensor => model.textEncoder.parameter(TOKEN_EMBEDDING);
 
   it("are the concepts' tokens that their own anchors have not, once each", () => {
@@ -35,38 +40,48 @@ describe("trained words", () => {
     );
   });
 
+  it("are none where weights are trained, and refuse prompts to preserve", async () => {
+    const wanted = (): never => {
+      throw new Error("no ids are needed");
+    };
+    expect(await TrainedWords.instead(stubJob({ base: golden.model }), "xattn", wanted)).toBeNull();
+    const preserving = stubJob({ base: golden.model, preserve: ["a dog"] });
+    await expect(TrainedWords.instead(preserving, "embedding", () => [1])).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/no prompts in preserve/) as string,
+    });
+  });
+
   it("encode prompts as the model does, within 1e-6, before anything is trained", async () => {
-    const words = await TrainedWords.create(stubContext({ base: golden.model }), ids("church dog"));
-    const encoded = await noGrad(() => words.encode(PROMPTS));
-    expect(await relativeError(encoded, await golden.model.encode(PROMPTS))).toBeLessThan(1e-6);
-    words.dispose();
+    const words = await train(golden.model, "church dog");
+    const { context } = await noGrad(() => words.encode(PROMPTS));
+    expect(await relativeError(context, await golden.model.encode(PROMPTS))).toBeLessThan(1e-6);
+    words.embeddings.dispose();
   });
 
   it("encode prompts with other rows as the result does once they are written, and no other row is", async () => {
     const result = await golden.model.derive(new Set([TOKEN_EMBEDDING]), "float32", "textEncoder");
-    const context = stubContext({ base: golden.model, textEncoder: result.textEncoder });
     const own = ids("church dog");
-    const words = await TrainedWords.create(context, own);
+    const words = await train(result, "church dog");
     await words.embeddings.copyFrom(new Random(1).normal(words.embeddings.shape));
     const before = await tensorHash(table());
     await words.write();
-    expect(
-      await relativeError(await noGrad(() => words.encode(PROMPTS)), await result.encode(PROMPTS)),
-    ).toBeLessThan(1e-6);
+    const { context } = await noGrad(() => words.encode(PROMPTS));
+    expect(await relativeError(context, await result.encode(PROMPTS))).toBeLessThan(1e-6);
     expect(await tensorHash(table())).toBe(before);
     const difference = await table(result).sub(table()).abs().amax(1).data();
     const changed = Array.from(difference.keys()).filter((row) => difference[row] !== 0);
     expect(changed).toEqual([...own].sort((a, b) => a - b));
-    words.dispose();
+    words.embeddings.dispose();
     result.dispose();
   });
 
   it("have a gradient that finite differences agree with, within 2 %", async () => {
-    const words = await TrainedWords.create(stubContext({ base: golden.model }), ids("church"));
+    const words = await train(golden.model, "church");
     const direction = new Random(2).normal(words.embeddings.shape);
     const shape = [PROMPTS.length, golden.model.tokenizer.maxLength, words.embeddings.shape[1]!];
     const weights = new Random(3).normal(shape);
-    const loss = async (): Promise<Tensor> => (await words.encode(PROMPTS)).mul(weights).sum();
+    const loss = async (): Promise<Tensor> => (await words.encode(PROMPTS)).context.mul(weights).sum();
     await words.embeddings.requireGrad();
     await (await loss()).backward();
     const slope = await words.embeddings.grad!.mul(direction).sum().item();
@@ -79,6 +94,6 @@ describe("trained words", () => {
     const step = 1e-3;
     const measured = ((await at(step)) - (await at(-step))) / (2 * step);
     expect(Math.abs(slope / measured - 1)).toBeLessThan(0.02);
-    words.dispose();
+    words.embeddings.dispose();
   });
 });

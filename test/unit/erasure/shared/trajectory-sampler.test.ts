@@ -1,21 +1,21 @@
 import { sampler } from "../../../../lib/diffusion/samplers";
 import { NoiseSchedule } from "../../../../lib/diffusion/noise-schedule";
-import { TrajectorySampler, type TrajectoryOptions } from "../../../../lib/erasure/shared/trajectory-sampler";
-import type { ErasureContext } from "../../../../lib/erasure/method";
-import type { UNet2DConditionModel } from "../../../../lib/models/unet";
+import { TrajectorySampler, type TrajectoryShape } from "../../../../lib/erasure/shared/trajectory-sampler";
 import { Tensor } from "../../../../lib/runtime/tensor";
-import { stubContext } from "../../../support/erasure-context";
+import { numbersAsTexts, stubJob, stubModel } from "../../../support/erasure-job";
 import { Vector } from "../../../support/vector";
 
 const TEXTS = [0.3, -0.2];
 const EMPTY = 0.1;
 
-function make(options: Partial<TrajectoryOptions> = {}) {
-  const context = stubContext();
-  const texts = Tensor.from(TEXTS, [2, 1, 1]);
-  const empty = Tensor.from([EMPTY], [1, 1, 1]);
+function make(options: Partial<TrajectoryShape> = {}) {
+  const job = stubJob();
+  const [texts, empty] = [numbersAsTexts(TEXTS), numbersAsTexts([EMPTY])];
   const complete = { sampling: "aligned" as const, samplingSteps: 10, startGuidance: 3, ...options };
-  return { context, trajectory: new TrajectorySampler(context, complete, texts, empty) };
+  const trajectory = new TrajectorySampler(job, complete, texts, empty, job.student);
+  const move = (...args: Parameters<TrajectorySampler["move"]>): Promise<Tensor> =>
+    job.evaluations.run(() => trajectory.move(...args));
+  return { job, trajectory, move };
 }
 const one = (value = 1): Tensor => Tensor.from([value], [1, 1, 1, 1]);
 
@@ -52,49 +52,44 @@ describe("TrajectorySampler", () => {
 
   it("spends two evaluations a guided step, one without guidance, and none for predictions that are known", async () => {
     const guided = make();
-    await guided.trajectory.move(one(), 0, 0, 5);
-    expect(guided.context.evaluations.total).toBe(10);
+    await guided.move(one(), 0, 0, 5);
+    expect(guided.job.evaluations.total).toBe(10);
     const plain = make({ startGuidance: 1 });
-    await plain.trajectory.move(one(), 0, 0, 5);
-    expect(plain.context.evaluations.total).toBe(5);
+    await plain.move(one(), 0, 0, 5);
+    expect(plain.job.evaluations.total).toBe(5);
     const known = make();
     const expected = await (await make().trajectory.move(one(), 0, 3, 5)).item();
-    const actual = await known.trajectory.move(one(), 0, 3, 5, 1, { conditional: one(TEXTS[0]) });
+    const actual = await known.move(one(), 0, 3, 5, 1, { conditional: one(TEXTS[0]) });
     expect(await actual.item()).toBeCloseTo(expected, 6);
-    expect(known.context.evaluations.total).toBe(3);
+    expect(known.job.evaluations.total).toBe(3);
     const both = make();
     const predictions = { conditional: one(TEXTS[0]), unconditional: one(EMPTY) };
-    const same = await both.trajectory.move(one(), 0, 3, 5, 1, predictions);
+    const same = await both.move(one(), 0, 3, 5, 1, predictions);
     expect(await same.item()).toBeCloseTo(expected, 6);
-    expect(both.context.evaluations.total).toBe(2);
+    expect(both.job.evaluations.total).toBe(2);
   });
 
-  it("follows the student, or the network that it is given", async () => {
-    const asked: unknown[] = [];
-    const context = stubContext({ student: {} as UNet2DConditionModel });
-    const { predict } = context;
-    const spying: ErasureContext = {
-      ...context,
-      predict: (network, ...rest) => {
-        asked.push(network);
-        return predict(network, ...rest);
-      },
-    };
+  it("follows the network that it is given", async () => {
+    const asked: string[] = [];
+    const spy = (name: string) =>
+      stubModel(async (latents) => {
+        asked.push(name);
+        return latents.mul(0);
+      });
+    const job = stubJob({ student: spy("student"), teacher: spy("teacher") });
     const options = { sampling: "aligned" as const, samplingSteps: 10, startGuidance: 3 };
-    const texts = Tensor.zeros([1, 1, 1]);
-    await new TrajectorySampler(spying, options, texts, texts).move(one(), 0, 0, 1);
-    await new TrajectorySampler(spying, options, texts, texts, context.teacher).move(one(), 0, 0, 1);
-    expect(asked[0]).toBe(context.student);
-    expect(asked[1]).toBe(context.teacher);
-    expect(asked[1]).not.toBe(asked[0]);
+    const texts = numbersAsTexts([0]);
+    for (const network of [job.student, job.teacher])
+      await new TrajectorySampler(job, options, texts, texts, network).move(one(), 0, 0, 1);
+    expect(asked).toEqual(["student", "teacher"]);
   });
 
   it("takes fewer, longer steps with a stride, the last one cut to size", async () => {
-    const { context, trajectory } = make();
-    await trajectory.move(one(), 0, 0, 7, 5);
-    expect(context.evaluations.total).toBe(4);
-    await trajectory.move(one(), 0, 2, 2);
-    expect(context.evaluations.total).toBe(4);
+    const { job, move } = make();
+    await move(one(), 0, 0, 7, 5);
+    expect(job.evaluations.total).toBe(4);
+    await move(one(), 0, 2, 2);
+    expect(job.evaluations.total).toBe(4);
   });
 
   it("draws noise that is a function of the labels alone", async () => {
