@@ -18,6 +18,7 @@ UNetForward::UNetForward(std::shared_ptr<UNet2DConditionModel> unet, UNetInputs 
 }
 
 const std::string* UNetForward::advance() {
+  if (position_ == stops_.size()) return nullptr;
   const Substitution substituted(*unet_, parameters_);
   if (!state_) {
     state_ = unet_->begin(inputs_);

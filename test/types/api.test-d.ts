@@ -97,6 +97,13 @@ export async function networks(): Promise<void> {
     grad: true,
   });
   exactly<Tensor>()(noise);
+  await model.unet.forward(tensor, 500, tensor, {
+    taps: { mid_block: (output) => output.mul(2), "skips.0": async (output) => void (await output.data()) },
+    parameters: new Map([["conv_in.bias", tensor]]),
+  });
+  // @ts-expect-error a tap returns a tensor or nothing
+  await model.unet.forward(tensor, 500, tensor, { taps: { mid_block: () => 3 } });
+  exactly<Map<string, Tensor>>()(await model.unet.activations(tensor, 500, tensor, model.unet.tapNames()));
   exactly<Readonly<UNetConfig>>()(model.unet.config);
   exactly<string[]>()(model.unet.parameterNames());
   // @ts-expect-error a timestep is a number or a list of them

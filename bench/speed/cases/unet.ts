@@ -28,7 +28,7 @@ async function measure(dtype: Dtype, repeats: number): Promise<Measurement> {
   const sample = random.at("sample").normal([1, 4, 64, 64], { dtype });
   const context = random.at("context").normal([1, 77, 768], { dtype });
   const forward = await time(
-    () => scope(async () => void (await unet.forward(sample, 500, context)).dispose()),
+    () => scope(async () => void (await (await unet.forward(sample, 500, context)).settled()).dispose()),
     repeats,
   );
   console.error(`ours, ${dtype}: forward ${forward.toFixed(2)} s`);

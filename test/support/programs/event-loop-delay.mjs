@@ -4,7 +4,14 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { erase, Random, safetensors, scope, StableDiffusion, UNet2DConditionModel } from "../../../dist/index.js";
+import {
+  erase,
+  Random,
+  safetensors,
+  scope,
+  StableDiffusion,
+  UNet2DConditionModel,
+} from "../../../dist/index.js";
 
 const WIDTHS = [128, 256, 320];
 
@@ -20,7 +27,10 @@ async function widened(path, folder) {
       const fan = shape.slice(1).reduce((a, b) => a * b, 1);
       return [name, new Random(index).normal(shape).div(Math.sqrt(fan))];
     });
-    await safetensors.save(join(folder, "unet", "diffusion_pytorch_model.safetensors"), Object.fromEntries(weights));
+    await safetensors.save(
+      join(folder, "unet", "diffusion_pytorch_model.safetensors"),
+      Object.fromEntries(weights),
+    );
   });
 }
 

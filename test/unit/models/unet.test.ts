@@ -234,6 +234,10 @@ describe("UNet2DConditionModel.forward", () => {
     const first = await unet.forward(input, 7, text);
     const given = performance.now() - start;
     const [second, third] = [unet.forward(first, 7, text), unet.forward(input, 7, text)];
+    let held = true;
+    void second.then(() => (held = false));
+    await new Promise(setImmediate);
+    expect(held).toBe(true);
     await first.settled();
     expect(given).toBeLessThan((performance.now() - start) / 2);
     await Promise.all([before.settled(), second, third]);
