@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
@@ -6,6 +6,9 @@ import { join } from "node:path";
  * interrupted installation is without it. Packages of other platforms may be absent: they are optional.
  */
 export function dependenciesAreCurrent(root) {
+  // npm empties the folder behind a link, which others may use.
+  if (lstatSync(join(root, "node_modules"), { throwIfNoEntry: false })?.isSymbolicLink())
+    throw new Error("node_modules is a symbolic link; make it a folder of its own");
   const hidden = join(root, "node_modules", ".package-lock.json");
   if (!existsSync(hidden)) return false;
   const { "": own, ...wanted } = readPackages(join(root, "package-lock.json"));

@@ -1,5 +1,11 @@
 import { Command } from "commander";
-import { addMethodFlags, flagsOf, methodOptions, type FlaggedMethod } from "../../../lib/cli/option-flags";
+import {
+  addMethodFlags,
+  flagsOf,
+  helpInParts,
+  methodOptions,
+  type FlaggedMethod,
+} from "../../../lib/cli/option-flags";
 import { ATTACKS } from "../../../lib/attack/registry";
 import { METHODS } from "../../../lib/erasure/registry";
 import * as kinds from "../../../lib/options/kinds";
@@ -8,6 +14,7 @@ import { complete, group, type Option, type OptionSet } from "../../../lib/optio
 const one: FlaggedMethod = {
   name: "one",
   reference: "paper of one",
+  short: "does one thing",
   options: {
     iterations: kinds.integer(1000, "updates"),
     learningRate: kinds.schedule(1e-5, "rate"),
@@ -33,6 +40,7 @@ const one: FlaggedMethod = {
 const two: FlaggedMethod = {
   name: "two",
   reference: "paper of two",
+  short: "does two things",
   options: {
     iterations: kinds.integer(20, "rounds"),
     strength: kinds.number(0.5, "strength"),
@@ -72,16 +80,28 @@ describe("the flags of a method", () => {
     ]);
   });
 
-  it("show help, default and method", () => {
-    const command = new Command().configureHelp({ helpWidth: 200 });
-    addMethodFlags(command, [one, two]);
-    const help = command.helpInformation();
-    expect(help).toMatch(/Options of the method one \(paper of one\):/);
-    expect(help).toMatch(/--iterations <n> +updates \(default: 1000 for one, 20 for two\)/);
-    expect(help).toMatch(/--prompt-size <n> +the prompt: rows \(default: 10\)/);
-    expect(help).toMatch(/--learning-rate <n> .*\(default: 1e-5\)/);
-    expect(help).toMatch(/--preserve-scale <n\|shared\|auto> .*\(default: "auto"\)/);
-    expect(help).toMatch(/--no-shared /);
+  it("show help and default as the method has them that is asked for, and none without one", () => {
+    const help = (...args: string[]): string => {
+      let text = "";
+      const command = new Command().exitOverride().configureOutput({ writeOut: (some) => (text += some) });
+      command.configureHelp({ helpWidth: 200 });
+      addMethodFlags(command, [one, two]);
+      helpInParts(command, [one, two]);
+      expect(() => command.parse(args, { from: "user" })).toThrow("outputHelp");
+      return text;
+    };
+    const short = help("--help");
+    expect(short).not.toMatch(/--iterations/);
+    expect(short).toMatch(/one {2}does one thing \(paper of one\)\n {2}two {2}does two things/);
+    const long = help("--help", "one");
+    expect(long).toMatch(/Options of the method:/);
+    expect(long).toMatch(/--iterations <n> +updates \(default: 1000\)/);
+    expect(long).toMatch(/--prompt-size <n> +the prompt: rows \(default: 10\)/);
+    expect(long).toMatch(/--learning-rate <n> .*\(default: 1e-5\)/);
+    expect(long).toMatch(/--preserve-scale <n\|shared\|auto> .*\(default: "auto"\)/);
+    expect(long).toMatch(/--no-shared /);
+    expect(long).not.toMatch(/--strength|does two things/);
+    expect(help("--help", "two")).toMatch(/--iterations <n> +rounds \(default: 20\)/);
   });
 
   it("give the method its options in their own form", () => {
@@ -180,7 +200,7 @@ function otherThan(option: Option): unknown {
     words = [...(error as Error).message.matchAll(/"([^"]+)"/g)].map(([, word]) => word!).slice(0, -1);
   }
   const numbers = typeof given === "number" ? [given + 1, given / 2] : [];
-  const candidates = [...numbers, ...words, 3, "another text", /to_k/, ["a {}", "{}"], [[0.25, 0.5]]];
+  const candidates = [...numbers, ...words, 3, 0.5, "another text", /to_k/, ["a {}", "{}"], [[0.25, 0.5]]];
   const other = candidates.find((value) => {
     if (JSON.stringify(value) === JSON.stringify(given)) return false;
     try {

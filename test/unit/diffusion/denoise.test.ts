@@ -107,7 +107,8 @@ describe("denoise", () => {
     const seen: Tensor[] = [];
     const all = async (): Promise<void> => {
       const run = sampler("pndm").create<Tensor>(schedule, 5);
-      for await (const { latents } of denoise(computing(forward), run, start(), condition)) seen.push(latents);
+      for await (const { latents } of denoise(computing(forward), run, start(), condition))
+        seen.push(latents);
     };
     await expect(all()).rejects.toThrow("no more");
     expect(seen.map((tensor) => tensor.disposed)).toEqual([true, true]);

@@ -48,7 +48,7 @@ describe("the identity of a model", () => {
       version: 1,
       settings: { strength },
       prompts: [],
-      start: () => ({ steer: ({ conditional }) => conditional }),
+      start: () => ({ steer: ({ conditional }) => conditional, retained: [] }),
     });
     const prints = [
       before,

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { guidedNoise, type Guidance } from "../../../lib/diffusion/guidance";
-import { imageSetIdentity } from "../../../lib/diffusion/image-set-identity";
+import { imageSetIdentity, type SharedOptions } from "../../../lib/diffusion/image-set-identity";
 import { sldGuidance, SLD_PRESETS, type SldSettings } from "../../../lib/diffusion/interventions/sld";
 import { predictNoise } from "../../../lib/diffusion/predict";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
@@ -135,10 +135,11 @@ describe("a model with an intervention", () => {
   });
 
   it("has pictures of its own in the cache, and is told by inspect", async () => {
-    const shared = {
-      ...{ steps: 3, guidanceScale: 5, sampler: "ddim", negativePrompt: "", width: 64, height: 64 },
-      ...{ keyGuidance: "conditional", batchSize: 1 },
-    } as const;
+    const shared: SharedOptions = {
+      ...{ steps: 3, guidanceScale: 5, negativePrompt: "", width: 64, height: 64, batchSize: 1 },
+      sampler: "ddim",
+      keyGuidance: "conditional",
+    };
     const [own, original] = await Promise.all(
       [erasure.model, golden.model].map((model) => imageSetIdentity(model, shared, undefined)),
     );

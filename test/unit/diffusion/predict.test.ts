@@ -56,6 +56,7 @@ describe("predictNoise", () => {
       settings: {},
       prompts: own,
       start: () => ({
+        retained: [],
         steer: (predictions) => {
           seen.push(predictions);
           return predictions.conditional.mul(factor);
