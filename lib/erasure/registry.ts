@@ -5,10 +5,11 @@ import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { sld } from "./methods/sld";
 import { taskVector } from "./methods/task-vector";
+import { time } from "./methods/time";
 import { uce } from "./methods/uce";
 
 /** All methods, the default first: the one list, which types, command line, tests and benchmark follow. */
-export const METHODS = [kpop, esd, uce, ca, taskVector, sld] as const;
+export const METHODS = [kpop, esd, uce, ca, taskVector, sld, time] as const;
 
 type Methods = (typeof METHODS)[number];
 type Default = (typeof METHODS)[0];

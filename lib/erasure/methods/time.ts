@@ -1,0 +1,114 @@
+import { invalid } from "../../check";
+import type { CLIPTokenizer } from "../../text/clip-tokenizer";
+import { choice, flag, number, perConcept, text } from "../../options/kinds";
+import { defineMethod, type OptionsOf } from "../method";
+import { editProjections, keysAndValues } from "../shared/edit-projections";
+import { pairRows, promptRows, type RowPair } from "../shared/paired-rows";
+import { encodeRows } from "../shared/text-rows";
+
+/** What the published script puts before both texts, to edit more phrasings. */
+const PREFIXES = ["A photo of", "An image of", "A picture of"];
+
+/**
+ * TIME: editing implicit assumptions (Orgad, Kawar and Belinkov 2023, arXiv 2303.08084).
+ *
+ * Every key and value projection W of cross-attention is replaced by the minimiser of
+ *   Σ_i ‖W' k_i - W k*_i‖² + λ ‖W' - W‖²_F
+ * where k_i are the token states of the concept, all L of them, and k*_i those of what it becomes. "walk" aligns them as
+ * the paper does: each token of the concept's text goes with the next equal one of the other text ("an" counts as "a"),
+ * the rows behind one to one. That needs the concept's tokens in the other text, in their order ("a pack of roses", "a
+ * pack of blue roses"); to take a concept away, "tail" aligns from the last token on, as UCE does.
+ *
+ * The paper holds no prompts in place; here those of `preserve` are, all their rows, with weight `preserveScale`.
+ */
+export const time = defineMethod({
+  name: "time",
+  title: "TIME",
+  short: "sends all of the concept's keys and values where another text's go",
+  reference: "arXiv 2303.08084",
+  kind: "closed form",
+  entrant: false,
+  options: {
+    /** What the concepts become: one text for all, or one for each. Default "", which takes them away. */
+    target: perConcept(
+      text("", "text that the concepts are turned into: one for all, or one for each", { blank: true }),
+    ),
+    /** How rows are aligned; "auto" walks where it can, and else takes the tail. Default "auto". */
+    alignment: choice(
+      "auto",
+      ["auto", "walk", "tail"],
+      'alignment of token rows: "walk" by equal tokens, "tail" from the last on, or "auto"',
+    ),
+    /** Whether the pair is edited with three prefixes too ("A photo of …"). Default true. */
+    augment: flag(true, "edit the bare texts alone"),
+    /** Weight λ > 0 of staying with the old weights. Default 0.1. */
+    lambda: number(0.1, "weight of staying with the old weights", { above: 0 }),
+    /** Weight of the preserved prompts' rows, >= 0. Default 1. */
+    preserveScale: number(1, "weight of the preserved prompts' token rows", { from: 0 }),
+    /** Which keys and values of cross-attention are edited. Default "xattn-kv"; the paper's first version has values alone, /attn2\.to_v/. */
+    parameters: keysAndValues(),
+  },
+  fit: (o, { tokenizer }, { concepts }) => void pairsOf(tokenizer, concepts, o),
+  async run(job, o) {
+    const { tokenizer } = job.base;
+    const pairs = pairsOf(tokenizer, job.concepts, o);
+    const held = job.preserve.map((prompt) => promptRows(tokenizer, prompt, "all"));
+    const rows = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
+    const targets = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
+    await editProjections(job, {
+      moved: { rows, targets, weights: 1 },
+      ...(held.length === 0 ? {} : { held: { rows: await encodeRows(job, held), weights: o.preserveScale } }),
+      lambda: o.lambda,
+    });
+  },
+});
+
+/** Options of TIME, before defaults. */
+export type TimeOptions = OptionsOf<typeof time>;
+
+type Pairing = Pick<TimeOptions, "alignment" | "augment"> & { readonly target: readonly string[] };
+
+/** @throws INVALID_ARGUMENT where "walk" is asked for and the target has not the concept's tokens in their order */
+function pairsOf(tokenizer: CLIPTokenizer, concepts: readonly string[], o: Pairing): RowPair[] {
+  return concepts.flatMap((concept, index) => {
+    const target = o.target[index]!;
+    const places = o.alignment === "tail" ? null : walk(tokenizer, concept, target);
+    if (places === null && o.alignment === "walk")
+      throw invalid("target", `a text with the tokens of ${JSON.stringify(concept)} in their order, as "walk" needs,`, target); // prettier-ignore
+    const templates = o.augment === false ? ["{}"] : ["{}", ...PREFIXES.map((prefix) => `${prefix} {}`)];
+    if (places === null) return pairRows(tokenizer, [concept], [target], templates, "tail");
+    return templates.flatMap((template) => {
+      const [source, other] = [concept, target].map((name) => filled(template, name)) as [string, string];
+      const along = walk(tokenizer, source, other)!;
+      return along.map((to, from) => ({
+        source: { text: source, from, count: 1 },
+        guide: { text: other, from: to, count: 1 },
+      }));
+    });
+  });
+}
+
+/** The other text's row for each of the L rows of a text; null where its tokens are not all there, in their order. */
+function walk(tokenizer: CLIPTokenizer, source: string, target: string): number[] | null {
+  const idsOf = (name: string): number[] =>
+    tokenizer.encode(name.replace(/\ban\b/giu, "a"), { padding: false, truncation: true })[0]!;
+  const words = idsOf(source).slice(0, -1);
+  const others = idsOf(target).slice(0, -1);
+  const last = tokenizer.maxLength - 1;
+  const places: number[] = [];
+  let next = 0;
+  for (const id of words) {
+    const found = others.indexOf(id, next);
+    if (found < 0) return null;
+    places.push(found);
+    next = found + 1;
+  }
+  while (places.length <= last) places.push(Math.min(next++, last));
+  return places;
+}
+
+/** A text in a template; a leading article loses its capital behind a prefix. */
+function filled(template: string, name: string): string {
+  if (template === "{}") return name;
+  return template.replace("{}", () => name.replace(/^An?\b/u, (article) => article.toLowerCase()));
+}
