@@ -3,7 +3,7 @@ import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffus
 import type { ParameterSelector } from "../models/parameter-selector";
 import type { About, Complete, Given, OptionSet } from "../options/option";
 import type { RunOptions } from "../training/run-options";
-import type { PrepareReport, StepReport } from "../training/step-report";
+import type { PrepareReport } from "../training/step-report";
 import type { ErasureJob } from "./job";
 
 /** Options that every method takes. */
