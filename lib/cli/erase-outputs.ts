@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { inspect, KpopError, PromptKey } from "../index";
 import type { SaveFormat } from "../index";
 import { checkOutputFile, checkOutputFolder, reserveOutputFolder, RUN_STATE_FILE } from "../internal";
@@ -10,8 +10,8 @@ import { quoted } from "./format";
 export interface Outputs {
   /** Folder of the model. */
   out: string;
-  /** File of the key, where the method gives one. */
-  key: string | undefined;
+  /** Files of what the method leaves beside it, by name: "key". */
+  artefacts: ReadonlyMap<string, string>;
   format: SaveFormat;
   /** Of a LoRA. */
   rank?: number;
@@ -21,16 +21,23 @@ export interface Outputs {
   resume?: boolean;
 }
 
+/** Files beside the model's folder: DIR.key.safetensors beside DIR. */
+export function artefactPaths(out: string, names: readonly string[]): Map<string, string> {
+  const plain = /^\.{0,2}$/.test(basename(out)) ? resolve(out) : out.replace(/\/+$/, "");
+  return new Map(names.map((name) => [name, `${plain}.${name}.safetensors`]));
+}
+
 /** Everything that could refuse the result, asked before the work.
  *  @throws OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, NOT_FOUND, IO_ERROR */
 export async function checkOutputs(
   source: string,
-  { out, key, force = false, checkpoint, resume }: Outputs,
+  { out, artefacts, force = false, checkpoint, resume }: Outputs,
 ): Promise<void> {
   await withForceHint(() => checkOutputFolder(out, { force, source }));
-  if (key !== undefined) refuseWithin(out, "--key", key, "whoever gets the model would get the key");
+  for (const [name, path] of artefacts)
+    refuseWithin(out, `--${name}`, path, `whoever gets the model would get the ${name}`);
   if (checkpoint !== undefined) refuseWithin(out, "--checkpoint", checkpoint, "that folder is written anew");
-  if (key !== undefined) await checkKeyFile(key, out, { force, source });
+  for (const path of artefacts.values()) await checkArtefactFile(path, out, { force, source });
   if (checkpoint === undefined) return;
   await checkOutputFile(join(checkpoint, "state"), { force: true, source }).catch(async (error: unknown) => {
     if (!(error instanceof KpopError) || error.code !== "NOT_FOUND") throw error;
@@ -43,24 +50,24 @@ export async function checkOutputs(
   );
 }
 
-async function checkKeyFile(key: string, out: string, options: CheckOutputOptions): Promise<void> {
-  const besideOut = dirname(resolve(key)) === dirname(resolve(out));
+async function checkArtefactFile(path: string, out: string, options: CheckOutputOptions): Promise<void> {
+  const besideOut = dirname(resolve(path)) === dirname(resolve(out));
   const folderComes = besideOut && (await missing(dirname(resolve(out))));
-  if (!folderComes) await withForceHint(() => checkOutputFile(key, options));
+  if (!folderComes) await withForceHint(() => checkOutputFile(path, options));
 }
 
 /**
- * Whether the key can take its place, asked once more when it is to.
+ * Whether an artefact can take its place, asked once more when it is to.
  * @throws OUTPUT_NOT_EMPTY, NOT_FOUND, IO_ERROR
  */
-export async function checkKey(
-  key: string,
+export async function checkArtefact(
+  path: string,
   concepts: readonly string[],
   passphrase: string | undefined,
   force: boolean,
 ): Promise<void> {
-  await withForceHint(() => checkOutputFile(key, { force }));
-  await checkOldKey(key, concepts, passphrase);
+  await withForceHint(() => checkOutputFile(path, { force }));
+  await checkOldKey(path, concepts, passphrase);
 }
 
 /**
@@ -69,10 +76,10 @@ export async function checkKey(
  */
 export async function reserveOutputs(
   source: string,
-  { out, key, format, force = false }: Outputs,
+  { out, artefacts, format, force = false }: Outputs,
 ): Promise<Reservation> {
   const whole = format === "diffusers" || format === "single-file";
-  return await reserveOutputFolder(out, { source, whole, force, files: key === undefined ? [] : [key] });
+  return await reserveOutputFolder(out, { source, whole, force, files: [...artefacts.values()] });
 }
 
 /**

@@ -188,7 +188,7 @@ function show(value: unknown): string {
   }
   if (typeof value === "number")
     return value !== 0 && Math.abs(value) < 1e-2 ? value.toExponential() : String(value);
-  return typeof value === "string" ? `"${value}"` : String(value);
+  return typeof value === "string" ? `"${value}"` : JSON.stringify(value);
 }
 
 function pick(options: OptionSet, keys: readonly string[]): OptionSet {

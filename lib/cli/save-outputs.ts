@@ -4,15 +4,16 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { KpopError } from "../index";
 import type { Erasure, SaveFormat } from "../index";
-import { checkKey, type Outputs } from "./erase-outputs";
+import type { Artefact } from "../internal";
+import { artefactPaths, checkArtefact, type Outputs } from "./erase-outputs";
 import { say } from "./output";
 
 /** Folders beside the wanted one that are tried. */
 const TRIES = 99;
 
 /**
- * Saves the model and its key. The key takes its name only when the model is whole, so that an old pair is replaced as
- * a pair. What no LoRA holds becomes a delta: the work of a run is not given up for its form, nor for its place. Where
+ * Saves the model and its artefacts. They take their names only when the model is whole, so that an old set is replaced
+ * as a set. What no LoRA holds becomes a delta: the work of a run is not given up for its form, nor for its place. Where
  * that turns out not to take it, the result goes beside it, or as a delta into the system's temporary folder.
  * @param model what it was erased from, for the message
  * @returns the format that was written
@@ -26,9 +27,9 @@ export async function saveOutputs(
   signal: AbortSignal,
 ): Promise<SaveFormat> {
   try {
-    return await savePair(erasure, outputs, passphrase, signal);
+    return await saveAll(erasure, outputs, passphrase, signal);
   } catch (error) {
-    if (signal.aborted || error instanceof KeyNotNamed) throw error;
+    if (signal.aborted || error instanceof NotNamed) throw error;
     const place =
       (await rescueBeside(erasure, outputs, passphrase, signal)) ??
       (await rescueAnywhere(model, erasure, passphrase, signal));
@@ -41,37 +42,55 @@ export async function saveOutputs(
   }
 }
 
-/** The model is saved, and its key lies whole under another name. */
-class KeyNotNamed extends KpopError {}
+/** The model is saved, and an artefact lies whole under another name. */
+class NotNamed extends KpopError {}
 
-async function savePair(
+async function saveAll(
   erasure: Erasure,
   outputs: Outputs,
   passphrase: string | undefined,
   signal: AbortSignal,
 ): Promise<SaveFormat> {
   const { out, force = false } = outputs;
-  const key = erasure.key === undefined ? undefined : outputs.key;
-  if (key === undefined) return await saveModel(erasure, outputs, { force, signal });
   // Saving says what is wrong with it.
   await mkdir(dirname(resolve(out)), { recursive: true }).catch(() => undefined);
-  await checkKey(key, erasure.key!.concepts, passphrase, force);
-  const place = await realpath(key).catch(() => resolve(key));
-  const pending = join(dirname(place), `.kpop-key-${randomBytes(8).toString("hex")}.safetensors`);
-  await saveKey(erasure, pending, passphrase);
-  const written = await saveModel(erasure, outputs, { force, signal }).catch(async (error: unknown) => {
-    await rm(pending, { force: true });
-    throw error;
-  });
+  const pending: { place: string; path: string; name: string }[] = [];
   try {
-    await rename(pending, place);
-  } catch (cause) {
-    // The model is saved by now, and this key alone fits it.
-    const { message } = cause as Error;
-    const now = `The model is saved in ${out}, and its key is ${pending}: give it another name`;
-    throw new KeyNotNamed("IO_ERROR", `Cannot write ${key}: ${message}\n${now}`, { cause });
+    for (const [artefact, path] of placesOf(erasure, outputs)) {
+      await checkArtefact(path, erasure.manifest.concepts, passphrase, force);
+      const place = await realpath(path).catch(() => resolve(path));
+      const held = join(
+        dirname(place),
+        `.kpop-${artefact.name}-${randomBytes(8).toString("hex")}.safetensors`,
+      );
+      pending.push({ place, path: held, name: artefact.name });
+      await saveArtefact(artefact, held, passphrase);
+    }
+    const written = await saveModel(erasure, outputs, { force, signal });
+    for (const { place, path, name } of pending.splice(0)) await takeName(out, name, path, place);
+    return written;
+  } finally {
+    for (const { path } of pending) await rm(path, { force: true });
   }
-  return written;
+}
+
+async function takeName(out: string, name: string, path: string, place: string): Promise<void> {
+  try {
+    await rename(path, place);
+  } catch (cause) {
+    // The model is saved by now, and this one alone fits it.
+    const { message } = cause as Error;
+    const now = `The model is saved in ${out}, and its ${name} is ${path}: give it another name`;
+    throw new NotNamed("IO_ERROR", `Cannot write ${place}: ${message}\n${now}`, { cause });
+  }
+}
+
+/** The artefacts of a run with their files. */
+function placesOf(erasure: Erasure, { artefacts }: Outputs): [Artefact, string][] {
+  return erasure.artefacts.flatMap((artefact): [Artefact, string][] => {
+    const path = artefacts.get(artefact.name);
+    return path === undefined ? [] : [[artefact, path]];
+  });
 }
 
 async function saveModel(
@@ -101,18 +120,14 @@ async function rescueBeside(
   const wanted = resolve(outputs.out);
   for (let n = 1; n <= TRIES; n++) {
     const out = `${wanted}-rescued-${n}`;
-    const key = `${out}.key.safetensors`;
-    if ((await exists(out)) || (await exists(key))) continue;
+    const artefacts = artefactPaths(out, erasure.artefacts.map(({ name }) => name)); // prettier-ignore
+    const taken = await Promise.all([out, ...artefacts.values()].map(exists));
+    if (taken.includes(true)) continue;
     try {
-      if (erasure.key !== undefined) await saveKey(erasure, key, passphrase);
-      await saveModel(erasure, { ...outputs, out }, { force: false, signal });
-      const pair =
-        erasure.key === undefined
-          ? `The result is saved in ${out}`
-          : `The result is saved in ${out}, its key in ${key}`;
-      return `${pair}: move it where it belongs`;
+      await saveAll(erasure, { ...outputs, out, artefacts, force: false }, passphrase, signal);
+      const others = [...artefacts].map(([name, path]) => `, its ${name} in ${path}`).join("");
+      return `The result is saved in ${out}${others}: move it where it belongs`;
     } catch {
-      await rm(key, { force: true }).catch(() => undefined);
       return null;
     }
   }
@@ -128,18 +143,21 @@ async function rescueAnywhere(
 ): Promise<string | null> {
   try {
     const folder = await mkdtemp(join(tmpdir(), "kpop-rescued-"));
-    const key = join(folder, "key.safetensors");
-    if (erasure.key !== undefined) await saveKey(erasure, key, passphrase);
+    for (const artefact of erasure.artefacts)
+      await saveArtefact(artefact, join(folder, `${artefact.name}.safetensors`), passphrase);
     await erasure.save(join(folder, "model"), { format: "delta", signal });
-    const also = erasure.key === undefined ? "" : ", with its key";
+    const names = erasure.artefacts.map(({ name }) => name);
+    const also = names.length === 0 ? "" : `, with its ${names.join(", ")}`;
     return `The result is saved as a delta in ${folder}${also}: copy it to a safe place; it applies onto ${model}`;
   } catch {
     return null;
   }
 }
 
-function saveKey(erasure: Erasure, path: string, passphrase: string | undefined): Promise<void> {
-  return erasure.key!.save(path, passphrase === undefined ? {} : { passphrase });
+function saveArtefact(artefact: Artefact, path: string, passphrase: string | undefined): Promise<void> {
+  return artefact.secret === true && passphrase !== undefined
+    ? artefact.save(path, { passphrase })
+    : artefact.save(path);
 }
 
 async function exists(path: string): Promise<boolean> {

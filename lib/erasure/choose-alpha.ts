@@ -135,8 +135,7 @@ export function alphaOption(): Option<readonly number[] | AlphaSearch, number | 
   return {
     ...given,
     default: 1,
-    check: (name, value, about) =>
-      isSearch(value) ? value : (given.check(name, value, about) as readonly number[]),
+    check: (name, value, about) => (isSearch(value) ? value : given.check(name, value, about)),
   };
 }
 

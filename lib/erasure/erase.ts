@@ -120,8 +120,8 @@ function parseRequest(options: EraseOptions): Request {
     if (typeof prompt !== "string") throw invalid("preserve", "a list of strings", prompt);
   }
   jobOptions(options, "onPrepare");
-  const run = parseRunOptions(options);
+  const settings = parseRunOptions(options);
   const own = complete(method.options, options as object as Record<string, unknown>, { concepts });
   method.check?.(own, { concepts });
-  return { method, own, concepts: [...concepts], preserve: [...preserve], run, onPrepare };
+  return { method, own, concepts: [...concepts], preserve: [...preserve], run: settings, onPrepare };
 }

@@ -99,6 +99,6 @@ async function diverseTask(
 }
 
 /** A token's name with a number, within its angle brackets where it has them. */
-function numbered(token: string, number: number): string {
-  return token.endsWith(">") ? `${token.slice(0, -1)}-${number}>` : `${token}-${number}`;
+function numbered(token: string, index: number): string {
+  return token.endsWith(">") ? `${token.slice(0, -1)}-${index}>` : `${token}-${index}`;
 }

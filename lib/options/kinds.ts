@@ -1,4 +1,5 @@
 import * as check from "../check";
+import { KpopError } from "../errors";
 import { checkSelector, selectParameters, type ParameterSelector } from "../models/parameter-selector";
 import type { PromptLayers } from "../models/unet";
 import { parseSchedule, type Schedule } from "../nn/schedules";
@@ -11,7 +12,7 @@ const { finite, invalid, oneOf } = check;
 
 /** A flag of one value, the last one given. */
 export function single(word: string, read: (text: string) => unknown): Flag {
-  return { form: "value", word, repeatable: false, read: (texts) => read(texts.at(-1)!) };
+  return { form: "value", word, repeatable: false, read: (typed) => read(typed.at(-1)!) };
 }
 
 /** A finite number. @param range `from` and `to` are allowed, `above` is not */
@@ -251,7 +252,10 @@ export function perConcept<T, G>(
       const { concepts } = about;
       const list: readonly unknown[] = Array.isArray(value) ? value : [value];
       if (list.length !== 1 && list.length !== concepts.length)
-        throw invalid(name, `one value, or one for each of the ${concepts.length} concepts,`, value);
+        throw new KpopError(
+          "INVALID_ARGUMENT",
+          `Expected ${name} to be one value or ${concepts.length}, one for each concept, but received ${list.length}`,
+        );
       const checked = list.map((item) => option.check(name, item, about) as Exclude<T, undefined>);
       return concepts.map((_, index) => checked[index] ?? checked[0]!);
     },

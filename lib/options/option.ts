@@ -93,7 +93,7 @@ export function complete<S extends OptionSet>(
     const value = named[key] === undefined ? (option.default as unknown) : named[key];
     return [key, value === undefined ? undefined : (option.check(prefix + key, value, about) as unknown)];
   });
-  return Object.fromEntries(entries) as unknown as Complete<S>;
+  return Object.fromEntries(entries) as Complete<S>;
 }
 
 /** The given values under the options' own names. @throws INVALID_ARGUMENT where one is given by both */
@@ -117,13 +117,12 @@ function withoutAliases(
 
 /** Another name of an option. */
 export function alias<G>(of: string, option: Option<unknown, G>): Option<never, G> {
-  const { default: _, ...rest } = option;
   return {
-    ...rest,
-    help: `another name of ${of}`,
     default: undefined,
+    help: `another name of ${of}`,
     aliasOf: of,
     check: (name, value, about) => option.check(name, value, about) as never,
+    flag: option.flag,
   };
 }
 

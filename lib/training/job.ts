@@ -128,7 +128,7 @@ export class Job {
         await read();
         if (saving) await save();
       } finally {
-        for (const report of this.history.slice(told)) await this.settings.onStep?.(report);
+        for (const report of this.history.slice(told)) await tell(this.settings.onStep, report);
       }
     };
     while (done < iterations) {

@@ -75,6 +75,8 @@ export class RunState {
     const { path, options } = this;
     if (path === undefined || options === undefined) return null;
     await makeFolder(options.directory);
+    // Now, and not when an interrupt is to be saved.
+    await this.fingerprint();
     if (!this.resume || !(await exists(path))) return null;
     const file = await safetensors.open(path);
     try {

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -96,8 +97,10 @@ Wanted wanted_argument(const Napi::Value& value, int64_t file_size) {
 }
 
 bool has_size(int file, int64_t size) {
-  struct stat now{};
-  return fstat(file, &now) == 0 && S_ISREG(now.st_mode) && now.st_size == size;
+  // Not fstat, whose symbol is newer than the glibc that the add-on is for.
+  struct statx now{};
+  return statx(file, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &now) == 0 && S_ISREG(now.stx_mode) &&
+         now.stx_size == static_cast<uint64_t>(size);
 }
 
 Napi::Value map_tensors(const Napi::CallbackInfo& info) {

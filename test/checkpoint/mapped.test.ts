@@ -28,7 +28,8 @@ async function predict(model: StableDiffusion): Promise<Buffer> {
 
 function copyOfGolden(): string {
   const path = join(temporaryDirectory(), "model");
-  cpSync(golden("small"), path, { recursive: true });
+  const ofModel = (file: string): boolean => !/expected\.safetensors$|texts\.json$/.test(file);
+  cpSync(golden("small"), path, { recursive: true, filter: ofModel });
   return path;
 }
 

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { attack, KpopError } from "../../index";
-import type { AttackOptions } from "../../index";
 import { ATTACK_NAMES, ATTACK_OPTIONS, attackNamed } from "../../internal";
 import { describeAttack } from "../describe-attack";
 import { losses } from "../format";
@@ -119,7 +118,7 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
           bar("search", "iteration").update(iteration, iterations, losses(report.losses), etaSeconds);
           if (json) emit({ event: "step", ...report });
         },
-      } as AttackOptions);
+      });
       for (const one of bars.values()) one.stop();
       const { inputs, ...rest } = result;
       const found = inputs.map(({ name, prompt, text, band, rate }) => ({ name, prompt, text, band, rate }));

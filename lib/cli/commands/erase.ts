@@ -1,4 +1,4 @@
-import { basename, join, resolve } from "node:path";
+import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { erase, inspect, KpopError, safetensors, SAVE_FORMATS } from "../../index";
@@ -12,7 +12,7 @@ import {
   RUN_STATE_FILE,
   SAVED_FILES,
 } from "../../internal";
-import { checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
+import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
 import { addMethodFlags, helpInParts, methodOptions } from "../option-flags";
@@ -116,22 +116,28 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
       `error: ${about} is for a method that gives a key (${givers.join(", ")}), not ${method.name}`,
     );
   }
+  if (method.kind === "inference" && flags.format !== "diffusers")
+    command.error(
+      `error: ${method.name} changes no weights: what it does is saved by --format diffusers alone`,
+    );
   return methodOptions(command, method, methods);
 }
 
 async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
   const json = flags.json === true;
-  const key = givesKey(methodNamed(flags.method)) ? (flags.key ?? defaultKeyPath(flags.out)) : undefined;
-  await checkOutputs(model, { ...flags, key });
+  const { artefacts: leaves } = methodNamed(flags.method);
+  const artefacts = artefactPaths(flags.out, leaves?.(flags.concept) ?? []);
+  if (flags.key !== undefined) artefacts.set("key", flags.key);
+  await checkOutputs(model, { ...flags, artefacts });
   const passphrase = await readPassphrase(flags.passphraseFile);
-  if (key !== undefined) await checkOldKey(key, flags.concept, passphrase);
+  for (const path of artefacts.values()) await checkOldKey(path, flags.concept, passphrase);
   const { checkpoint } = flags;
   const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
   let last: StepReport | undefined;
   let preparing: Progress | undefined;
   let prepared: PrepareReport | undefined;
   const progress = new Progress("iteration", json);
-  const place = await reserveOutputs(model, { ...flags, key });
+  const place = await reserveOutputs(model, { ...flags, artefacts });
   try {
     await interruptible(doing, async (signal) => {
       const base = await loadModel(model, flags, signal);
@@ -159,8 +165,8 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
       } as EraseOptions);
       progress.stop();
       say(`Saving ${flags.out}`);
-      const format = await saveOutputs(model, erasure, { ...flags, key }, passphrase, signal);
-      await sayWhere(model, { ...flags, format }, erasure, key);
+      const format = await saveOutputs(model, erasure, { ...flags, artefacts }, passphrase, signal);
+      await sayWhere(model, { ...flags, format }, erasure, artefacts);
       erasure.dispose();
       base.dispose();
     });
@@ -188,12 +194,6 @@ function givesKey({ artefacts }: Method): boolean {
   return artefacts?.([]).includes("key") === true;
 }
 
-/** DIR.key.safetensors beside DIR. */
-function defaultKeyPath(out: string): string {
-  const plain = /^\.{0,2}$/.test(basename(out)) ? resolve(out) : out.replace(/\/+$/, "");
-  return `${plain}.key.safetensors`;
-}
-
 function commonOptions(flags: Flags) {
   const { concept, method, preserve, seed, checkpoint, checkpointEvery, resume } = flags;
   return {
@@ -217,23 +217,29 @@ async function sayWhere(
   model: string,
   flags: Flags,
   erasure: Erasure,
-  key: string | undefined,
+  artefacts: ReadonlyMap<string, string>,
 ): Promise<void> {
+  const key = artefacts.get("key");
   const { out, format, concept, json } = flags;
   const manifest = join(out, MANIFEST_FILE);
   const weights = format === "diffusers" ? out : join(out, SAVED_FILES[format]);
   const { seconds, iterations, unetEvaluations } = erasure.manifest;
   if (json === true) {
     const run = { method: erasure.method, concepts: concept, iterations, seconds, unetEvaluations };
-    emit({ event: "done", model: weights, format, ...(key === undefined ? {} : { key }), manifest, ...run });
+    emit({ event: "done", model: weights, format, ...Object.fromEntries(artefacts), manifest, ...run });
     return;
   }
-  print(
-    `Erased ${quoted(concept)} from ${model}: ${plural(iterations, "iteration")} in ${duration(seconds)}`,
-  );
-  print(`  model     ${weights}`);
-  print(`  manifest  ${manifest}`);
-  if (key !== undefined) print(`  key       ${key}  (keep it apart: it brings ${quoted(concept)} back)`);
+  const spent = iterations === 0 ? "" : `: ${plural(iterations, "iteration")} in ${duration(seconds)}`;
+  print(`Erased ${quoted(concept)} from ${model}${spent}`);
+  const width = Math.max(...["manifest", ...artefacts.keys()].map((name) => name.length));
+  const where = (name: string, path: string): void => print(`  ${name.padEnd(width)}  ${path}`);
+  where("model", weights);
+  where("manifest", manifest);
+  for (const { name, secret } of erasure.artefacts)
+    where(
+      name,
+      `${artefacts.get(name)}${secret === true ? `  (keep it apart: it brings ${quoted(concept)} back)` : ""}`,
+    );
   const prompt = ["--prompt", concept[0]!];
   if (format === "delta") {
     print(`The delta holds only what changed; it applies onto ${model}:`);

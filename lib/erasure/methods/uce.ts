@@ -131,8 +131,8 @@ function rowsOfTexts(pairs: readonly RowPair[], device: string): Tensor {
   const total = pairs.reduce((sum, { source }) => sum + source.count, 0);
   const elements = new Float64Array(pairs.length * total);
   let start = 0;
-  pairs.forEach(({ source: { count } }, text) => {
-    elements.fill(1, text * total + start, text * total + start + count);
+  pairs.forEach(({ source: { count } }, index) => {
+    elements.fill(1, index * total + start, index * total + start + count);
     start += count;
   });
   return Tensor.from(elements, [pairs.length, total], { device });

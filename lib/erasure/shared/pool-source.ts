@@ -53,7 +53,7 @@ export class PoolSource implements LatentSource {
     const started = performance.now();
     for (let index = 0; index < size; index++) {
       const spread = (index + this.job.random.at("pool", "spread", index).uniform()) / size;
-      await noGrad(() => this.begin(index, Math.floor(spread * this.stops.length)));
+      await noGrad(() => this.begin(index, Math.floor(spread * this.stops.length), this.job.signal));
       await this.job.prepared("trajectory", index + 1, size, started);
     }
   }
@@ -89,14 +89,9 @@ export class PoolSource implements LatentSource {
         const from = this.stops[member.position]!.executed;
         const to = this.stops[position]!.executed;
         const known = this.options.aligned ? ofItem(predictions, item) : undefined;
-        const moved = await this.sampler.move(
-          this.latents[index]!,
-          member.text,
-          from,
-          to,
-          this.stride,
+        const moved = await this.sampler.move(this.latents[index]!, member.text, from, to, this.stride, {
           known,
-        );
+        });
         await this.latents[index]!.copyFrom(moved);
       });
       member.position = position;
@@ -117,13 +112,14 @@ export class PoolSource implements LatentSource {
       this.latents[index] ??= this.job.hold(this.sampler.zeros());
   }
 
-  private async begin(index: number, position: number): Promise<void> {
+  private async begin(index: number, position: number, signal?: AbortSignal): Promise<void> {
     const begun = this.members.reduce((sum, { runs }) => sum + runs + 1, 0);
     const runs = (this.members[index]?.runs ?? -1) + 1;
     const text = this.textOf(begun);
     await scope(async () => {
       const noise = this.sampler.noise("pool", "noise", index, runs);
-      const moved = await this.sampler.move(noise, text, 0, this.stops[position]!.executed, this.stride);
+      const { executed } = this.stops[position]!;
+      const moved = await this.sampler.move(noise, text, 0, executed, this.stride, { signal });
       const held = this.latents[index];
       if (held === undefined) this.latents[index] = this.job.hold(moved);
       else await held.copyFrom(moved);

@@ -14,7 +14,7 @@ export class RestartSource implements LatentSource {
   ) {}
 
   async next(iteration: number): Promise<LatentBatch> {
-    const { random } = this.job;
+    const { random, signal } = this.job;
     const { stops } = this.sampler.trajectory;
     const latents: Tensor[] = [];
     const timesteps: number[] = [];
@@ -24,7 +24,7 @@ export class RestartSource implements LatentSource {
       const { executed, timestep } = stops[draw.at("stop").below(stops.length)]!;
       const text = draw.at("text").below(this.textCount);
       const noise = this.sampler.noise("restart", iteration, item, "noise");
-      latents.push(await noGrad(() => this.sampler.move(noise, text, 0, executed)));
+      latents.push(await noGrad(() => this.sampler.move(noise, text, 0, executed, 1, { signal })));
       timesteps.push(timestep.from + draw.at("timestep").below(timestep.to - timestep.from + 1));
       texts.push(text);
     }

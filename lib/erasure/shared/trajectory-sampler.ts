@@ -32,7 +32,7 @@ export class TrajectorySampler {
    * @param network whose predictions move them
    */
   constructor(
-    private readonly job: Pick<ErasureJob, "base" | "random" | "signal">,
+    private readonly job: Pick<ErasureJob, "base" | "random">,
     private readonly options: TrajectoryShape,
     private readonly texts: Condition,
     private readonly empty: Condition,
@@ -61,7 +61,8 @@ export class TrajectorySampler {
 
   /**
    * The latents after `to` steps, from those after `from`; a larger stride takes fewer, longer steps.
-   * @param known predictions for the first of the steps, where there are any already
+   * @param options.known predictions for the first of the steps, where there are any already
+   * @param options.signal stops it between steps; not to be given within an update, which is to be whole
    * @throws ABORTED
    */
   async move(
@@ -70,12 +71,12 @@ export class TrajectorySampler {
     from: number,
     to: number,
     stride = 1,
-    known?: KnownPredictions,
+    { known, signal }: { known?: KnownPredictions | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<Tensor> {
     return scope(async () => {
       let z = latents;
       for (let at = from; at < to; at = Math.min(at + stride, to)) {
-        throwIfAborted(this.job.signal);
+        throwIfAborted(signal);
         z = await this.step(z, text, at, Math.min(at + stride, to), at === from ? known : undefined);
       }
       return z.detach().clone();

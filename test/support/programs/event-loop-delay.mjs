@@ -13,7 +13,7 @@ import {
   UNet2DConditionModel,
 } from "../../../dist/index.js";
 
-const WIDTHS = [128, 256, 320];
+const WIDTHS = [192, 384, 384];
 
 /** A copy of the model with a wider UNet of drawn weights. */
 async function widened(path, folder) {

@@ -10,7 +10,7 @@ import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
 import { inspect } from "../../../lib/io/inspect";
 import { Random } from "../../../lib/runtime/random";
-import { Tensor } from "../../../lib/runtime/tensor";
+import type { Tensor } from "../../../lib/runtime/tensor";
 import { EvaluationCounter } from "../../../lib/training/evaluations";
 import { relativeError } from "../../support/compare";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";

@@ -6,6 +6,7 @@ import type { Erasure } from "../../../lib/erasure/erasure";
 import type { KpopOptions } from "../../../lib/erasure/methods/kpop";
 import type { CustomLatents } from "../../../lib/erasure/shared/custom-source";
 import type { EraseOptions } from "../../../lib/erasure/registry";
+import { inspect } from "../../../lib/io/inspect";
 import { Random } from "../../../lib/runtime/random";
 import { scope } from "../../../lib/runtime/scope";
 import type { Tensor } from "../../../lib/runtime/tensor";
@@ -147,6 +148,20 @@ describe("erase", () => {
       await run({ iterations, checkpoint, resume: true, onStep: ({ seconds }) => seen.push(seconds) })
     ).dispose();
     expect(seen).toHaveLength(5);
+  });
+
+  it("ends an iteration that the signal fires in, and saves it", async () => {
+    const directory = join(temporaryDirectory(), "state");
+    const controller = new AbortController();
+    // Asked for in the middle of an iteration, between its two updates.
+    const promptLearningRate = (i: number): number => {
+      if (i === 2) controller.abort();
+      return 5e-2;
+    };
+    const options = { iterations: 6, poolSize: 2, promptLearningRate, checkpoint: { directory } };
+    await expect(run({ ...options, signal: controller.signal })).rejects.toMatchObject({ code: "ABORTED" });
+    const found = await inspect(join(directory, "kpop-state.safetensors"));
+    expect(found).toMatchObject({ kind: "run-state", iteration: 3 });
   });
 
   it("does not go on from the state of a run on other weights, even where only memory has them", async () => {

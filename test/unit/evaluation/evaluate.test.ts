@@ -162,7 +162,7 @@ describe("evaluate", () => {
     ["neither classifier nor CLIP", { classifier: undefined }, /a classifier or a clip.*neither/],
     ["an unknown option", { images: 3 }, /"images" in the evaluate options/],
     ["a classifier that is none", { classifier: {} }, /classifier to be a loaded classifier or a path/],
-    ["one text for names", { erased: "church" }, /erased to be a list of names/],
+    ["one text for names", { erased: "church" }, /erased to be a list of strings/],
   ])("refuses %s, before any picture is made", async (_, options, message) => {
     const own = temporaryDirectory();
     await expect(run({ cacheDirectory: own, ...options })).rejects.toMatchObject({

@@ -329,7 +329,9 @@ describe("perConcept", () => {
 
   it("refuses another number of values, and values that its option refuses", () => {
     for (const value of [[], [1, 2, 3]])
-      expect(() => check(option, value)).toThrow(refusal("one value, or one for each of the 2 concepts"));
+      expect(() => check(option, value)).toThrow(
+        refusal("one value or 2, one for each concept, but received"),
+      );
     expect(() => check(option, [1, -1])).toThrow(refusal("it to be a finite number >= 0"));
     expect(() => check(option, "1")).toThrow(refusal("it to be a finite number >= 0"));
   });

@@ -202,7 +202,7 @@ describe("CA", () => {
     [
       "two anchors for three concepts",
       { concepts: ["a", "b", "c"], anchor: ["d", "e"] },
-      /anchor to be one value, or one for each of the 3 concepts,/,
+      /anchor to be one value or 3, one for each concept, but received/,
     ],
     ["captions in one string", { anchorPrompts: "a photo" }, /anchorPrompts to be a list/],
     [
@@ -225,7 +225,7 @@ describe("CA", () => {
     ["a negative prior weight", { priorWeight: -1 }, /priorWeight/],
     ["a number in place of a switch", { augment: 1 }, /augment/],
     ["more steps than the schedule has", { samplingSteps: 1001 }, /samplingSteps/],
-    ["a cache directory that is no path", { cacheDirectory: 5 }, /cacheDirectory to be a string/],
+    ["a cache directory that is no path", { cacheDirectory: 5 }, /cacheDirectory to be a non-empty string/],
     ["negative decay", { weightDecay: -1 }, /weightDecay/],
     ["a bound of zero on gradients", { maxGradientNorm: 0 }, /maxGradientNorm to be a number > 0/],
     ["an unknown selector", { parameters: "words" }, /parameters/],

@@ -228,7 +228,7 @@ describe("ESD", () => {
     [
       "two prompts to erase three concepts from",
       { concepts: ["a", "b", "c"], from: ["d", "e"] },
-      /from to be one value, or one for each of the 3 concepts, but received/,
+      /from to be one value or 3, one for each concept, but received 2/,
     ],
     ["no iterations", { iterations: 0 }, /iterations/],
     ["half a batch", { batchSize: 0.5 }, /batchSize/],

@@ -162,7 +162,11 @@ describe("task vectors", () => {
 
   it.each<[string, object, RegExp]>([
     ["an α that is no number", { alpha: NaN }, /alpha/],
-    ["more α than concepts", { alpha: [1, 2] }, /alpha to be one value, or one for each of the 1 concepts/],
+    [
+      "more α than concepts",
+      { alpha: [1, 2] },
+      /alpha to be one value or 1, one for each concept, but received 2/,
+    ],
     ["pictures of another concept", { pictures: { dog: [] } }, /pictures to be pictures of "church"/],
     ["an empty list of pictures", { pictures: { church: [] } }, /images to be a non-empty list/],
     ["pictures in a list", { pictures: [] }, /pictures/],

@@ -259,10 +259,10 @@ describe("UCE", () => {
     const erasure = await run({ concepts: "church", alignment: "tail", preserve: ["dog"] });
     expect(erasure.manifest.options).toEqual({
       method: "uce",
-      guide: "",
+      guide: [""],
       alignment: "tail",
       eraseScale: 1,
-      preserveScale: "shared",
+      preserveScale: "auto",
       lambda: 0.5,
       technique: "replace",
       templates: ["{}"],

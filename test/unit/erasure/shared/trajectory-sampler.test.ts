@@ -59,12 +59,12 @@ describe("TrajectorySampler", () => {
     expect(plain.job.evaluations.total).toBe(5);
     const known = make();
     const expected = await (await make().trajectory.move(one(), 0, 3, 5)).item();
-    const actual = await known.move(one(), 0, 3, 5, 1, { conditional: one(TEXTS[0]) });
+    const actual = await known.move(one(), 0, 3, 5, 1, { known: { conditional: one(TEXTS[0]) } });
     expect(await actual.item()).toBeCloseTo(expected, 6);
     expect(known.job.evaluations.total).toBe(3);
     const both = make();
     const predictions = { conditional: one(TEXTS[0]), unconditional: one(EMPTY) };
-    const same = await both.move(one(), 0, 3, 5, 1, predictions);
+    const same = await both.move(one(), 0, 3, 5, 1, { known: predictions });
     expect(await same.item()).toBeCloseTo(expected, 6);
     expect(both.job.evaluations.total).toBe(2);
   });
