@@ -49,11 +49,11 @@ export { NoiseSchedule, type NoiseScheduleConfig } from "./diffusion/noise-sched
 export { addNoise } from "./diffusion/noisy-latents";
 export {
   StableDiffusion,
-  type ComputeDtype,
   type Device,
   type LoadOptions,
   type LoadProgress,
 } from "./diffusion/stable-diffusion";
+export type { ComputeDtype } from "./diffusion/model";
 export type { Intervention, Steering, StepPredictions } from "./diffusion/interventions/intervention";
 export { GENERATE_DEFAULTS, type GenerateOptions, type GenerateStep } from "./diffusion/generate-options";
 export {
@@ -134,7 +134,8 @@ export { attack, type AttackResult } from "./attack/attack";
 export type { AttackedInput } from "./attack/measure";
 export { ATTACK_DEFAULTS, type AttackProgress, type CommonAttackOptions } from "./attack/attack-options";
 export { ATTACK_NAMES, attackNamed, type AttackOptions } from "./attack/registry";
-export type { AttackInput, AttackMethod } from "./attack/method";
+export type { AttackInput } from "./attack/input";
+export type { AttackMethod } from "./attack/method";
 export type { ConceptInversionOptions } from "./attack/methods/concept-inversion";
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
 export type { KeySearchOptions } from "./attack/methods/key-search";

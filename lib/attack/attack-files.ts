@@ -3,7 +3,7 @@ import { join } from "node:path";
 import * as safetensors from "../io/safetensors";
 import { onDisk } from "../files/system-error";
 import { Inversion } from "../inversion/inversion";
-import type { AttackInput } from "./method";
+import type { AttackInput } from "./input";
 import type { Verdict } from "./target";
 
 /** @throws IO_ERROR */

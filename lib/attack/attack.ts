@@ -17,7 +17,8 @@ import { openDirectory } from "./attack-files";
 import { ATTACK_OPTIONS, parseAttackOptions, type ParsedAttackOptions } from "./attack-options";
 import { AttackJob } from "./job";
 import { measure, type AttackedInput } from "./measure";
-import type { AttackInput, AttackMethod } from "./method";
+import type { AttackInput } from "./input";
+import type { AttackMethod } from "./method";
 import { attackNamed, type AttackOptions } from "./registry";
 import { Target } from "./target";
 

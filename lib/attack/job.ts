@@ -2,7 +2,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import type { Image } from "../io/image";
 import { Job, type JobSettings } from "../training/job";
 import type { StepReport } from "../training/step-report";
-import type { AttackInput } from "./method";
+import type { AttackInput } from "./input";
 
 /** What an attack works on. */
 export interface AttackParts {

@@ -2,7 +2,7 @@ import { rate, type Rate } from "../evaluation/rates";
 import { EvaluationCounter } from "../training/evaluations";
 import { saveInput, savePicture } from "./attack-files";
 import type { ParsedAttackOptions } from "./attack-options";
-import type { AttackInput } from "./method";
+import type { AttackInput } from "./input";
 import type { Target } from "./target";
 
 /** An input that was found, and how often it brings the concept back. */

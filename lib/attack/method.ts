@@ -1,28 +1,9 @@
-import type { LearnedToken } from "../diffusion/learned-tokens";
-import type { PromptKey } from "../diffusion/prompt-key";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError } from "../errors";
-import type { CosineBand } from "../inversion/cosine-band";
 import type { Complete, Given, OptionSet } from "../options/option";
 import type { CommonAttackOptions } from "./attack-options";
+import type { AttackInput } from "./input";
 import type { AttackJob } from "./job";
-
-/** An input that an attack has found: what the model is asked for with. */
-export interface AttackInput {
-  /** Short, of this input alone among the attack's: a token, a band, a number of steps. */
-  readonly name: string;
-  readonly prompt: string;
-  /** What it reads as, where learned tokens in the prompt hide that. */
-  readonly text?: string;
-  /** Learned tokens that the prompt names. */
-  readonly tokens?: readonly (LearnedToken & { dispose(): void })[];
-  /** A prompt to inject in cross-attention. */
-  readonly key?: PromptKey;
-  /** Cosines with the concept's own embedding that it was held between. */
-  readonly band?: CosineBand;
-  /** Seed of the one picture that it is for; else it is measured on as many pictures as asked for. */
-  readonly seed?: number;
-}
 
 /** An attack as it is written: one file in methods/, one line in the registry. */
 export interface AttackDefinition<N extends string, S extends OptionSet> {

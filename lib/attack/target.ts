@@ -2,7 +2,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import type { Classifier } from "../evaluation/classifier";
 import type { Image } from "../io/image";
 import type { Drawing } from "./attack-options";
-import type { AttackInput } from "./method";
+import type { AttackInput } from "./input";
 
 /** One picture, and whether it shows the concept. */
 export interface Verdict {

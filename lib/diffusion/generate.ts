@@ -14,16 +14,15 @@ import { compareKeyModel } from "./key-model";
 import { checkLearnedTokens } from "./learned-tokens";
 import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
-import type { StableDiffusion } from "./stable-diffusion";
+import type { Model } from "./model";
 
 /** Pictures for prompts, prompt by prompt, `count` of each. The public form is `StableDiffusion.generate`. */
 export async function generate(
-  model: StableDiffusion,
+  model: Model,
   prompt: string | readonly string[],
   options: GenerateOptions = {},
 ): Promise<Image[]> {
   const o = checkGenerate(model, prompt, options);
-  if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
   if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
   return unscoped(() => noGrad(() => scope(() => run(model, o))));
 }
@@ -31,11 +30,7 @@ export async function generate(
 type Checked = ReturnType<typeof checkGenerate>;
 
 /** The options after defaults. @throws INVALID_ARGUMENT */
-export function checkGenerate(
-  model: StableDiffusion,
-  prompt: string | readonly string[],
-  options: GenerateOptions,
-) {
+export function checkGenerate(model: Model, prompt: string | readonly string[], options: GenerateOptions) {
   knownKeys("the generate options", options, [
     ...Object.keys(GENERATE_OPTIONS),
     ...["signal", "onStep", "onImages"],
@@ -59,7 +54,7 @@ export function checkGenerate(
 }
 
 function pixels(
-  model: StableDiffusion,
+  model: Model,
   o: Pick<Complete<typeof GENERATE_OPTIONS>, "latents" | "width" | "height">,
   total: number,
 ): [width: number, height: number] {
@@ -90,7 +85,7 @@ function pixels(
   return [side("width"), side("height")];
 }
 
-async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
+async function run(model: Model, o: Checked): Promise<Image[]> {
   const texts = await model.condition(o.prompts, { tokens: o.tokens });
   const guided = o.guidanceScale !== 1;
   const negative = guided ? await model.condition([o.negativePrompt], { tokens: o.tokens }) : null;
@@ -135,7 +130,7 @@ async function run(model: StableDiffusion, o: Checked): Promise<Image[]> {
 }
 
 /** The model's interventions with the conditions of their own prompts. */
-async function steeringTexts(model: StableDiffusion) {
+async function steeringTexts(model: Model) {
   const found = [];
   for (const intervention of model.interventions) {
     const prompts = [];
@@ -158,7 +153,7 @@ function batches(o: Checked): number[][] {
 }
 
 async function denoiseAll(
-  model: StableDiffusion,
+  model: Model,
   o: Checked,
   noise: Tensor,
   guidance: Guidance,
@@ -177,7 +172,7 @@ async function denoiseAll(
 }
 
 /** Latents (B, 4, h, w), scaled, to pictures. @throws NUMERIC_FAILURE where a picture is not finite */
-export async function decode(model: StableDiffusion, latents: Tensor): Promise<Image[]> {
+export async function decode(model: Model, latents: Tensor): Promise<Image[]> {
   const unscaled = latents.div(model.vae.config.scaling_factor);
   const decoded = (await model.vae.decode(unscaled.to(model.dtype))).to("float32");
   const bytes = decoded.div(2).add(0.5).clamp(0, 1).mul(255).round().permute([0, 2, 3, 1]).to("uint8");
@@ -192,7 +187,7 @@ export async function decode(model: StableDiffusion, latents: Tensor): Promise<I
   );
 }
 
-function notFinite({ dtype }: StableDiffusion): KpopError {
+function notFinite({ dtype }: Model): KpopError {
   const remedy =
     dtype === "float16"
       ? 'float16 holds nothing above 65504; load the model with the dtype "bfloat16" or "float32"'
@@ -202,7 +197,7 @@ function notFinite({ dtype }: StableDiffusion): KpopError {
 
 /** What a picture of `seed` starts from: (1, 4, h, w) standard normal draws, on the CPU. */
 export function startingNoise(
-  model: StableDiffusion,
+  model: Model,
   seed: number,
   { width, height }: { width: number; height: number },
 ): Tensor {

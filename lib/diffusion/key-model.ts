@@ -1,15 +1,15 @@
 import { KpopError } from "../errors";
 import { fingerprintUNet } from "./model-hash";
 import type { PromptKey } from "./prompt-key";
-import type { StableDiffusion } from "./stable-diffusion";
+import type { Model } from "./model";
 
 /** Code of the process warning about a key on a model that it was not made for. */
 export const KEY_MISMATCH = "KPOP_KEY_MISMATCH";
 
-const compared = new WeakMap<PromptKey, WeakSet<StableDiffusion>>();
+const compared = new WeakMap<PromptKey, WeakSet<Model>>();
 
 /** What a key for this model is bound to; undefined where the model's files cannot be read any more. @throws ABORTED */
-export async function keyModel(model: StableDiffusion, signal?: AbortSignal): Promise<string | undefined> {
+export async function keyModel(model: Model, signal?: AbortSignal): Promise<string | undefined> {
   try {
     return await fingerprintUNet(model, signal);
   } catch (error) {
@@ -23,11 +23,7 @@ export async function keyModel(model: StableDiffusion, signal?: AbortSignal): Pr
  * its pictures would mean nothing.
  * @throws ABORTED
  */
-export async function compareKeyModel(
-  key: PromptKey,
-  model: StableDiffusion,
-  signal?: AbortSignal,
-): Promise<void> {
+export async function compareKeyModel(key: PromptKey, model: Model, signal?: AbortSignal): Promise<void> {
   const known = compared.get(key) ?? new WeakSet();
   if (key.model === undefined || known.has(model)) return;
   const own = await keyModel(model, signal);

@@ -9,7 +9,7 @@ import { elementBytes, runtimeDtype } from "../io/safetensors-dtypes";
 import { scope } from "../runtime/scope";
 import { FileHashes } from "../files/file-hashes";
 import { changedTensors } from "./save-model";
-import type { StableDiffusion } from "./stable-diffusion";
+import type { Model } from "./model";
 
 const BYTES_AT_ONCE = 2 ** 21;
 
@@ -20,10 +20,7 @@ const fileHashes = new FileHashes();
  * SHA-256 of every weight file that a model was read from: a checkpoint's by its place there, a delta's as delta/NAME.
  * @throws NOT_FOUND, IO_ERROR, ABORTED
  */
-export async function hashInputs(
-  model: StableDiffusion,
-  signal?: AbortSignal,
-): Promise<Record<string, string>> {
+export async function hashInputs(model: Model, signal?: AbortSignal): Promise<Record<string, string>> {
   const { source } = model;
   const names = new Map(weightFiles(source).map(({ path }) => [path, placeIn(source.path, path)]));
   // A delta is no file of the checkpoint, but tensors come from it.
@@ -36,7 +33,7 @@ export async function hashInputs(
 }
 
 /** Reads what a delta of the model has to know of its base, so that it can be saved when the files are gone. */
-export async function rememberBase({ source }: StableDiffusion, signal?: AbortSignal): Promise<void> {
+export async function rememberBase({ source }: Model, signal?: AbortSignal): Promise<void> {
   for (const component of COMPONENTS) {
     await contentHash(source[component], signal === undefined ? {} : { signal }).catch((error: unknown) => {
       // The files are gone or others by now: everything but a delta can be saved all the same.
@@ -50,7 +47,7 @@ function placeIn(checkpoint: string, path: string): string {
 }
 
 /** What in-memory weights differ from the source's by: SHA-256 over the changed ones; null where there are none. */
-export async function hashChanges(model: StableDiffusion): Promise<string | null> {
+export async function hashChanges(model: Model): Promise<string | null> {
   const hash = createHash("sha256");
   let any = false;
   for (const [component, tensors] of Object.entries(changedTensors(model))) {
@@ -76,7 +73,7 @@ async function updateBetweenTurns(hash: Hash, bytes: Uint8Array): Promise<void> 
  * in memory.
  * @throws IO_ERROR, NOT_FOUND, ABORTED
  */
-export async function hashUNet(model: StableDiffusion, signal?: AbortSignal): Promise<string> {
+export async function hashUNet(model: Model, signal?: AbortSignal): Promise<string> {
   const stored = await contentHash(model.source.unet, signal === undefined ? {} : { signal });
   const changes = await hashChanges(model);
   return changes === null ? stored : createHash("sha256").update(`${stored} ${changes}`).digest("hex");
@@ -91,7 +88,7 @@ const HEAD_BYTES = 2 ** 14;
  * that this tells models apart as a hash of all bytes does, and reads megabytes in place of gigabytes.
  * @throws IO_ERROR, NOT_FOUND, ABORTED
  */
-export async function fingerprintUNet(model: StableDiffusion, signal?: AbortSignal): Promise<string> {
+export async function fingerprintUNet(model: Model, signal?: AbortSignal): Promise<string> {
   const changed = changedTensors(model).unet;
   const hash = createHash("sha256");
   await withReader(signal, async (reader) => {

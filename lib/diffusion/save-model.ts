@@ -11,7 +11,7 @@ import { KpopError } from "../errors";
 import { DELTA_FILE, INTERVENTIONS_FILE, LORA_FILE, SINGLE_FILE } from "../io/file-kinds";
 import { onDisk } from "../files/system-error";
 import { LORA_RANK, saveLora } from "./save-lora";
-import type { StableDiffusion } from "./stable-diffusion";
+import type { Model } from "./model";
 
 /**
  * diffusers: a folder. single-file: one .safetensors that WebUI and ComfyUI load. delta: what changed, alone. lora: what
@@ -43,7 +43,7 @@ export interface SaveOptions {
 }
 
 /** The parameters whose values are no longer the source's, by component and key. */
-export function changedTensors(model: StableDiffusion): ChangedTensors {
+export function changedTensors(model: Model): ChangedTensors {
   const networks = { unet: model.unet, vae: model.vae, textEncoder: model.textEncoder };
   const changed: Partial<Record<ComponentName, Map<string, TensorData>>> = {};
   for (const component of COMPONENTS) {
@@ -57,7 +57,7 @@ export function changedTensors(model: StableDiffusion): ChangedTensors {
 }
 
 /** A model's tensors, for saving where the source's files have changed. */
-export function inMemory(model: StableDiffusion): InMemory {
+export function inMemory(model: Model): InMemory {
   return (component, key) => model[component].parameter(key);
 }
 
@@ -65,10 +65,7 @@ export function inMemory(model: StableDiffusion): InMemory {
  * The file of a model's interventions, by name; none where it has none.
  * @throws UNSUPPORTED_FORMAT where there are some and the format has no place for them
  */
-export function interventionFiles(
-  { interventions }: StableDiffusion,
-  format: SaveFormat,
-): Record<string, string> {
+export function interventionFiles({ interventions }: Model, format: SaveFormat): Record<string, string> {
   if (interventions.length === 0) return {};
   if (format === "diffusers") return { [INTERVENTIONS_FILE]: formatInterventions(interventions) };
   const names = interventions.map(({ name }) => name).join(", ");
@@ -87,7 +84,7 @@ export function loraRank(format: SaveFormat, given: number | undefined): number 
 
 /** Writes a model, what changed in it, or a LoRA of that, with the manifest in the latter two's metadata. */
 export async function saveFile(
-  model: StableDiffusion,
+  model: Model,
   changed: ChangedTensors,
   path: string,
   {
@@ -105,11 +102,7 @@ export async function saveFile(
 }
 
 /** Writes a model to a folder ("diffusers") or a file. The public form is `StableDiffusion.save`. */
-export async function saveModel(
-  model: StableDiffusion,
-  path: string,
-  options: SaveOptions = {},
-): Promise<void> {
+export async function saveModel(model: Model, path: string, options: SaveOptions = {}): Promise<void> {
   filePath("path", path);
   knownKeys("the save options", options, ["format", "rank", "force", "signal"]);
   jobOptions(options);

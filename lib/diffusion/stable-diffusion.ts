@@ -25,6 +25,7 @@ import type { GenerateOptions } from "./generate-options";
 import { openInterventions } from "./interventions";
 import type { Intervention } from "./interventions/intervention";
 import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
+import type { ComputeDtype, Model, ModelParts } from "./model";
 import { NoiseSchedule } from "./noise-schedule";
 import { predictNoise, type NoisyBatch, type PredictOptions } from "./predict";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
@@ -32,8 +33,6 @@ import { saveModel, type SaveOptions } from "./save-model";
 
 /** Where a model lives. */
 export type Device = "auto" | "cpu" | "cuda" | `cuda:${number}`;
-/** What weights are held and computed in. */
-export type ComputeDtype = "float32" | "bfloat16" | "float16";
 
 /** Bytes of one network that have been read. */
 export interface LoadProgress {
@@ -69,23 +68,8 @@ export interface LoadOptions {
 /** Networks that an erasure may train. */
 export type TrainedNetwork = Extract<ComponentName, "unet" | "textEncoder">;
 
-/** What a model is made of. */
-interface Parts {
-  unet: UNet2DConditionModel;
-  vae: AutoencoderKL;
-  textEncoder: CLIPTextModel;
-  tokenizer: CLIPTokenizer;
-  schedule: NoiseSchedule;
-  source: CheckpointSource;
-  device: string;
-  dtype: ComputeDtype;
-  /** UNet keys whose weights are no longer the source's. */
-  changed: ReadonlySet<string>;
-  interventions: readonly Intervention[];
-}
-
 /** A Stable Diffusion 1.x checkpoint in memory. */
-export class StableDiffusion {
+export class StableDiffusion implements Model {
   readonly unet: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
   readonly textEncoder: CLIPTextModel;
@@ -102,7 +86,7 @@ export class StableDiffusion {
   readonly interventions: readonly Intervention[];
 
   /** @internal Use `StableDiffusion.load`. */
-  constructor(parts: Parts) {
+  constructor(parts: ModelParts) {
     this.unet = parts.unet;
     this.vae = parts.vae;
     this.textEncoder = parts.textEncoder;

@@ -7,21 +7,11 @@ import type { Tensor } from "../runtime/tensor";
 import { Job, type JobSettings } from "../training/job";
 import type { Player, PlayerOptions } from "../training/player";
 import type { Artefact } from "./artefact";
+import type { ErasureParts } from "./parts";
 import type { TrajectoryOptions } from "./shared/latent-options";
-import { openLatents, type LatentSource, type LatentTexts } from "./shared/latent-source";
+import type { LatentSource } from "./shared/latent-source";
+import { openLatents, type LatentTexts } from "./shared/open-latents";
 import { Preservation } from "./shared/preservation";
-
-/** What an erasure works on. */
-export interface ErasureParts {
-  /** The model as it came, and its bare networks. */
-  readonly base: StableDiffusion;
-  readonly teacher: StableDiffusion;
-  readonly student: StableDiffusion;
-  readonly network: TrainedNetwork;
-  readonly trained: readonly string[];
-  readonly concepts: readonly string[];
-  readonly preserve: readonly string[];
-}
 
 /** What a method works with: never files, devices or flags. It owns what it hands out. */
 export class ErasureJob extends Job implements ErasureParts {

@@ -1,4 +1,3 @@
-import type { InterventionRecord } from "./interventions-file";
 import type { Dtype } from "../runtime/tensor";
 import type { FileStamp } from "../files/read-range";
 import type { TokenizerFiles } from "./tokenizer-files";
@@ -25,6 +24,14 @@ export const STEMS: Readonly<Record<ComponentName, string>> = {
 
 /** A JSON object as it stands in a config file. */
 export type Config = Readonly<Record<string, unknown>>;
+
+/** What changes how a model denoises, beside its weights, as a model's folder holds it. */
+export interface InterventionRecord {
+  readonly name: string;
+  /** Of the settings, by the name's kind. */
+  readonly version: number;
+  readonly settings: Config;
+}
 
 /** Where the bytes of one tensor lie. */
 export interface TensorLocation {

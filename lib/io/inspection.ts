@@ -1,4 +1,4 @@
-import type { InterventionRecord } from "./interventions-file";
+import type { InterventionRecord } from "./checkpoint-types";
 import type { ComponentName, Config } from "./checkpoint-types";
 
 /** What `inspect` found; `kind` tells which. Paths are absolute. */

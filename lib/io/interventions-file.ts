@@ -2,19 +2,11 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
 import { formatJson, isJsonObject, readJsonObject } from "../files/json-file";
-import type { Config } from "./checkpoint-types";
+import type { InterventionRecord } from "./checkpoint-types";
 import { INTERVENTIONS_FILE } from "./file-kinds";
 
 const FORMAT = "kpop-interventions";
 const VERSION = 1;
-
-/** An intervention as a model's folder holds it. */
-export interface InterventionRecord {
-  readonly name: string;
-  /** Of the settings, by the name's kind. */
-  readonly version: number;
-  readonly settings: Config;
-}
 
 /**
  * What changes how the model in a folder denoises; none where the file is missing.

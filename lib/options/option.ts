@@ -87,22 +87,23 @@ export function complete<S extends OptionSet>(
   about: About,
   prefix = "",
 ): Complete<S> {
-  const named = withoutAliases(options, given, prefix);
+  const typed = typedKeys(options, given, prefix);
   const own = Object.entries(options).filter(([, option]) => option.aliasOf === undefined);
   const entries = own.map(([key, option]) => {
-    const value = named[key] === undefined ? (option.default as unknown) : named[key];
-    return [key, value === undefined ? undefined : (option.check(prefix + key, value, about) as unknown)];
+    const name = typed.get(key) ?? key;
+    const value = given[name] === undefined ? (option.default as unknown) : given[name];
+    return [key, value === undefined ? undefined : (option.check(prefix + name, value, about) as unknown)];
   });
   return Object.fromEntries(entries) as Complete<S>;
 }
 
-/** The given values under the options' own names. @throws INVALID_ARGUMENT where one is given by both */
-function withoutAliases(
+/** By option, the alias that its value was given under. @throws INVALID_ARGUMENT where both names have a value */
+function typedKeys(
   options: OptionSet,
   given: Readonly<Record<string, unknown>>,
   prefix: string,
-): Record<string, unknown> {
-  const named = { ...given };
+): Map<string, string> {
+  const typed = new Map<string, string>();
   for (const [key, { aliasOf }] of Object.entries(options)) {
     if (aliasOf === undefined || given[key] === undefined) continue;
     if (given[aliasOf] !== undefined)
@@ -110,9 +111,9 @@ function withoutAliases(
         "INVALID_ARGUMENT",
         `Expected ${prefix}${key} or ${prefix}${aliasOf} but received both; they are names of one option`,
       );
-    named[aliasOf] = given[key];
+    typed.set(aliasOf, key);
   }
-  return named;
+  return typed;
 }
 
 /** Another name of an option. */

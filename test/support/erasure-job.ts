@@ -7,7 +7,8 @@ import {
   type PredictOptions,
 } from "../../lib/diffusion/predict";
 import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
-import { ErasureJob, type ErasureParts } from "../../lib/erasure/job";
+import { ErasureJob } from "../../lib/erasure/job";
+import type { ErasureParts } from "../../lib/erasure/parts";
 import type { UNet2DConditionModel } from "../../lib/models/unet";
 import { Tensor } from "../../lib/runtime/tensor";
 import type { JobSettings } from "../../lib/training/job";

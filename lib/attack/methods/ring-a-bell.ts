@@ -8,7 +8,8 @@ import { CONCEPT_PAIRS } from "../concept-pairs";
 import { conceptVector, type ConceptPair } from "../concept-vector";
 import { nextGeneration, type GeneticOptions, type GeneticProblem, type Individual } from "../genetic-search";
 import type { AttackJob } from "../job";
-import { defineAttack, type AttackInput, type AttackOptionsOf } from "../method";
+import type { AttackInput } from "../input";
+import { defineAttack, type AttackOptionsOf } from "../method";
 import { textIds } from "../text-ids";
 
 const pairs: Option<readonly ConceptPair[]> = {

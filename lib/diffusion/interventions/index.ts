@@ -1,5 +1,5 @@
 import { KpopError } from "../../errors";
-import type { InterventionRecord } from "../../io/interventions-file";
+import type { InterventionRecord } from "../../io/checkpoint-types";
 import type { Intervention } from "./intervention";
 import { readSld } from "./sld";
 

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { KpopError } from "../../errors";
 import { finite, invalid } from "../../check";
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureJob } from "../job";
+import type { ErasureRun } from "../parts";
 import type { LatentBatch, LatentSource } from "./latent-source";
 
 /** One z_t of a source of the caller's own. */
@@ -27,7 +27,7 @@ export class CustomSource implements LatentSource {
   private behind: Taken | null = null;
 
   constructor(
-    private readonly job: ErasureJob,
+    private readonly job: ErasureRun,
     source: AsyncIterable<CustomLatents>,
     private readonly batchSize: number,
     private readonly textCount: number,

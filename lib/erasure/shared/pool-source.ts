@@ -2,7 +2,7 @@ import { noGrad } from "../../runtime/grad-mode";
 import type { Random } from "../../runtime/random";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import type { ErasureJob } from "../job";
+import type { ErasureRun } from "../parts";
 import type { KnownPredictions, LatentBatch, LatentSource } from "./latent-source";
 import type { TrajectorySampler } from "./trajectory-sampler";
 
@@ -34,7 +34,7 @@ export class PoolSource implements LatentSource {
 
   /** @param options.aligned whether z's noise level is that of t, so that the losses' predictions serve the sampler too */
   constructor(
-    private readonly job: ErasureJob,
+    private readonly job: ErasureRun,
     private readonly sampler: TrajectorySampler,
     private readonly options: {
       readonly size: number;

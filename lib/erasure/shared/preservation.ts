@@ -1,7 +1,7 @@
 import { rows, textsIn, type Condition } from "../../diffusion/condition";
 import { noGrad } from "../../runtime/grad-mode";
 import type { Backward, Losses } from "../../training/player";
-import type { ErasureJob } from "../job";
+import type { ErasureRun } from "../parts";
 import type { LatentBatch } from "./latent-source";
 
 /**
@@ -10,13 +10,13 @@ import type { LatentBatch } from "./latent-source";
  */
 export class Preservation {
   private constructor(
-    private readonly job: ErasureJob,
+    private readonly job: ErasureRun,
     /** Of the m prompts; null where nothing is to be preserved. */
     private readonly prompts: Condition | null,
     private readonly weight: number,
   ) {}
 
-  static async create(job: ErasureJob, weight: number): Promise<Preservation> {
+  static async create(job: ErasureRun, weight: number): Promise<Preservation> {
     return new Preservation(job, job.preserve.length === 0 ? null : await job.encode(job.preserve), weight);
   }
 

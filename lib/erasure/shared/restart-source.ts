@@ -1,13 +1,13 @@
 import { Tensor } from "../../runtime/tensor";
 import { noGrad } from "../../runtime/grad-mode";
-import type { ErasureJob } from "../job";
+import type { ErasureRun } from "../parts";
 import type { LatentBatch, LatentSource } from "./latent-source";
 import type { TrajectorySampler } from "./trajectory-sampler";
 
 /** The reference procedure: every item of every iteration is a new trajectory, run from noise to its t. */
 export class RestartSource implements LatentSource {
   constructor(
-    private readonly job: ErasureJob,
+    private readonly job: ErasureRun,
     private readonly sampler: TrajectorySampler,
     private readonly batchSize: number,
     private readonly textCount: number,

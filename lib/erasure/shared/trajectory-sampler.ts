@@ -10,7 +10,7 @@ import {
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import { throwIfAborted } from "../../errors";
-import type { ErasureJob } from "../job";
+import type { ErasureRun } from "../parts";
 import type { KnownPredictions } from "./latent-source";
 
 /** What a trajectory is like. */
@@ -32,7 +32,7 @@ export class TrajectorySampler {
    * @param network whose predictions move them
    */
   constructor(
-    private readonly job: Pick<ErasureJob, "base" | "random">,
+    private readonly job: Pick<ErasureRun, "base" | "random">,
     private readonly options: TrajectoryShape,
     private readonly texts: Condition,
     private readonly empty: Condition,

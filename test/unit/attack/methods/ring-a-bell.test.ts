@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { AttackInput } from "../../../../lib/attack/method";
+import type { AttackInput } from "../../../../lib/attack/input";
 import { ringABell, type RingABellOptions } from "../../../../lib/attack/methods/ring-a-bell";
 import { RUN_STATE_FILE } from "../../../../lib/io/file-kinds";
 import * as safetensors from "../../../../lib/io/safetensors";

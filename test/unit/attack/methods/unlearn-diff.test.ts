@@ -1,5 +1,5 @@
 import type { AttackParts } from "../../../../lib/attack/job";
-import type { AttackInput } from "../../../../lib/attack/method";
+import type { AttackInput } from "../../../../lib/attack/input";
 import { unlearnDiff, type UnlearnDiffOptions } from "../../../../lib/attack/methods/unlearn-diff";
 import { KpopError } from "../../../../lib/errors";
 import type { Image } from "../../../../lib/io/image";

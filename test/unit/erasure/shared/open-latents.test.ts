@@ -1,6 +1,6 @@
 import { CustomSource } from "../../../../lib/erasure/shared/custom-source";
 import { trajectories } from "../../../../lib/erasure/shared/latent-options";
-import { openLatents } from "../../../../lib/erasure/shared/latent-source";
+import { openLatents } from "../../../../lib/erasure/shared/open-latents";
 import { PoolSource } from "../../../../lib/erasure/shared/pool-source";
 import { RestartSource } from "../../../../lib/erasure/shared/restart-source";
 import { complete } from "../../../../lib/options/option";

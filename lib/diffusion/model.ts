@@ -1,0 +1,37 @@
+import type { CheckpointSource } from "../io/checkpoint-types";
+import type { CLIPTextModel } from "../models/clip-text";
+import type { UNet2DConditionModel } from "../models/unet";
+import type { AutoencoderKL } from "../models/vae";
+import type { CLIPTokenizer } from "../text/clip-tokenizer";
+import type { Condition } from "./condition";
+import type { Intervention } from "./interventions/intervention";
+import type { LearnedToken } from "./learned-tokens";
+import type { NoiseSchedule } from "./noise-schedule";
+import type { SamplerName } from "./samplers";
+
+/** What weights are held and computed in. */
+export type ComputeDtype = "float32" | "bfloat16" | "float16";
+
+/** What a model is made of. */
+export interface ModelParts {
+  readonly unet: UNet2DConditionModel;
+  readonly vae: AutoencoderKL;
+  readonly textEncoder: CLIPTextModel;
+  readonly tokenizer: CLIPTokenizer;
+  readonly schedule: NoiseSchedule;
+  /** "cpu", "cuda:0", ... */
+  readonly device: string;
+  readonly dtype: ComputeDtype;
+  /** Where the weights came from. */
+  readonly source: CheckpointSource;
+  /** UNet keys whose weights are no longer the source's. */
+  readonly changed: ReadonlySet<string>;
+  readonly interventions: readonly Intervention[];
+}
+
+/** A model, as what draws with it, hashes it and saves it takes one. */
+export interface Model extends ModelParts {
+  readonly imageSize: number;
+  readonly defaultSampler: SamplerName;
+  condition(prompts: readonly string[], options?: { tokens?: readonly LearnedToken[] }): Promise<Condition>;
+}

@@ -1,0 +1,18 @@
+import type { Condition } from "../diffusion/condition";
+import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
+import type { Job } from "../training/job";
+
+/** What an erasure works on. */
+export interface ErasureParts {
+  /** The model as it came, and its bare networks. */
+  readonly base: StableDiffusion;
+  readonly teacher: StableDiffusion;
+  readonly student: StableDiffusion;
+  readonly network: TrainedNetwork;
+  readonly trained: readonly string[];
+  readonly concepts: readonly string[];
+  readonly preserve: readonly string[];
+}
+
+/** What the parts of an erasure's run see of it. */
+export type ErasureRun = Job & ErasureParts & { encode(prompts: readonly string[]): Promise<Condition> };
