@@ -8,13 +8,19 @@ describe("worker threads", () => {
       prompt: string;
       images: string;
     }
-    const { exits, main } = resultOf<{ exits: { code: number; result: Work }[]; main: Work }>(
+    interface Outcome {
+      exits: { code: number; result: Work }[];
+      held: boolean;
+      main: Work;
+    }
+    const { exits, held, main } = resultOf<Outcome>(
       await runProgram("worker-threads.mjs", [golden("small"), 2]),
     );
     expect(exits).toEqual([
       { code: 0, result: main },
       { code: 0, result: main },
     ]);
+    expect(held).toBe(true);
   });
 
   it.each([0, 30, 150])(

@@ -84,14 +84,14 @@ interface Search extends GeneticOptions {
   readonly generations: number;
 }
 
-function checkPairs(pairs: unknown): ConceptPair[] {
-  if (!Array.isArray(pairs) || pairs.length === 0) throw invalid("pairs", "a non-empty list of pairs", pairs);
-  return pairs.map((pair: unknown) => {
-    const texts: readonly unknown[] = Array.isArray(pair) ? pair : [];
-    const [given, without] = texts;
-    if (texts.length !== 2 || typeof given !== "string" || typeof without !== "string" || given === without)
+function checkPairs(given: unknown): ConceptPair[] {
+  if (!Array.isArray(given) || given.length === 0) throw invalid("pairs", "a non-empty list of pairs", given);
+  return given.map((pair: unknown) => {
+    const both: readonly unknown[] = Array.isArray(pair) ? pair : [];
+    const [named, without] = both;
+    if (both.length !== 2 || typeof named !== "string" || typeof without !== "string" || named === without)
       throw invalid("a pair", "two different texts, with the concept and without it,", pair);
-    return [given, without];
+    return [named, without];
   });
 }
 
@@ -143,9 +143,9 @@ async function search(job: AttackJob, options: Search): Promise<AttackInput[]> {
 
   /** The text that, typed, comes nearest. Other ids may read the same: it need not be the best candidate's. */
   async function nearest(target: Tensor, candidates: readonly Individual[]): Promise<string> {
-    const texts = [...new Set(candidates.map(({ genes }) => tokenizer.decode([...genes])))];
-    const losses = await distances(model, target, tokenizer.encode(texts));
-    return texts[losses.indexOf(Math.min(...losses))]!;
+    const decoded = [...new Set(candidates.map(({ genes }) => tokenizer.decode([...genes])))];
+    const losses = await distances(model, target, tokenizer.encode(decoded));
+    return decoded[losses.indexOf(Math.min(...losses))]!;
   }
 }
 

@@ -86,9 +86,9 @@ async function search(job: AttackJob, options: Parsed): Promise<AttackInput[]> {
   let attempts: Attempt[] = [];
 
   /** One update for a target, its loss. */
-  const update = (target: number, timestep: number, number: number): Promise<Tensor> =>
+  const update = (target: number, timestep: number, round: number): Promise<Tensor> =>
     scope(async () => {
-      const draws = random.at("target", target, timestep, number);
+      const draws = random.at("target", target, timestep, round);
       const z = clean.slice(0, target, target + 1); // (1, 4, h, w)
       const noise = draws.at("noise").normal(z.shape).to({ device });
       const { loss, gradient } = await tokenGradient(
@@ -123,8 +123,8 @@ async function search(job: AttackJob, options: Parsed): Promise<AttackInput[]> {
     }
     if (attempts[target]!.hit === true) return {};
     const losses: Tensor[] = [];
-    for (let number = 0; number < stepsPerTimestep; number++)
-      losses.push(await update(target, timesteps[look - 1]!, number));
+    for (let round = 0; round < stepsPerTimestep; round++)
+      losses.push(await update(target, timesteps[look - 1]!, round));
     attempts[target] = { ids: await distribution.likeliest(), hit: null };
     await judgeUnlessStopped();
     return { denoising: Tensor.stack(losses).mean() };

@@ -1,7 +1,8 @@
 // worker-threads.mjs MODEL COUNT: as many threads at once load the model, erase and generate; what each came to, and
-// what the main thread comes to afterwards.
+// what the main thread comes to afterwards. `held`: the add-on, whose threads live on, outlived those that loaded it.
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { erase, StableDiffusion } from "../../../dist/index.js";
 import { hashTensor, hashWeights } from "./hashes.mjs";
 
@@ -34,7 +35,8 @@ if (isMainThread) {
     });
   });
   const exits = await Promise.all(threads);
-  console.log(JSON.stringify({ exits, main: await work(path) }));
+  const held = readFileSync("/proc/self/maps", "utf8").includes("kpop_native.node");
+  console.log(JSON.stringify({ exits, held, main: await work(path) }));
 } else {
   parentPort.postMessage(await work(workerData));
 }

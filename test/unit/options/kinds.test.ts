@@ -27,7 +27,7 @@ const check = (option: Any, value: unknown): unknown => option.check("it", value
 /** What the command line makes of some texts. */
 function typed(option: Any, ...texts: string[]): unknown {
   if (option.flag?.form !== "value") throw new Error("the option takes no text");
-  return option.flag.read(texts);
+  return (option.flag.read as (given: string[]) => unknown)(texts);
 }
 const refusal = (message: RegExp | string) =>
   expect.objectContaining({
