@@ -27,9 +27,9 @@ const check = (option: Any, value: unknown): unknown => option.check("it", value
 /** What the command line makes of some texts. */
 function typed(option: Any, ...texts: string[]): unknown {
   if (option.flag?.form !== "value") throw new Error("the option takes no text");
-  return (option.flag.read as (given: string[]) => unknown)(texts);
+  return option.flag.read(texts);
 }
-const refusal = (message: RegExp | string) =>
+const refusal = (message: RegExp | string): unknown =>
   expect.objectContaining({
     name: "KpopError",
     code: "INVALID_ARGUMENT",
