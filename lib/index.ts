@@ -21,10 +21,7 @@ export type {
   SafetensorsInspection,
   TensorSummary,
 } from "./io/inspection";
-export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
-export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
 export { convert, type ConvertOptions } from "./io/convert";
-export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { Adam, type AdamOptions } from "./nn/optimizer";
 export { clipGradients } from "./nn/clip-gradients";
 export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
@@ -55,7 +52,7 @@ export {
 } from "./diffusion/stable-diffusion";
 export type { ComputeDtype } from "./diffusion/model";
 export type { Intervention, Steering, StepPredictions } from "./diffusion/interventions/intervention";
-export { GENERATE_DEFAULTS, type GenerateOptions, type GenerateStep } from "./diffusion/generate-options";
+export type { GenerateOptions, GenerateStep } from "./diffusion/generate-options";
 export {
   generateImageSet,
   ImageSet,
@@ -71,8 +68,7 @@ export {
 } from "./diffusion/image-set-cache";
 export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
 export { applyLora, type ApplyLoraOptions } from "./diffusion/apply-lora";
-export { LORA_RANK } from "./diffusion/save-lora";
-export { SAVE_FORMATS, SAVED_FILES, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
+export { SAVE_FORMATS, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
 export { invert, type InvertOptions } from "./inversion/invert";
 export { invertDiverse, type InvertDiverseOptions } from "./inversion/invert-diverse";
@@ -103,18 +99,14 @@ export {
 export { TaskVector, type ApplyOptions, type TaskVectorFields } from "./erasure/task-vector";
 export type { UceOptions } from "./erasure/methods/uce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
-export { METHOD_NAMES, methodNamed, type EraseOptions, type MethodOptions } from "./erasure/registry";
+export { METHOD_NAMES, type EraseOptions, type MethodOptions } from "./erasure/registry";
 export {
   evaluate,
   type ClassEvaluation,
   type EvaluatedPicture,
   type Evaluation,
 } from "./evaluation/evaluate";
-export {
-  EVALUATE_DEFAULTS,
-  type EvaluateOptions,
-  type EvaluationProgress,
-} from "./evaluation/evaluate-options";
+export type { EvaluateOptions, EvaluationProgress } from "./evaluation/evaluate-options";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
 export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";
 export { IMAGENETTE, type ClassList } from "./evaluation/classifier-files";
@@ -132,10 +124,9 @@ export {
 } from "./evaluation/rates";
 export { attack, type AttackResult } from "./attack/attack";
 export type { AttackedInput } from "./attack/measure";
-export { ATTACK_DEFAULTS, type AttackProgress, type CommonAttackOptions } from "./attack/attack-options";
-export { ATTACK_NAMES, attackNamed, type AttackOptions } from "./attack/registry";
+export type { AttackProgress, CommonAttackOptions } from "./attack/attack-options";
+export { ATTACK_NAMES, type AttackOptions } from "./attack/registry";
 export type { AttackInput } from "./attack/input";
-export type { AttackMethod } from "./attack/method";
 export type { ConceptInversionOptions } from "./attack/methods/concept-inversion";
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
 export type { KeySearchOptions } from "./attack/methods/key-search";

@@ -1,5 +1,6 @@
 import { initialise } from "../../examples/train-pocket/initial-weights";
 import { type Random, safetensors, Tensor, UNet2DConditionModel } from "../../lib/index";
+import { predictNoise } from "../../lib/internal";
 import { CLASSES, SIDE } from "./dataset";
 
 /** Length of a class's embedding. */
@@ -76,7 +77,13 @@ export class DigitModel {
     embeddings: Tensor,
     options: { grad?: boolean } = {},
   ): Promise<Tensor> {
-    return this.unet.forward(noisy, timesteps, embeddings.unsqueeze(1), options);
+    const condition = { context: embeddings.unsqueeze(1) };
+    return predictNoise(
+      { unet: this.unet, dtype: "float32" },
+      { latents: noisy, timesteps },
+      condition,
+      options,
+    );
   }
 
   /** Frees the UNet; the embeddings may be another's too, and go with the scope that they were made in. */

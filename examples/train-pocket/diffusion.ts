@@ -1,5 +1,6 @@
 import type { AutoencoderKL, CLIPTextModel, CLIPTokenizer, UNet2DConditionModel } from "../../lib/index";
 import { addNoise, NoiseSchedule, noGrad, Random, scope, Tensor } from "../../lib/index";
+import { predictNoise } from "../../lib/internal";
 import { caption } from "./captions";
 import type { Pictures } from "./pictures";
 import type { Stage } from "./training";
@@ -125,11 +126,14 @@ export function diffusionStage(
       const ids = tokenizer.encode(items.map((item) => item.caption));
       const context = await text.forward(
         Tensor.from(ids.flat(), [BATCH, TOKENS], { dtype: "int64", device }),
-        {
-          grad: true,
-        },
+        { grad: true },
       );
-      const predicted = await unet.forward(noisy, timesteps, context, { grad: true });
+      const predicted = await predictNoise(
+        { unet, dtype: "float32" },
+        { latents: noisy, timesteps },
+        { context },
+        { grad: true },
+      );
       const weights = timesteps.map((timestep) => {
         const { signal, noise: share } = schedule.noising(timestep);
         return lossWeight((signal / share) ** 2);

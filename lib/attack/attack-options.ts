@@ -80,14 +80,6 @@ export interface CommonAttackOptions extends RunOptions, Given<typeof ATTACK_OPT
   onProgress?(progress: AttackProgress): void;
 }
 
-const { pictures, prompt, imagesPerInput } = ATTACK_OPTIONS;
-/** What `attack` does unless told otherwise; what is not here is as for `generate`. */
-export const ATTACK_DEFAULTS = Object.freeze({
-  pictures: pictures.default!,
-  prompt: prompt.default!,
-  imagesPerInput: imagesPerInput.default!,
-});
-
 /** Keys of `CommonAttackOptions`, and the method's name. */
 export const COMMON_ATTACK_OPTIONS: readonly string[] = [
   ...["method", "concept", "onProgress"],

@@ -2,7 +2,8 @@ import { mkdir } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import { checkOutputFile, checkOutputFolder, KpopError } from "../index";
+import { KpopError } from "../index";
+import { checkOutputFile, checkOutputFolder } from "../internal";
 
 /** Layouts that a whole model is written in. */
 export type ModelFormat = "diffusers" | "single-file";

@@ -1,7 +1,7 @@
 import { invalid } from "../check";
 import type { Image } from "../io/image";
 import { choice, integer, number, steps, tensor, text } from "../options/kinds";
-import { defaultsOf, type Given, type Option } from "../options/option";
+import type { Given, Option } from "../options/option";
 import type { LearnedToken } from "./learned-tokens";
 import { PromptKey } from "./prompt-key";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
@@ -83,12 +83,3 @@ export interface GenerateOptions extends Given<typeof GENERATE_OPTIONS> {
    */
   onImages?(images: readonly Image[], places: readonly number[]): void | Promise<void>;
 }
-
-/** What `generate` does unless told otherwise. */
-export const GENERATE_DEFAULTS = Object.freeze(
-  defaultsOf(GENERATE_OPTIONS) as {
-    [
-      K in "negativePrompt" | "steps" | "guidanceScale" | "seed" | "count" | "batchSize" | "keyGuidance"
-    ]: Required<Given<typeof GENERATE_OPTIONS>>[K];
-  },
-);

@@ -79,15 +79,6 @@ export interface EvaluateOptions extends Given<typeof EVALUATE_OPTIONS> {
   onProgress?(progress: EvaluationProgress): void;
 }
 
-const defaults = EVALUATE_OPTIONS;
-/** What `evaluate` does unless told otherwise; what is not here is as for `generate`. */
-export const EVALUATE_DEFAULTS = Object.freeze({
-  prompt: defaults.prompt.default!,
-  imagesPerClass: defaults.imagesPerClass.default!,
-  seed: defaults.seed.default!,
-  topK: Object.freeze(defaults.topK.default!),
-});
-
 /** One class of an evaluation. */
 export interface EvaluatedClass {
   readonly name: string;

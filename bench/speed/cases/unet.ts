@@ -1,5 +1,6 @@
 import type { Tensor } from "../../../lib/index";
 import { Random, scope, UNet2DConditionModel, type Dtype } from "../../../lib/index";
+import { predictNoise } from "../../../lib/internal";
 import { peakBytes } from "../../machine";
 import { time, type Measurement, type SpeedCase } from "../case";
 
@@ -25,10 +26,12 @@ export function unetCase(dtype: Dtype, repeats: number): SpeedCase {
 async function measure(dtype: Dtype, repeats: number): Promise<Measurement> {
   const unet = await randomUNet(dtype);
   const random = new Random(1);
-  const sample = random.at("sample").normal([1, 4, 64, 64], { dtype });
-  const context = random.at("context").normal([1, 77, 768], { dtype });
+  const batch = { latents: random.at("sample").normal([1, 4, 64, 64], { dtype }), timesteps: 500 };
+  const condition = { context: random.at("context").normal([1, 77, 768], { dtype }) };
+  const predict = (grad: boolean): Promise<Tensor> =>
+    predictNoise({ unet, dtype }, batch, condition, { grad });
   const forward = await time(
-    () => scope(async () => void (await (await unet.forward(sample, 500, context)).settled()).dispose()),
+    () => scope(async () => void (await (await predict(false)).settled()).dispose()),
     repeats,
   );
   console.error(`ours, ${dtype}: forward ${forward.toFixed(2)} s`);
@@ -37,7 +40,7 @@ async function measure(dtype: Dtype, repeats: number): Promise<Measurement> {
   const training = await time(
     () =>
       scope(async () => {
-        const noise = await unet.forward(sample, 500, context, { grad: true });
+        const noise = await predict(true);
         await noise.square().mean().backward();
         for (const name of trained) await unet.parameter(name).zeroGrad();
       }),

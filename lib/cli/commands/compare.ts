@@ -1,7 +1,8 @@
 import { extname } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import { checkOutputFile, PromptKey, SAMPLER_NAMES, sheet } from "../../index";
+import { PromptKey, SAMPLER_NAMES, sheet } from "../../index";
+import { checkOutputFile } from "../../internal";
 import type { GenerateOptions, Image, SamplerName, StableDiffusion } from "../../index";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";

@@ -29,14 +29,14 @@ function typed(option: Any, ...texts: string[]): unknown {
   if (option.flag?.form !== "value") throw new Error("the option takes no text");
   return option.flag.read(texts);
 }
-const refusal = (message: RegExp | string): unknown =>
+const refusal = (message: RegExp | string): Error =>
   expect.objectContaining({
     name: "KpopError",
     code: "INVALID_ARGUMENT",
     message: (typeof message === "string"
       ? expect.stringContaining(message)
       : expect.stringMatching(message)) as string,
-  });
+  }) as Error;
 
 /** A kind of option: values that it takes, values that it refuses and in which words, and texts with what they stand for. */
 interface Kind {
