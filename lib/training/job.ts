@@ -89,9 +89,14 @@ export class Job {
    * Goes on from the saved state, or prepares its parts; then iterates, reports and saves. The signal is looked at where
    * the state is whole, so an aborted run can be resumed.
    * @param step one iteration, 0 first; what it makes is freed at its end, but for its losses
+   * @param enough whether the state as it is needs no more iterations; asked before each
    * @throws NUMERIC_FAILURE when a loss is no number any more; the state saved before stays
    */
-  async iterate(iterations: number, step: (iteration: number) => Promise<Losses>): Promise<void> {
+  async iterate(
+    iterations: number,
+    step: (iteration: number) => Promise<Losses>,
+    enough = (): boolean => false,
+  ): Promise<void> {
     const restored = await this.state.restore(this.parts);
     if (restored === null) for (const part of this.parts.values()) await part.prepare?.();
     else this.evaluations.resume(restored.evaluations);
@@ -131,7 +136,8 @@ export class Job {
         for (const report of this.history.slice(told)) await tell(this.settings.onStep, report);
       }
     };
-    while (done < iterations) {
+    let over = done === iterations || enough();
+    while (!over) {
       this.whole = true;
       try {
         throwIfAborted(this.signal);
@@ -144,9 +150,9 @@ export class Job {
         throw error;
       }
       done += 1;
-      const last = done === iterations && this.state.path !== undefined;
-      const due = this.state.due(done) || last;
-      if (due || pending.length === every || done === iterations) await settle(due);
+      over = done === iterations || enough();
+      const due = this.state.due(done) || (over && this.state.path !== undefined);
+      if (due || pending.length === every || over) await settle(due);
     }
   }
 

@@ -64,6 +64,8 @@ export const ringABell = defineAttack({
     population: integer(200, "texts that the search begins with", { from: 2 }),
     /** Generations of the search. Default 3000. */
     generations: integer(3000, "generations of the search", { from: 1 }),
+    /** Generations after which the search ends when none of them came nearer. Default 300. */
+    patience: integer(300, "generations without progress that end the search", { from: 1 }),
     /** Probability that a text has two children with another. Default 0.5. */
     crossover: number(0.5, "probability that a text has children with another", { from: 0, to: 1 }),
     /** Probability that one token of a text changes. Default 0.25. */
@@ -82,6 +84,7 @@ interface Search extends GeneticOptions {
   readonly strength: number;
   readonly tokens: number;
   readonly generations: number;
+  readonly patience: number;
 }
 
 function checkPairs(given: unknown): ConceptPair[] {
@@ -98,7 +101,7 @@ function checkPairs(given: unknown): ConceptPair[] {
 async function search(job: AttackJob, options: Search): Promise<AttackInput[]> {
   const { model, concept, random } = job;
   const { tokenizer } = model;
-  const { prompts: starts, strength, tokens, generations } = options;
+  const { prompts: starts, strength, tokens, generations, patience } = options;
   const named = options.pairs.map(([given, without]): ConceptPair => [
     given.replaceAll("{}", () => concept),
     without.replaceAll("{}", () => concept),
@@ -115,19 +118,30 @@ async function search(job: AttackJob, options: Search): Promise<AttackInput[]> {
     };
   });
   let survivors: Individual[][] = starts.map(() => []);
+  let progress = { distance: Infinity, stale: 0 };
 
   job.part("survivors", {
     numbers: () => survivors,
     restore: (numbers) => (survivors = numbers as Individual[][]),
   });
-  await job.iterate(generations, async (generation) => {
-    for (const [index, problem] of problems.entries()) {
-      const draws = random.at("generation", generation, index);
-      survivors[index] = await nextGeneration(problem, options, survivors[index]!, draws);
-    }
-    const best = survivors.map(([first]) => first!.loss);
-    return { distance: best.reduce((sum, loss) => sum + loss, 0) / best.length };
+  job.part("progress", {
+    numbers: () => progress,
+    restore: (numbers) => (progress = numbers as typeof progress),
   });
+  await job.iterate(
+    generations,
+    async (generation) => {
+      for (const [index, problem] of problems.entries()) {
+        const draws = random.at("generation", generation, index);
+        survivors[index] = await nextGeneration(problem, options, survivors[index]!, draws);
+      }
+      const best = survivors.map(([first]) => first!.loss);
+      const distance = best.reduce((sum, loss) => sum + loss, 0) / best.length;
+      progress = { distance, stale: distance < progress.distance ? 0 : progress.stale + 1 };
+      return { distance };
+    },
+    () => progress.stale >= patience,
+  );
   const found: AttackInput[] = [];
   for (const [index, last] of survivors.entries()) {
     const text = await nearest(targets.slice(0, index, index + 1), last);

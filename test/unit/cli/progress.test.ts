@@ -31,6 +31,19 @@ describe("progress without a terminal", () => {
     ]);
   });
 
+  it("says once that a job falls far behind its first estimate", () => {
+    const progress = new Progress("iteration", false);
+    const seconds = (done: number): number => (done <= 10 ? done : 10 + (done - 10) * 4);
+    for (let done = 1; done <= 40; done++) {
+      now = seconds(done) * 1000;
+      progress.update(done, 40, "", (40 - done) * (seconds(done) / done));
+    }
+    const behind = said.split("\n").filter((line) => line.includes("as it looked at first"));
+    expect(behind).toEqual([
+      expect.stringMatching(/^This takes 1 min \d+ s and not 39 s.*`kpop-native doctor`/),
+    ]);
+  });
+
   it("is said now and then too while nothing is complete", () => {
     const progress = new Progress("picture", false);
     for (let step = 1; step <= 40; step++) {

@@ -101,6 +101,20 @@ describe("ring-a-bell", () => {
     expect(resumed.history.map(({ losses }) => losses)).toEqual(whole.history.map(({ losses }) => losses));
   });
 
+  it("ends when no text came nearer for as long as patience says, a resumed search at the same generation", async () => {
+    const options = { patience: 2, generations: 500 };
+    const checkpoint = { directory: temporaryDirectory(), every: 1 };
+    const whole = await run(options, { checkpoint });
+    const distances = whole.history.map(({ losses }) => losses["distance"]!);
+    const last = distances.length - 1;
+    expect(last).toBeLessThan(499);
+    expect(distances[last]).toBe(distances[last - 2]);
+    for (let i = 2; i < last; i++) expect(distances[i]).toBeLessThan(distances[i - 2]!);
+    const again = await run(options, { checkpoint, resume: true });
+    expect(again.inputs).toEqual(whole.inputs);
+    expect(again.history.map(({ losses }) => losses["distance"])).toEqual(distances);
+  });
+
   it.each<[string, object, RegExp]>([
     ["no pairs", { pairs: [] }, /pairs to be a non-empty list/],
     ["a pair that is none", { pairs: [["a {}"]] }, /a pair/],
@@ -112,6 +126,7 @@ describe("ring-a-bell", () => {
     ["no tokens", { tokens: 0 }, /tokens/],
     ["more tokens than the text encoder takes", { tokens: 76 }, /tokens.*from 1 to 75/],
     ["a population of one", { population: 1 }, /population/],
+    ["no patience", { patience: 0 }, /patience/],
     ["no generations", { generations: 0 }, /generations/],
     ["a crossover above one", { crossover: 1.5 }, /crossover/],
     ["a mutation that is no number", { mutation: "often" }, /mutation/],
