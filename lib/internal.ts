@@ -5,6 +5,7 @@
 export * as index from "./index";
 export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
 export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
+export { makeFolder } from "./files/make-folder";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { predictNoise } from "./diffusion/predict";

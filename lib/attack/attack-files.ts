@@ -1,15 +1,8 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as safetensors from "../io/safetensors";
-import { onDisk } from "../files/system-error";
 import { Inversion } from "../inversion/inversion";
 import type { AttackInput } from "./input";
 import type { Verdict } from "./target";
-
-/** @throws IO_ERROR */
-export async function openDirectory(path: string): Promise<void> {
-  await onDisk("write", path, () => mkdir(path, { recursive: true }));
-}
 
 /** The learned parts of an input, in files that `Inversion.load`, `PromptKey.load` and other tools read. */
 export async function saveInput(directory: string, { name, tokens = [], key }: AttackInput): Promise<void> {

@@ -9,11 +9,11 @@ import { classifierFor } from "../evaluation/classifier-for";
 import type { Rate } from "../evaluation/rates";
 import { writeFileAtomically } from "../files/atomic";
 import { formatJson } from "../files/json-file";
+import { makeFolder } from "../files/make-folder";
 import { Image } from "../io/image";
 import { complete, fit, type Complete, type OptionSet } from "../options/option";
 import { unscoped } from "../runtime/scope";
 import type { StepReport } from "../training/step-report";
-import { openDirectory } from "./attack-files";
 import { ATTACK_OPTIONS, parseAttackOptions, type ParsedAttackOptions } from "./attack-options";
 import { AttackJob } from "./job";
 import { measure, type AttackedInput } from "./measure";
@@ -94,7 +94,7 @@ async function run(
   };
   try {
     const output = classifier.indexOf(o.concept);
-    if (o.directory !== undefined) await openDirectory(o.directory);
+    if (o.directory !== undefined) await makeFolder(o.directory);
     // They are no part of the attacker's budget: anyone has pictures.
     const images = o.images ?? (method.needsPictures ? await draw(original!, o) : []);
     const target = new Target(model, classifier, output, o.drawing, signal);

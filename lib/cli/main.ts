@@ -26,7 +26,8 @@ with the key. "pocket" is a small model that comes along.
 
 COMMAND --help lists a command's options; if something does not work,
 \`${invocation()} doctor\` says why.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted,
+143 ended by SIGTERM before it could stop by itself.
 `;
 
 async function main(): Promise<void> {

@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, realpath, rename, rm, stat } from "node:fs/promises";
+import { mkdtemp, realpath, rename, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { KpopError } from "../index";
 import type { Erasure, SaveFormat } from "../index";
+import { makeFolder } from "../internal";
 import type { Artefact } from "../internal";
 import { artefactPaths, checkArtefact, type Outputs } from "./erase-outputs";
 import { say } from "./output";
@@ -53,7 +54,7 @@ async function saveAll(
 ): Promise<SaveFormat> {
   const { out, force = false } = outputs;
   // Saving says what is wrong with it.
-  await mkdir(dirname(resolve(out)), { recursive: true }).catch(() => undefined);
+  await makeFolder(dirname(out)).catch(() => undefined);
   const pending: { place: string; path: string; name: string }[] = [];
   try {
     for (const [artefact, path] of placesOf(erasure, outputs)) {

@@ -1,9 +1,8 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { KpopError } from "../index";
-import { checkOutputFile, checkOutputFolder } from "../internal";
+import { checkOutputFile, checkOutputFolder, makeFolder } from "../internal";
 
 /** Layouts that a whole model is written in. */
 export type ModelFormat = "diffusers" | "single-file";
@@ -45,7 +44,7 @@ export async function checkSaveTarget(
   try {
     if (meant === "diffusers") await checkOutputFolder(out, { force });
     else {
-      await mkdir(dirname(resolve(out)), { recursive: true });
+      await makeFolder(dirname(out));
       await checkOutputFile(out, { force });
     }
   } catch (error) {

@@ -16,9 +16,13 @@ export interface GenerateStep {
   totalImages: number;
 }
 
-/** A sampler by name, or the checkpoint's own. */
+/**
+ * A sampler by name, or the checkpoint's own. "pndm" repeats its second timestep, as diffusers does with skip_prk_steps, and
+ * so evaluates the network once more than there are steps: 51 times for 50.
+ */
 export function samplerOption(): Option<SamplerName | undefined, SamplerName> {
-  const help = "solver of the reverse process: the checkpoint's own where it is one of these, else ddim";
+  const help =
+    "solver of the reverse process: the checkpoint's own where it is one of these, else ddim; pndm repeats its second step, so that 50 are 51";
   return choice<SamplerName, undefined>(undefined, SAMPLER_NAMES, help);
 }
 
@@ -45,7 +49,8 @@ export const DRAWING_OPTIONS = Object.freeze({
   steps: steps(50, "denoising steps"),
   /** Classifier-free guidance; 1 turns it off. Default 7.5. */
   guidanceScale: number(7.5, "how closely to follow the prompt; 1 is off", { from: 0 }),
-  /** Default: the checkpoint's own scheduler where it is one of these, else "ddim". */
+  /** Default: the checkpoint's own scheduler where it is one of these, else "ddim". "pndm" makes one evaluation more than
+   *  `steps`. */
   sampler: samplerOption(),
   /** What guidance leads away from. Default "". */
   negativePrompt: text("", "what to lead away from", { blank: true }),

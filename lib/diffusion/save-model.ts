@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { filePath, flag, integer, invalid, jobOptions, knownKeys, oneOf } from "../check";
 import { saveDelta } from "../io/checkpoint-delta";
@@ -9,7 +8,7 @@ import type { ChangedTensors, ComponentName, Config, InMemory, TensorData } from
 import { formatInterventions } from "../io/interventions-file";
 import { KpopError } from "../errors";
 import { DELTA_FILE, INTERVENTIONS_FILE, LORA_FILE, SINGLE_FILE } from "../io/file-kinds";
-import { onDisk } from "../files/system-error";
+import { makeFolder } from "../files/make-folder";
 import { LORA_RANK, saveLora } from "./save-lora";
 import type { Model } from "./model";
 
@@ -119,6 +118,6 @@ export async function saveModel(model: Model, path: string, options: SaveOptions
       memory: inMemory(model),
       extraFiles,
     });
-  await onDisk("write", path, () => mkdir(dirname(path), { recursive: true }));
+  await makeFolder(dirname(path));
   return saveFile(model, changed, path, { ...shared, format, rank, manifest: {} });
 }

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
 import { PromptKey } from "../diffusion/prompt-key";
@@ -111,7 +111,6 @@ export class Erasure {
     await writeDirectoryAtomically(
       directory,
       async (folder) => {
-        await mkdir(folder, { recursive: true });
         const path = join(folder, SAVED_FILES[format]);
         await saveFile(this.model, changed, path, {
           ...cancel,

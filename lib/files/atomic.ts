@@ -2,6 +2,7 @@ import { lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs
 import type { FileHandle } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { KpopError } from "../errors";
+import { makeFolder } from "./make-folder";
 import { onDisk } from "./system-error";
 import { asideName, putBack, removeAbandoned, temporaryBeside } from "./temporaries";
 
@@ -59,7 +60,7 @@ export async function writeDirectoryAtomically(
     const target = await throughLink(path);
     await tidyBeside(target);
     await checkTarget(target, options);
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolder(dirname(target));
     const temporary = temporaryBeside(target);
     try {
       await mkdir(temporary);

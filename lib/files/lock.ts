@@ -1,9 +1,10 @@
-import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../errors";
 import { describeHolder, stateOf, thisHolder } from "./lock-holder";
 import type { LockHolder } from "./lock-holder";
+import { makeFolderAsTold } from "./make-folder";
 
 const HEARTBEAT_MS = 5_000;
 /** A lock that has not been touched for this long belongs to a process that is gone. */
@@ -26,7 +27,7 @@ export async function withLock<T>(
   work: () => Promise<T>,
   options: LockOptions = {},
 ): Promise<T> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolderAsTold(dirname(path));
   for (let waited = false; ; waited = true) {
     const lock = await tryLock(path);
     if (typeof lock !== "string") {

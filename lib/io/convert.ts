@@ -1,9 +1,8 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { formatJson, readJsonObject } from "../files/json-file";
-import { onDisk } from "../files/system-error";
+import { makeFolder } from "../files/make-folder";
 import { applyDelta, readDelta } from "./checkpoint-delta";
 import { readCheckpoint } from "./checkpoint-read";
 import { saveDiffusersFolder } from "./checkpoint-save-folder";
@@ -48,7 +47,7 @@ export async function convert(path: string, target: string, options: ConvertOpti
     const extraFiles = run === null ? {} : { [MANIFEST_FILE]: formatJson(run) };
     return await saveDiffusersFolder(source, {}, target, { ...shared, extraFiles });
   }
-  await onDisk("write", target, () => mkdir(dirname(target), { recursive: true }));
+  await makeFolder(dirname(target));
   await saveSingleFile(source, {}, target, shared);
 }
 

@@ -1,9 +1,10 @@
-import { mkdir, open, rm, rmdir, stat } from "node:fs/promises";
+import { open, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { KpopError } from "../errors";
 import { checkTarget, throughLink, tidyBeside } from "../files/atomic";
 import { checkSpace } from "../files/free-space";
 import { tryLock } from "../files/lock";
+import { makeFolder } from "../files/make-folder";
 import { onDisk } from "../files/system-error";
 import { nameHash, temporaryBeside } from "../files/temporaries";
 import { readCheckpoint } from "./checkpoint-read";
@@ -42,7 +43,7 @@ export async function reserveOutputFolder(path: string, options: ReserveOptions)
   return await onDisk("write", path, async () => {
     const target = await throughLink(path);
     const parent = dirname(target);
-    const made = await mkdir(parent, { recursive: true });
+    const made = await makeFolder(parent);
     const undo = [() => removeEmpty(parent, made)];
     const release = async (): Promise<void> => {
       for (const step of undo.splice(0).reverse()) await step();

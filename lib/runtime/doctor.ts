@@ -4,6 +4,7 @@ import { KpopError } from "../errors";
 import { findAddonFiles } from "./addon-files";
 import type { AddonFiles } from "./addon-files";
 import { checkNativeFile, openLoader } from "./binding";
+import { busyCheck, machineLoad } from "./busy-check";
 import { gpuCheck } from "./gpu-check";
 import type { DoctorCheck } from "./gpu-check";
 import { findLibtorch } from "./libtorch";
@@ -97,6 +98,7 @@ async function examine(report: DoctorReport, options: DoctorOptions): Promise<vo
 
   await checkFiles(libtorch, pass);
   await load(report, { files, libtorch, builtForTorch }, options, pass);
+  report.checks.push(busyCheck(report.threads!, machineLoad()));
   report.checks.push(gpuCheck(report.devices.slice(1), flavour, nvidiaState()));
 }
 

@@ -2,12 +2,12 @@ import type { NvidiaState } from "./nvidia";
 
 /** One thing that `doctor` looked at. */
 export interface DoctorCheck {
-  /** "platform", "addon", "libtorch", "files", "load" or "gpu". */
+  /** "platform", "addon", "libtorch", "files", "load", "cpu" or "gpu". */
   name: string;
   ok: boolean;
   /** What was found, in a few words. */
   found: string;
-  /** What to do about it. */
+  /** What to do about it; of one that is ok, it is a warning. */
   remedy?: string;
 }
 

@@ -10,14 +10,15 @@ const ROOT = join(__dirname, "../..");
  * A package of its own in `folder`, with what finds, installs and examines libtorch, compiled from the sources, and
  * without native files: for states of the package that the checkout must not be put into, and for processes that a
  * test kills.
+ * @param more sources to compile besides
  */
-export function packageCopy(folder: string): string {
+export function packageCopy(folder: string, more: readonly string[] = []): string {
   const sources = ["lib/files", "lib/runtime"].flatMap((below) =>
     readdirSync(join(ROOT, below), { recursive: true, encoding: "utf8" })
       .filter((name) => name.endsWith(".ts"))
       .map((name) => join(below, name)),
   );
-  for (const name of ["lib/errors.ts", "lib/check.ts", ...sources]) {
+  for (const name of ["lib/errors.ts", "lib/check.ts", ...more, ...sources]) {
     const target = join(folder, name.replace(/ts$/, "js"));
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(target, compiled(join(ROOT, name)));

