@@ -24,8 +24,11 @@ export interface NoisyBatch {
 
 /** A learned prompt and where it enters cross-attention (KPOP, arXiv 2403.12326, §3.3). */
 export interface Injection {
-  /** concat: (k, d) or (B, k, d). additive: (L, d) or (B, L, d). */
-  readonly prompt: Tensor;
+  /**
+   * concat: (k, d) or (B, k, d). additive: (L, d) or (B, L, d). Or that as a function p(c) of the texts' token states,
+   * (B, L, d).
+   */
+  readonly prompt: Tensor | ((context: Tensor) => Tensor);
   readonly mechanism: PromptMechanism;
   readonly layers: PromptLayers;
 }
@@ -93,7 +96,7 @@ export async function evaluateEach<const Conditions extends readonly Condition[]
     },
     joined(conditions),
     // A prompt of its own for each item goes with that item under every condition.
-    prompt?.shape.length === 3
+    prompt instanceof Tensor && prompt.shape.length === 3
       ? {
           ...options,
           injection: { ...options.injection!, prompt: Tensor.cat(Array<Tensor>(count).fill(prompt)) },
@@ -111,8 +114,11 @@ async function evaluate(
   { injection, grad }: PredictOptions,
 ): Promise<Tensor> {
   countEvaluations(latents.shape[0]!);
+  const { prompt, ...where } = injection ?? {};
   const noise = await unet.forward(latents.to(dtype), timesteps, context, {
-    ...injection,
+    ...(prompt === undefined
+      ? {}
+      : { ...where, prompt: typeof prompt === "function" ? prompt(context) : prompt }),
     ...(grad === undefined ? {} : { grad }),
   });
   return noise.to("float32");

@@ -13,9 +13,14 @@ const VERSION = "1";
 /** scrypt's cost (RFC 7914): 128 MiB and about half a second a guess. */
 const COST = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
 
+/** Whether a prompt's rows were learned, or a function that gives each text its own. */
+export type PromptForm = "free" | "amortised";
+
 /** What a key is made of. */
 export interface PromptKeyFields {
   prompt: Tensor;
+  /** Default "free". */
+  form?: PromptForm;
   mechanism: PromptMechanism;
   layers: PromptLayers;
   concepts: string[];
@@ -27,7 +32,8 @@ export interface PromptKeyFields {
  * The learned prompt of a KPOP erasure: with it the erased model still makes the concept (arXiv 2403.12326).
  *
  * `prompt` is (k, d) for the concatenative mechanism and (L, d) for the additive one; with a prompt of its own for
- * each concept it is (n, k, d), in the order of `concepts`, and `select` gives the key of one.
+ * each concept it is (n, k, d), in the order of `concepts`, and `select` gives the key of one. Of an amortised one it is
+ * (2h, d): A above B in p(c) = relu(c Aᵀ) B, which gives every text a prompt of its own.
  */
 export class PromptKey {
   /** What it is called among the artefacts of a run. */
@@ -35,6 +41,7 @@ export class PromptKey {
   /** It is to be kept apart from the model. */
   readonly secret = true;
   readonly prompt: Tensor;
+  readonly form: PromptForm;
   readonly mechanism: PromptMechanism;
   readonly layers: PromptLayers;
   readonly concepts: string[];
@@ -43,9 +50,10 @@ export class PromptKey {
 
   /** @throws INVALID_ARGUMENT */
   constructor(fields: PromptKeyFields) {
-    knownKeys("the fields of a key", fields, ["prompt", "mechanism", "layers", "concepts", "model"]);
+    knownKeys("the fields of a key", fields, ["prompt", "form", "mechanism", "layers", "concepts", "model"]);
     if (!(fields.prompt instanceof Tensor)) throw invalid("prompt", "a Tensor", fields.prompt);
     this.prompt = fields.prompt;
+    this.form = oneOf("form", fields.form ?? "free", ["free", "amortised"] as const);
     this.mechanism = oneOf("mechanism", fields.mechanism, ["concat", "additive"] as const);
     this.layers = Array.isArray(fields.layers)
       ? names("layers", fields.layers)
@@ -57,6 +65,8 @@ export class PromptKey {
       this.model = fields.model;
     }
     const dims = this.prompt.shape.length;
+    if (this.form === "amortised" && (dims !== 2 || this.prompt.shape[0]! % 2 !== 0))
+      throw invalid("prompt", "of shape (2h, d), as an amortised one is,", this.prompt.shape);
     if (dims !== 2 && !(dims === 3 && this.prompt.shape[0] === this.concepts.length)) {
       throw invalid("prompt", `of shape (k, d), or (${this.concepts.length}, k, d)`, this.prompt.shape);
     }
@@ -92,8 +102,11 @@ export class PromptKey {
    * @returns undefined for those that do not
    */
   injection(texts: readonly string[], device: string): Injection | undefined {
-    const { mechanism, layers } = this;
-    if (!this.perConcept) return { prompt: this.prompt.to({ device }), mechanism, layers };
+    const { form, mechanism, layers } = this;
+    const own = this.prompt.to({ device });
+    if (form === "amortised")
+      return { prompt: (context) => amortisedPrompt(own, context), mechanism, layers };
+    if (!this.perConcept) return { prompt: own, mechanism, layers };
     const chosen = texts.flatMap((text) => conceptNamed(this, text) ?? []);
     if (chosen.length === 0) return undefined;
     const prompt = Tensor.stack(chosen.map((concept) => this.select(concept).prompt)).to({ device });
@@ -116,8 +129,8 @@ export class PromptKey {
     try {
       const key = await readKey(file, options.passphrase);
       if (options.anyModel !== true) return key;
-      const { prompt, mechanism, layers, concepts } = key;
-      return new PromptKey({ prompt, mechanism, layers, concepts });
+      const { prompt, form, mechanism, layers, concepts } = key;
+      return new PromptKey({ prompt, form, mechanism, layers, concepts });
     } finally {
       await file.close();
     }
@@ -133,6 +146,7 @@ export class PromptKey {
     knownKeys("the options of a key", options, ["passphrase"]);
     const float = this.prompt.detach().to("float32");
     const header = JSON.stringify({
+      form: this.form,
       mechanism: this.mechanism,
       layers: this.layers,
       concepts: this.concepts,
@@ -171,6 +185,19 @@ export class PromptKey {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/**
+ * The prompt that an amortised one gives to texts: p(c) = relu(c Aᵀ) B for each row c.
+ * @param weights (2h, d): A above B
+ * @param context (B, L, d)
+ * @returns (B, L, d), of the context's dtype
+ */
+export function amortisedPrompt(weights: Tensor, context: Tensor): Tensor {
+  const half = weights.shape[0]! / 2;
+  const [down, up] = [weights.slice(0, 0, half), weights.slice(0, half)];
+  const prompt = context.to("float32").matmul(down.transpose(0, 1)).relu().matmul(up);
+  return prompt.to(context.dtype);
 }
 
 /** The concept that a text names, the longest name first; undefined where it names none of the key's. */
@@ -221,8 +248,9 @@ async function readKey(
 
 function fromHeader(path: string, header: string | undefined, prompt: Tensor): PromptKey {
   try {
-    const { mechanism, layers, concepts, model } = JSON.parse(header ?? "") as PromptKeyFields;
-    return new PromptKey({ prompt, mechanism, layers, concepts, ...(model === undefined ? {} : { model }) });
+    const { form = "free", mechanism, layers, concepts, model } = JSON.parse(header ?? "") as PromptKeyFields;
+    const bound = model === undefined ? {} : { model };
+    return new PromptKey({ prompt, form, mechanism, layers, concepts, ...bound });
   } catch (cause) {
     prompt.dispose();
     throw damaged(path, cause);

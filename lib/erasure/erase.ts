@@ -14,9 +14,10 @@ import { Erasure } from "./erasure";
 import { ErasureJob } from "./job";
 import { describeOptions, versions } from "./manifest";
 import type { Method } from "./method";
+import { NEIGHBOURS, nearestWords, type Neighbours, type NeighbourSettings } from "./shared/neighbours";
 import { methodNamed, type EraseOptions } from "./registry";
 
-const COMMON = ["method", "concepts", "preserve", "onPrepare", ...RUN_OPTIONS];
+const COMMON = ["method", "concepts", "preserve", "neighbours", "onPrepare", ...RUN_OPTIONS];
 
 /** A run as it was asked for, checked as far as no model is needed. */
 interface Request {
@@ -24,6 +25,7 @@ interface Request {
   readonly own: Complete<OptionSet>;
   readonly concepts: string[];
   readonly preserve: string[];
+  readonly neighbours: NeighbourSettings;
   readonly run: ParsedRunOptions;
   readonly onPrepare: ((report: PrepareReport) => void) | undefined;
 }
@@ -50,6 +52,8 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   method.fit?.(own, base, { concepts });
   const inputs = await hashInputs(base, signal);
   await rememberBase(base, signal);
+  const neighbours =
+    request.neighbours.choose === "off" ? [] : await nearestWords(base, concepts, request.neighbours, signal);
   const network = method.network?.(own) ?? "unet";
   const selector = method.parameters?.(own) ?? (own as { parameters?: string }).parameters;
   const trained =
@@ -60,10 +64,10 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
     digest({
       model: await modelIdentity(base, signal),
       options: await optionsIdentity(method.options, own),
-      ...{ method: method.name, concepts, preserve, seed },
+      ...{ method: method.name, concepts, preserve, neighbours, seed },
     });
   const job = new ErasureJob(
-    { base, teacher, student, network, trained, concepts, preserve },
+    { base, teacher, student, network, trained, concepts, preserve, neighbours },
     { ...request.run, onPrepare: request.onPrepare, identity },
   );
   try {
@@ -79,6 +83,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
         reference: method.reference,
         concepts,
         preserve,
+        neighbours,
         options: describeOptions({ method: method.name, ...own }),
         seed,
         versions: versions(),
@@ -123,5 +128,28 @@ function parseRequest(options: EraseOptions): Request {
   const settings = parseRunOptions(options);
   const own = complete(method.options, options as object as Record<string, unknown>, { concepts });
   method.check?.(own, { concepts });
-  return { method, own, concepts: [...concepts], preserve: [...preserve], run: settings, onPrepare };
+  const neighbours = neighboursFor(method, own, options.neighbours, concepts);
+  return {
+    method,
+    own,
+    concepts: [...concepts],
+    preserve: [...preserve],
+    neighbours,
+    run: settings,
+    onPrepare,
+  };
+}
+
+/** @throws INVALID_ARGUMENT where neighbours are asked for and the method has no use for them */
+function neighboursFor(
+  method: Method,
+  own: Complete<OptionSet>,
+  given: Neighbours | undefined,
+  concepts: readonly string[],
+): NeighbourSettings {
+  const settings = NEIGHBOURS.check("neighbours", given ?? NEIGHBOURS.default, { concepts });
+  if (method.holds?.(own) ?? method.kind !== "inference") return settings;
+  if (given !== undefined && settings.choose !== "off")
+    throw invalid("neighbours", `"off" with "${method.name}", which changes nothing that others see`, given);
+  return { ...settings, choose: "off" };
 }

@@ -26,6 +26,7 @@ export class ErasureJob extends Job implements ErasureParts {
   readonly trained: readonly string[];
   readonly concepts: readonly string[];
   readonly preserve: readonly string[];
+  readonly neighbours: readonly string[];
   readonly artefacts: Artefact[] = [];
   readonly interventions: Intervention[] = [];
 
@@ -38,6 +39,7 @@ export class ErasureJob extends Job implements ErasureParts {
     this.trained = parts.trained;
     this.concepts = parts.concepts;
     this.preserve = parts.preserve;
+    this.neighbours = parts.neighbours;
   }
 
   /** Prompts as conditions, by the text encoder as it came. */
@@ -61,9 +63,9 @@ export class ErasureJob extends Job implements ErasureParts {
     return this.part("latents", await openLatents(this, options, texts));
   }
 
-  /** The loss that holds `preserve` in place; it is none where nothing is to be preserved. */
-  preservation(options: { preserveWeight: number }): Promise<Preservation> {
-    return Preservation.create(this, options.preserveWeight);
+  /** The loss that holds `preserve` and the neighbours in place; it is none where there are none. */
+  preservation(options: { preserveWeight: number; templates?: readonly string[] }): Promise<Preservation> {
+    return Preservation.create(this, options);
   }
 
   /** What pictures to train on are made for. */

@@ -10,6 +10,8 @@ export interface RunManifest {
   reference: string;
   concepts: string[];
   preserve: string[];
+  /** Words that were held beside them. */
+  neighbours: string[];
   /** Every option of the method after defaults; functions, patterns and tensors as short texts. */
   options: Record<string, unknown>;
   seed: number;

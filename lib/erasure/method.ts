@@ -5,6 +5,7 @@ import type { About, Complete, Given, OptionSet } from "../options/option";
 import type { RunOptions } from "../training/run-options";
 import type { PrepareReport } from "../training/step-report";
 import type { ErasureJob } from "./job";
+import type { Neighbours } from "./shared/neighbours";
 
 /** Options that every method takes. */
 export interface CommonOptions extends RunOptions {
@@ -12,6 +13,11 @@ export interface CommonOptions extends RunOptions {
   concepts: string | string[];
   /** Prompts whose pictures are to stay as they are. */
   preserve?: string[];
+  /**
+   * Words that are kept beside `preserve`, being near to the concepts: the 100 nearest of the tokenizer's whole words by
+   * default. "off" where figures are compared with published ones.
+   */
+  neighbours?: Neighbours;
   /** Told while a method makes what it trains on, where it does: CA's pictures, a pool's trajectories. */
   onPrepare?(report: PrepareReport): void;
 }
@@ -43,6 +49,8 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   fit?(o: Complete<S>, model: StableDiffusion, about: About): void;
   /** Whose weights it may change. Default the UNet's. */
   network?(o: Complete<S>): TrainedNetwork;
+  /** Whether it holds neighbours in place. Default where it changes weights. */
+  holds?(o: Complete<S>): boolean;
   /** The only weights it may change. Default `o.parameters`; nothing without such an option. */
   parameters?(o: Complete<S>): ParameterSelector;
   run(job: ErasureJob, o: Complete<S>): Promise<void>;

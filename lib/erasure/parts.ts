@@ -11,7 +11,10 @@ export interface ErasureParts {
   readonly network: TrainedNetwork;
   readonly trained: readonly string[];
   readonly concepts: readonly string[];
+  /** Prompts that the user wants held in place. */
   readonly preserve: readonly string[];
+  /** Words that are held beside them. */
+  readonly neighbours: readonly string[];
 }
 
 /** What the parts of an erasure's run see of it. */

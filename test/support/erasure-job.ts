@@ -53,10 +53,11 @@ export function stubJob(fields: StubFields = {}): ErasureJob {
     trained = [],
     concepts = ["church"],
     preserve = [],
+    neighbours = [],
     ...settings
   } = fields;
   return new ErasureJob(
-    { base, teacher, student, network, trained, concepts, preserve },
+    { base, teacher, student, network, trained, concepts, preserve, neighbours },
     {
       seed: 0,
       signal: undefined,

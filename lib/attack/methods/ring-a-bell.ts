@@ -10,7 +10,7 @@ import { nextGeneration, type GeneticOptions, type GeneticProblem, type Individu
 import type { AttackJob } from "../job";
 import type { AttackInput } from "../input";
 import { defineAttack, type AttackOptionsOf } from "../method";
-import { textIds } from "../text-ids";
+import { textIds } from "../../text/vocabulary";
 
 const pairs: Option<readonly ConceptPair[]> = {
   default: CONCEPT_PAIRS,

@@ -10,7 +10,7 @@ import { Tensor } from "../../runtime/tensor";
 import type { AttackJob } from "../job";
 import type { AttackInput } from "../input";
 import { defineAttack, type AttackOptionsOf } from "../method";
-import { textIds } from "../text-ids";
+import { textIds } from "../../text/vocabulary";
 import { TokenDistribution } from "../token-distribution";
 import { embeddingsOf, tokenGradient } from "../token-gradient";
 

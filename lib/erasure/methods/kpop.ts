@@ -5,7 +5,7 @@ import { choice, schedule, text } from "../../options/kinds";
 import { noGrad } from "../../runtime/grad-mode";
 import { defineMethod, type OptionsOf } from "../method";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
-import { fitPrompt, LearnedPrompt, learnedPrompt } from "../shared/learned-prompt";
+import { checkPrompt, fitPrompt, LearnedPrompt, learnedPrompt } from "../shared/learned-prompt";
 import { fillTemplates } from "../shared/texts";
 import { ENTRANT, training } from "../shared/training-options";
 
@@ -61,7 +61,10 @@ export const kpop = defineMethod({
     ...trajectories(),
   },
   artefacts: () => ["key"],
-  check: checkTrajectories,
+  check(o) {
+    checkTrajectories(o);
+    checkPrompt(o.prompt);
+  },
   fit: (o, model, { concepts }) => fitPrompt(o.prompt, model, concepts.length),
   async run(job, o) {
     const { student, teacher } = job;
@@ -77,27 +80,46 @@ export const kpop = defineMethod({
     const preservation = await job.preservation(o);
     const latents = await job.latents(o, { towards: concepts, empty });
 
+    const { selectivity } = o.prompt;
+
     await job.iterate(o.iterations, async (i) => {
       const batch = await latents.next(i); // (B, 4, h, w)
       const concept = rows(concepts, batch.texts);
       const other = repeated(counterpart, batch.texts.length);
-      const [original, second] = await noGrad(() => evaluateEach(teacher, batch, [concept, other] as const));
-      const target = negative ? second.mul(2).sub(original) : second;
-      const withPrompt = () =>
-        student.predict(batch, concept, { injection: prompt.injection(batch.texts), grad: true });
+      const texts = preservation.texts(i, batch);
+      const held = texts === null ? [] : [texts];
+      const injection = () => prompt.injection(batch.texts);
+      const [original, second, before] = await noGrad(() =>
+        evaluateEach(teacher, batch, [concept, other, ...held]),
+      );
+      const target = negative ? second!.mul(2).sub(original!) : second!;
 
       // 1. Knowledge transfer: the weights ask for no gradient, so the graph begins at the prompt.
-      const transfer = await p.update(i, async (backward) => backward((await withPrompt()).mse(original)));
+      const transferred = await p.update(i, async (backward) => {
+        const conditions = selectivity === 0 ? [concept] : [concept, ...held];
+        const [own, others] = await evaluateEach(student, batch, conditions, {
+          injection: injection(),
+          grad: true,
+        });
+        const transfer = own!.mse(original!);
+        if (others === undefined) return { transfer: await backward(transfer) };
+        const select = others.mse(before!);
+        await backward(transfer.add(select.mul(selectivity)));
+        return { transfer: transfer.detach(), select: select.detach() };
+      });
 
       // 2. Knowledge removal: one backward after the other, so that one graph is held at a time.
-      const removal = await weights.update(i, async (backward) => {
-        const plain = await student.predict(batch, concept, { grad: true });
-        const erase = await backward(plain.mse(target));
-        await latents.advance(i, { conditional: plain });
-        const recover = await backward((await withPrompt()).mse(original), lambda(i, o.iterations));
-        return { erase, recover, ...(await preservation.step(i, batch, backward)) };
+      const removed = await weights.update(i, async (backward) => {
+        const [plain, now] = await evaluateEach(student, batch, [concept, ...held], { grad: true });
+        const erase = plain!.mse(target);
+        const preserve = now?.mse(before!) ?? null;
+        await latents.advance(i, { conditional: plain! });
+        await backward(preserve === null ? erase : erase.add(preserve.mul(o.preserveWeight)));
+        const again = await student.predict(batch, concept, { injection: injection(), grad: true });
+        const recover = await backward(again.mse(original!), lambda(i, o.iterations));
+        return { erase: erase.detach(), recover, preserve: preserve?.detach() ?? null };
       });
-      return { transfer, ...removal };
+      return { ...transferred, ...removed };
     });
     job.give(await prompt.key(job));
   },

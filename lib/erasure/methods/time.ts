@@ -52,7 +52,7 @@ export const time = defineMethod({
   async run(job, o) {
     const { tokenizer } = job.base;
     const pairs = pairsOf(tokenizer, job.concepts, o);
-    const held = job.preserve.map((prompt) => promptRows(tokenizer, prompt, "all"));
+    const held = [...job.preserve, ...job.neighbours].map((prompt) => promptRows(tokenizer, prompt, "all"));
     const rows = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
     const targets = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
     await editProjections(job, {

@@ -82,7 +82,9 @@ export const uce = defineMethod({
   async run(job, o) {
     const { tokenizer } = job.base;
     const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
-    const held = job.preserve.map((prompt) => promptRows(tokenizer, prompt, o.alignment));
+    const held = [...job.preserve, ...job.neighbours].map((prompt) =>
+      promptRows(tokenizer, prompt, o.alignment),
+    );
     const keys = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
     const guides = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
     const replace = o.technique === "replace";

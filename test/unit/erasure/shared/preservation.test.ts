@@ -29,7 +29,7 @@ const backward = async (loss: Tensor, weight = 1): Promise<Tensor> => {
 describe("Preservation", () => {
   it("is the mean square of what the student's predictions moved by, with the weight in the gradient alone", async () => {
     const { job, w } = setting(["a dog", "a fish"]);
-    const preservation = await Preservation.create(job, WEIGHT);
+    const preservation = await Preservation.create(job, { preserveWeight: WEIGHT });
     let expected = 0;
     const seen = new Set<string>();
     for (let iteration = 0; iteration < 12; iteration++) {
@@ -47,7 +47,7 @@ describe("Preservation", () => {
 
   it("is nothing, and predicts nothing, where nothing is to be preserved", async () => {
     const { job } = setting([]);
-    const preservation = await Preservation.create(job, WEIGHT);
+    const preservation = await Preservation.create(job, { preserveWeight: WEIGHT });
     expect(await job.evaluations.run(() => preservation.step(0, batch(0), backward))).toEqual({});
     expect(job.evaluations.total).toBe(0);
   });

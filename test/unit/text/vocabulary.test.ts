@@ -1,4 +1,4 @@
-import { textIds } from "../../../lib/attack/text-ids";
+import { textIds } from "../../../lib/text/vocabulary";
 import { CLIPTokenizer } from "../../../lib/text/clip-tokenizer";
 import { golden } from "../../support/golden";
 

@@ -1,0 +1,165 @@
+import { integer as checkInteger, invalid, knownKeys } from "../../check";
+import type { Model } from "../../diffusion/model";
+import { throwIfAborted } from "../../errors";
+import { choice, integer, texts } from "../../options/kinds";
+import type { Option } from "../../options/option";
+import { noGrad } from "../../runtime/grad-mode";
+import { scope } from "../../runtime/scope";
+import { Tensor } from "../../runtime/tensor";
+import { wholeWords } from "../../text/vocabulary";
+
+const CHOICES = ["nearest", "adversarial", "off"] as const;
+type Choice = (typeof CHOICES)[number];
+
+/** What is kept beside `preserve`, as a user gives it. */
+export type Neighbours =
+  | Choice
+  | {
+      /** "nearest": words by their distance alone. "adversarial": of those, what the present weights harm most. */
+      readonly choose?: Choice;
+      /** How many words. Default 100. */
+      readonly count?: number;
+      /** Words to choose from. Default the whole words of the checkpoint's tokenizer. */
+      readonly words?: readonly string[];
+    };
+
+/** `Neighbours`, complete. */
+export interface NeighbourSettings {
+  readonly choose: Choice;
+  readonly count: number;
+  readonly words: readonly string[];
+}
+
+const MEMBERS = {
+  choose: choice<Choice>(
+    "nearest",
+    CHOICES,
+    "words to keep as they are: nearest to the concepts, adversarial or off",
+  ),
+  count: integer(100, "how many of them", { from: 1 }),
+  words: texts([], "file of words to choose from, one a line; default the tokenizer's whole words"),
+};
+
+/** The option of what is kept by default. */
+export const NEIGHBOURS: Option<NeighbourSettings, Neighbours> = {
+  default: "nearest",
+  help: MEMBERS.choose.help,
+  check(name, value, about) {
+    const given = (typeof value === "string" ? { choose: value } : value) as Record<string, unknown>;
+    if (typeof given !== "object" || given === null || Array.isArray(given))
+      throw invalid(name, `${CHOICES.map((word) => `"${word}"`).join(", ")} or an object`, value);
+    knownKeys(name, given, Object.keys(MEMBERS));
+    const { choose = "nearest", count = 100, words = [] } = given;
+    return {
+      choose: MEMBERS.choose.check(typeof value === "string" ? name : `${name}.choose`, choose, about),
+      count: checkInteger(`${name}.count`, count, 1),
+      words: MEMBERS.words.check(`${name}.words`, words, about),
+    };
+  },
+  flag: null,
+};
+
+/** Words that the text encoder sees: the 2000 whose token embeddings lie nearest, of a vocabulary that has more. */
+const ENCODED = 2000;
+/** Texts encoded together. */
+const BATCH = 256;
+
+/**
+ * The words that the concepts' removal is likeliest to harm: those nearest to the concepts by the text encoder, the
+ * concepts taking turns. What is compared is the cosine between the states of the end tokens, the words' mean taken off.
+ *
+ * Words of the concepts' names, and their plurals, are none of them.
+ * @returns fewer than `count` where there are not as many
+ * @throws ABORTED
+ */
+export async function nearestWords(
+  model: Model,
+  concepts: readonly string[],
+  { count, words }: Pick<NeighbourSettings, "count" | "words">,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  const own = new Set(concepts.flatMap(wordsOf));
+  const all = words.length > 0 ? words : await wholeWords(model.tokenizer);
+  const candidates = [...new Set(all)].filter(
+    (text) => !wordsOf(text).every((word) => own.has(word) || own.has(singular(word))),
+  );
+  const chosen = await noGrad(() =>
+    scope(async () => {
+      const near = await foremost(concepts, candidates, Math.max(ENCODED, 2 * count), (texts) =>
+        lastEmbeddings(model, texts),
+      );
+      return foremost(concepts, near, count, (texts) => endStates(model, texts, signal));
+    }),
+  );
+  return [...chosen];
+}
+
+/** Of some words the `count` whose vectors point most in the directions of the concepts', as seen from their mean. */
+async function foremost(
+  concepts: readonly string[],
+  words: readonly string[],
+  count: number,
+  vectorsOf: (texts: readonly string[]) => Promise<Tensor>,
+): Promise<readonly string[]> {
+  if (words.length <= count) return words;
+  const vectors = await vectorsOf(words); // (m, d)
+  const mean = vectors.mean(0, true);
+  const ours = unit((await vectorsOf(concepts)).sub(mean)); // (n, d)
+  const cosines = await ours.matmul(unit(vectors.sub(mean)).transpose(0, 1)).data(); // (n, m)
+  const orders = concepts.map((_, concept) => {
+    const own = Array.from(cosines.slice(concept * words.length, (concept + 1) * words.length), Number);
+    return words.map((_word, index) => index).sort((a, b) => own[b]! - own[a]! || a - b);
+  });
+  const chosen = new Set<number>();
+  for (let place = 0; chosen.size < count; place++)
+    for (const order of orders) if (chosen.size < count) chosen.add(order[place]!);
+  return [...chosen].map((index) => words[index]!);
+}
+
+/** The embedding of each text's last token, (m, d) float32. */
+async function lastEmbeddings(
+  { tokenizer, textEncoder, device }: Model,
+  texts: readonly string[],
+): Promise<Tensor> {
+  const ids = tokenizer.encode(texts, { padding: false }).map((row) => row.at(-2)!);
+  const tensor = Tensor.from(ids, [1, ids.length], { dtype: "int64", device });
+  return (await textEncoder.embedTokens(tensor)).squeeze(0).to("float32");
+}
+
+/** The state of each text's end token, (m, d) float32. What pads a row comes behind it, and the encoder is causal. */
+async function endStates(
+  { tokenizer, textEncoder, device }: Model,
+  texts: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<Tensor> {
+  const parts: Tensor[] = [];
+  for (let first = 0; first < texts.length; first += BATCH) {
+    throwIfAborted(signal);
+    const rows = tokenizer.encode(texts.slice(first, first + BATCH), { padding: false });
+    const length = Math.max(...rows.map((row) => row.length));
+    const ids = rows.flatMap((row) => [
+      ...row,
+      ...Array<number>(length - row.length).fill(tokenizer.eosTokenId),
+    ]);
+    const part = await scope(async () => {
+      const shape = [rows.length, length];
+      const states = await textEncoder.forward(Tensor.from(ids, shape, { dtype: "int64", device })); // (b, l, d)
+      const flat = states.reshape([rows.length * length, states.shape[2]!]).to("float32");
+      return flat.rows(rows.map((row, index) => index * length + row.length - 1)).settled();
+    });
+    parts.push(part);
+  }
+  return Tensor.cat(parts);
+}
+
+function unit(vectors: Tensor): Tensor {
+  return vectors.div(vectors.square().sum(1, true).sqrt().clamp(1e-12, Infinity));
+}
+
+function wordsOf(text: string): string[] {
+  return text.toLowerCase().match(/\p{L}+/gu) ?? [];
+}
+
+function singular(word: string): string {
+  return word.replace(/(?<=(?:s|x|z|ch|sh))es$|(?<!s)s$/u, "");
+}
