@@ -36,6 +36,7 @@ export function caTrials() {
   const run = (options: Partial<CaOptions> = {}): Promise<Erasure> =>
     erase(golden.model, {
       concepts: "church",
+      neighbours: "off",
       seed: SEED,
       iterations: ITERATIONS,
       batchSize: BATCH,

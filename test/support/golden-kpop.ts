@@ -16,6 +16,7 @@ export function goldenKpop(reference: GoldenModel): Promise<Erasure> {
   return erase(reference.model, {
     concepts: "church",
     neutral: "a photo",
+    neighbours: "off",
     iterations: 4,
     learningRate: 1e-4,
     promptLearningRate: 1e-2,

@@ -81,6 +81,8 @@ export const ca = defineMethod({
       throw invalid("augment", `false for latents of less than ${LEAST_CELLS} × ${LEAST_CELLS}`, o.augment);
   },
   network: ({ parameters }) => (parameters === "embedding" ? "textEncoder" : "unet"),
+  // Texts without the trained words stay as they are by themselves.
+  holds: ({ parameters }) => parameters !== "embedding",
   parameters: ({ parameters }) =>
     parameters === "embedding" ? (name) => name === TOKEN_EMBEDDING : parameters,
   async run(job, o) {

@@ -16,7 +16,8 @@ const INVERTED_PICTURES = 25;
  * backwards: θ' = θ_pre − α τ, τ = θ_ft − θ_pre; several concepts each have a τ of their own, θ' = θ_pre − Σ α_c τ_c.
  *
  * Fine-tuning is Adam on ‖ε_θ(z_t, t, c) − n‖², z_t the noised latents of the concept's pictures and c their captions,
- * means over elements; without weight decay, which would be part of τ. `preserve` holds prompts in place meanwhile.
+ * means over elements; without weight decay, which would be part of τ. `preserve` and the neighbours are held in place
+ * meanwhile; a search for alpha looks at `preserve` alone.
  *
  * The paper's rate, steps and pictures are not known. Defaults were chosen on an earlier built-in model, on 32 pictures of
  * churches: under "church" and "a photo of a church" in place of the captions here, τ of cross-attention alone erased

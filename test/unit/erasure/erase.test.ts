@@ -30,7 +30,7 @@ describe("erase", () => {
 
   it("tells of every step as it is done, and keeps the reports", async () => {
     const seen: StepReport[] = [];
-    const erasure = await run({ onStep: (report) => seen.push(report) });
+    const erasure = await run({ neighbours: "off", onStep: (report) => seen.push(report) });
     expect(seen.map(({ iteration, iterations }) => [iteration, iterations])).toEqual([
       [1, 2],
       [2, 2],

@@ -26,6 +26,7 @@ describe("ESD", () => {
   const run = (options: Partial<EsdOptions> = {}): Promise<Erasure> =>
     erase(golden.model, {
       concepts: "church",
+      neighbours: "off",
       seed: SEED,
       iterations: 4,
       samplingSteps: 8,

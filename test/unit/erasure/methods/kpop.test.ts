@@ -149,6 +149,7 @@ describe("KPOP", () => {
     const erasure = await erase(golden.model, {
       concepts: texts.filter((__, i) => i % templates === 0),
       preserve,
+      neighbours: "off",
       seed: SEED,
       iterations,
       batchSize,
@@ -173,6 +174,7 @@ describe("KPOP", () => {
     const run = (options: Partial<KpopOptions> = {}): Promise<Erasure> =>
       erase(golden.model, {
         concepts: "church",
+        neighbours: "off",
         seed: SEED,
         iterations: 4,
         samplingSteps: 8,
@@ -292,6 +294,7 @@ describe("KPOP", () => {
     const half = await StableDiffusion.load(golden.model.source.path, { device: "cpu", dtype: "bfloat16" });
     const options = {
       concepts: "church",
+      neighbours: "off" as const,
       iterations: 2,
       learningRate: 1e-4,
       prompt: { init: small(3).squeeze(0) },

@@ -29,6 +29,7 @@ describe("task vectors", () => {
     const named = typeof concepts === "string" ? [concepts] : concepts;
     return erase(golden.model, {
       concepts,
+      neighbours: "off",
       pictures: Object.fromEntries(named.map((name) => [name, pictures[name]!])),
       seed: 2,
       iterations: 2,

@@ -166,7 +166,8 @@ describe("UCE", () => {
   });
   afterAll(() => golden.dispose());
 
-  const run = (options: Omit<UceOptions, "method">) => erase(golden.model, { method: "uce", ...options });
+  const run = (options: Omit<UceOptions, "method">) =>
+    erase(golden.model, { neighbours: "off", ...options, method: "uce" });
   async function rows([text, from, count]: Rows): Promise<Matrix> {
     const states = await golden.model.encode(text);
     return (await matrix(states.squeeze(0))).slice(from, from + count);
