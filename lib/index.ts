@@ -79,6 +79,7 @@ export { erase } from "./erasure/erase";
 export type { Artefact } from "./erasure/artefact";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
+export type { Neighbours } from "./erasure/shared/neighbours";
 export type { CommonOptions, Method, MethodKind } from "./erasure/method";
 export type { Complete, Flag, Given, Option, OptionSet } from "./options/option";
 export type { RunOptions } from "./training/run-options";

@@ -141,8 +141,8 @@ function model(path: string, found: ModelInspection): string[] {
 
 /** What a manifest says in short; fields that are not there are left out. */
 function run(manifest: Readonly<Record<string, unknown>>): string[] {
-  const { method, concepts, preserve, iterations, seconds, seed, versions, device, dtype, finishedAt } =
-    manifest;
+  const { method, concepts, preserve, neighbours, iterations, seconds, seed } = manifest;
+  const { versions, device, dtype, finishedAt } = manifest;
   const texts = (value: unknown) => quoted(Array.isArray(value) ? value.map(String) : []);
   const word = (value: unknown, before = "") =>
     typeof value === "string" || typeof value === "number" ? `${before}${value}` : "";
@@ -152,6 +152,7 @@ function run(manifest: Readonly<Record<string, unknown>>): string[] {
   const facts = [
     ["erased", joined(" ", texts(concepts), word(method, "with "))],
     ["preserved", texts(preserve)],
+    ["neighbours", shorten(texts(neighbours))],
     [
       "run",
       joined(

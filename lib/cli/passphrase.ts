@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
 import { KpopError } from "../index";
+import { readText } from "./read-text";
 
 /** Variable that a passphrase may come in; a flag for it would show in the list of processes. */
 export const PASSPHRASE_VARIABLE = "KPOP_PASSPHRASE";
@@ -9,7 +9,10 @@ export const PASSPHRASE_VARIABLE = "KPOP_PASSPHRASE";
  * @throws NOT_FOUND, IO_ERROR, INVALID_ARGUMENT when it is empty
  */
 export async function readPassphrase(file: string | undefined): Promise<string | undefined> {
-  const passphrase = file === undefined ? process.env[PASSPHRASE_VARIABLE] : await readLine(file);
+  const passphrase =
+    file === undefined
+      ? process.env[PASSPHRASE_VARIABLE]
+      : (await readText("the passphrase", file)).replace(/\r?\n$/, "");
   if (passphrase?.trim() !== "") return passphrase;
   throw new KpopError(
     "INVALID_ARGUMENT",
@@ -17,17 +20,4 @@ export async function readPassphrase(file: string | undefined): Promise<string |
       ? `${PASSPHRASE_VARIABLE} is set but empty; unset it, or give it the passphrase`
       : `Expected the passphrase in ${file} but the file is empty`,
   );
-}
-
-async function readLine(file: string): Promise<string> {
-  try {
-    return (await readFile(file, "utf8")).replace(/\r?\n$/, "");
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new KpopError(
-      missing ? "NOT_FOUND" : "IO_ERROR",
-      `Cannot read the passphrase from ${file}: ${missing ? "it does not exist" : (error as Error).message}`,
-      { cause: error },
-    );
-  }
 }

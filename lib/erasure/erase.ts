@@ -64,7 +64,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
     digest({
       model: await modelIdentity(base, signal),
       options: await optionsIdentity(method.options, own),
-      ...{ method: method.name, concepts, preserve, neighbours, seed },
+      ...{ method: method.name, concepts, preserve, neighbours, choose: request.neighbours.choose, seed },
     });
   const job = new ErasureJob(
     { base, teacher, student, network, trained, concepts, preserve, neighbours },
@@ -84,7 +84,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
         concepts,
         preserve,
         neighbours,
-        options: describeOptions({ method: method.name, ...own }),
+        options: describeOptions({ method: method.name, neighbours: request.neighbours, ...own }),
         seed,
         versions: versions(),
         device: base.device,

@@ -9,14 +9,16 @@ import {
   MANIFEST_FILE,
   METHOD_NAMES,
   methodNamed,
+  NEIGHBOUR_FLAGS,
   RUN_STATE_FILE,
   SAVED_FILES,
 } from "../../internal";
 import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
 import { interruptible } from "../interrupt";
-import { addMethodFlags, helpInParts, methodOptions } from "../option-flags";
+import { addMethodFlags, addOptionFlags, helpInParts, methodOptions } from "../option-flags";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { neighbours } from "../neighbours";
 import { emit, print, say } from "../output";
 import { collect, parseInteger } from "../parse-value";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
@@ -58,7 +60,9 @@ export function registerErase(program: Command): void {
     .option("--concept <text>", "what to erase; repeat it for several", collect)
     .option("--out <dir>", "folder for the result")
     .addOption(new Option("--method <name>", "how").choices(METHOD_NAMES).default(METHOD_NAMES[0]))
-    .option("--preserve <prompt>", "prompt whose pictures are to stay as they are; repeatable", collect)
+    .option("--preserve <prompt>", "prompt whose pictures are to stay as they are; repeatable", collect);
+  addOptionFlags(command, NEIGHBOUR_FLAGS);
+  command
     .option("--seed <n>", "of every random draw (default: 0)", parseInteger)
     .addOption(
       new Option("--format <name>", "layout of the result").choices(SAVE_FORMATS).default("diffusers"),
@@ -81,7 +85,7 @@ export function registerErase(program: Command): void {
   command.action(async (model: string, flags: Flags) => {
     requireOptions(command, ["concept", "out"]);
     const own = parseOwn(command, flags);
-    await eraseCommand(model, flags, own);
+    await eraseCommand(model, flags, { ...own, ...(await neighbours(command)) });
   });
 }
 
@@ -231,7 +235,13 @@ async function sayWhere(
   const weights = format === "diffusers" ? out : join(out, SAVED_FILES[format]);
   const { seconds, iterations, unetEvaluations } = erasure.manifest;
   if (json === true) {
-    const run = { method: erasure.method, concepts: concept, iterations, seconds, unetEvaluations };
+    const spending = { iterations, seconds, unetEvaluations };
+    const run = {
+      method: erasure.method,
+      concepts: concept,
+      neighbours: erasure.manifest.neighbours,
+      ...spending,
+    };
     emit({ event: "done", model: weights, format, ...Object.fromEntries(artefacts), manifest, ...run });
     return;
   }

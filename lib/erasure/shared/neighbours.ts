@@ -1,8 +1,8 @@
-import { integer as checkInteger, invalid, knownKeys } from "../../check";
+import { invalid, knownKeys } from "../../check";
 import type { Model } from "../../diffusion/model";
 import { throwIfAborted } from "../../errors";
-import { choice, integer, texts } from "../../options/kinds";
-import type { Option } from "../../options/option";
+import { choice, integer, single, texts } from "../../options/kinds";
+import { complete, type Option, type OptionSet } from "../../options/option";
 import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
@@ -34,10 +34,10 @@ const MEMBERS = {
   choose: choice<Choice>(
     "nearest",
     CHOICES,
-    "words to keep as they are: nearest to the concepts, adversarial or off",
+    "words to keep as they are beside --preserve: the nearest, or of those what is harmed most",
   ),
   count: integer(100, "how many of them", { from: 1 }),
-  words: texts([], "file of words to choose from, one a line; default the tokenizer's whole words"),
+  words: texts([], "words to choose from, one a line; by default the tokenizer's whole words"),
 };
 
 /** The option of what is kept by default. */
@@ -45,22 +45,25 @@ export const NEIGHBOURS: Option<NeighbourSettings, Neighbours> = {
   default: "nearest",
   help: MEMBERS.choose.help,
   check(name, value, about) {
-    const given = (typeof value === "string" ? { choose: value } : value) as Record<string, unknown>;
-    if (typeof given !== "object" || given === null || Array.isArray(given))
+    if (typeof value === "string")
+      return { ...complete(MEMBERS, {}, about), choose: MEMBERS.choose.check(name, value, about) };
+    if (typeof value !== "object" || value === null || Array.isArray(value))
       throw invalid(name, `${CHOICES.map((word) => `"${word}"`).join(", ")} or an object`, value);
-    knownKeys(name, given, Object.keys(MEMBERS));
-    const { choose = "nearest", count = 100, words = [] } = given;
-    return {
-      choose: MEMBERS.choose.check(typeof value === "string" ? name : `${name}.choose`, choose, about),
-      count: checkInteger(`${name}.count`, count, 1),
-      words: MEMBERS.words.check(`${name}.words`, words, about),
-    };
+    knownKeys(name, value, Object.keys(MEMBERS));
+    return complete(MEMBERS, value as Record<string, unknown>, about, `${name}.`);
   },
   flag: null,
 };
 
-/** Words that the text encoder sees: the 2000 whose token embeddings lie nearest, of a vocabulary that has more. */
-const ENCODED = 2000;
+/** The same as a command line takes it: a word, a number, and a file whose lines are the words. */
+export const NEIGHBOUR_FLAGS = {
+  neighbours: { ...MEMBERS.choose, flag: single(CHOICES.join("|"), (typed) => typed) },
+  neighbourCount: MEMBERS.count,
+  neighbourWords: { ...MEMBERS.words, default: undefined, flag: single("file", (typed) => typed) },
+} satisfies OptionSet;
+
+/** Words that the text encoder sees: the 1000 whose token embeddings lie nearest, of a vocabulary that has more. */
+const ENCODED = 1000;
 /** Texts encoded together. */
 const BATCH = 256;
 
@@ -68,7 +71,7 @@ const BATCH = 256;
  * The words that the concepts' removal is likeliest to harm: those nearest to the concepts by the text encoder, the
  * concepts taking turns. What is compared is the cosine between the states of the end tokens, the words' mean taken off.
  *
- * Words of the concepts' names, and their plurals, are none of them.
+ * Words of the concepts' names, in the singular or the plural, are none of them.
  * @returns fewer than `count` where there are not as many
  * @throws ABORTED
  */
@@ -78,17 +81,19 @@ export async function nearestWords(
   { count, words }: Pick<NeighbourSettings, "count" | "words">,
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const own = new Set(concepts.flatMap(wordsOf));
+  const own = new Set(concepts.flatMap(wordsOf).flatMap((word) => [word, singular(word)]));
   const all = words.length > 0 ? words : await wholeWords(model.tokenizer);
   const candidates = [...new Set(all)].filter(
     (text) => !wordsOf(text).every((word) => own.has(word) || own.has(singular(word))),
   );
   const chosen = await noGrad(() =>
     scope(async () => {
-      const near = await foremost(concepts, candidates, Math.max(ENCODED, 2 * count), (texts) =>
-        lastEmbeddings(model, texts),
-      );
-      return foremost(concepts, near, count, (texts) => endStates(model, texts, signal));
+      const encoded = Math.max(ENCODED, 2 * count);
+      const near =
+        candidates.length <= encoded
+          ? candidates
+          : await foremost(concepts, candidates, encoded, (prompts) => lastEmbeddings(model, prompts));
+      return foremost(concepts, near, count, (prompts) => endStates(model, prompts, signal));
     }),
   );
   return [...chosen];
@@ -99,9 +104,8 @@ async function foremost(
   concepts: readonly string[],
   words: readonly string[],
   count: number,
-  vectorsOf: (texts: readonly string[]) => Promise<Tensor>,
+  vectorsOf: (prompts: readonly string[]) => Promise<Tensor>,
 ): Promise<readonly string[]> {
-  if (words.length <= count) return words;
   const vectors = await vectorsOf(words); // (m, d)
   const mean = vectors.mean(0, true);
   const ours = unit((await vectorsOf(concepts)).sub(mean)); // (n, d)
@@ -111,7 +115,7 @@ async function foremost(
     return words.map((_word, index) => index).sort((a, b) => own[b]! - own[a]! || a - b);
   });
   const chosen = new Set<number>();
-  for (let place = 0; chosen.size < count; place++)
+  for (let place = 0; chosen.size < Math.min(count, words.length); place++)
     for (const order of orders) if (chosen.size < count) chosen.add(order[place]!);
   return [...chosen].map((index) => words[index]!);
 }
@@ -119,9 +123,9 @@ async function foremost(
 /** The embedding of each text's last token, (m, d) float32. */
 async function lastEmbeddings(
   { tokenizer, textEncoder, device }: Model,
-  texts: readonly string[],
+  prompts: readonly string[],
 ): Promise<Tensor> {
-  const ids = tokenizer.encode(texts, { padding: false }).map((row) => row.at(-2)!);
+  const ids = tokenizer.encode(prompts, { padding: false }).map((row) => row.at(-2)!);
   const tensor = Tensor.from(ids, [1, ids.length], { dtype: "int64", device });
   return (await textEncoder.embedTokens(tensor)).squeeze(0).to("float32");
 }
@@ -129,13 +133,13 @@ async function lastEmbeddings(
 /** The state of each text's end token, (m, d) float32. What pads a row comes behind it, and the encoder is causal. */
 async function endStates(
   { tokenizer, textEncoder, device }: Model,
-  texts: readonly string[],
+  prompts: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<Tensor> {
   const parts: Tensor[] = [];
-  for (let first = 0; first < texts.length; first += BATCH) {
+  for (let first = 0; first < prompts.length; first += BATCH) {
     throwIfAborted(signal);
-    const rows = tokenizer.encode(texts.slice(first, first + BATCH), { padding: false });
+    const rows = tokenizer.encode(prompts.slice(first, first + BATCH), { padding: false });
     const length = Math.max(...rows.map((row) => row.length));
     const ids = rows.flatMap((row) => [
       ...row,
@@ -157,7 +161,7 @@ function unit(vectors: Tensor): Tensor {
 }
 
 function wordsOf(text: string): string[] {
-  return text.toLowerCase().match(/\p{L}+/gu) ?? [];
+  return text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
 }
 
 function singular(word: string): string {

@@ -1,0 +1,168 @@
+import type { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
+import { erase } from "../../../../lib/erasure/erase";
+import { NEIGHBOURS, nearestWords } from "../../../../lib/erasure/shared/neighbours";
+import { scope } from "../../../../lib/runtime/scope";
+import { wholeWords } from "../../../../lib/text/vocabulary";
+import { loadGolden, type GoldenModel } from "../../../support/golden-model";
+import { weightHashes } from "../../../support/hashes";
+import { matrix } from "../../../support/matrix";
+
+const WORDS = [
+  ...[
+    "chapel",
+    "castle",
+    "temple",
+    "dog",
+    "dogs",
+    "fish",
+    "radio",
+    "truck",
+    "parachute",
+    "horn",
+    "golf",
+    "pump",
+  ],
+  ...["saw", "tower", "bell", "priest", "mosque", "house", "houses", "river", "mountain", "cloud", "Church"],
+  ...["churches", "church", "altar", "steeple", "a church bell", "the sea", "violin", "piano", "drum", "cat"],
+];
+/** Of more words than this, the nearest by their tokens' embeddings alone are encoded. */
+const ENCODED = 1000;
+
+describe("nearestWords", () => {
+  let golden: GoldenModel;
+  let model: StableDiffusion;
+  beforeAll(async () => {
+    golden = await loadGolden("small");
+    ({ model } = golden);
+  });
+  afterAll(() => golden.dispose());
+
+  /** The state at the end token of a full row. */
+  async function endState(text: string): Promise<number[]> {
+    const ids = model.tokenizer.encode([text])[0]!;
+    return scope(async () => {
+      const { context } = await model.condition([text]);
+      return Array.from((await matrix(context.squeeze(0)))[ids.indexOf(model.tokenizer.eosTokenId)]!);
+    });
+  }
+
+  it("takes the nearest by the text encoder's end states, and no word of the concept's own", async () => {
+    const expected = WORDS.filter((word) => !["Church", "church", "churches"].includes(word));
+    const vectors = await Promise.all(expected.map(endState));
+    const order = nearestFirst(expected, vectors, await endState("church"));
+    for (const count of [1, 7, expected.length, 1000])
+      expect(await nearestWords(model, ["church"], { count, words: WORDS })).toEqual(order.slice(0, count));
+    const plural = await nearestWords(model, ["churches"], { count: 1000, words: WORDS });
+    expect([...plural].sort()).toEqual([...expected].sort());
+  });
+
+  it("gives several concepts their turns, and no word twice", async () => {
+    const concepts = ["church", "dog house"];
+    const others = WORDS.filter((word) => !/^(church|churches|dog|dogs|house|houses)$/i.test(word));
+    const vectors = await Promise.all(others.map(endState));
+    const orders: string[][] = [];
+    for (const concept of concepts) orders.push(nearestFirst(others, vectors, await endState(concept)));
+    const expected = [...new Set(orders[0]!.flatMap((word, place) => [word, orders[1]![place]!]))];
+    const found = await nearestWords(model, concepts, { count: 9, words: [...WORDS, ...WORDS] });
+    expect(found).toEqual(expected.slice(0, 9));
+  });
+
+  it("encodes of many words those alone whose tokens' embeddings are nearest", async () => {
+    const words = (await wholeWords(model.tokenizer)).slice(0, ENCODED + 200);
+    const others = words.filter((word) => !word.startsWith("church"));
+    const table = await scope(async () =>
+      matrix(model.textEncoder.parameter("text_model.embeddings.token_embedding.weight")),
+    );
+    const embedding = (word: string): readonly number[] => table[model.tokenizer.encode([word])[0]![1]!]!;
+    const near = nearestFirst(others, others.map(embedding), embedding("church")).slice(0, ENCODED);
+    const vectors = await Promise.all(near.map(endState));
+    const expected = nearestFirst(near, vectors, await endState("church"));
+    const found = await nearestWords(model, ["church"], { count: 50, words });
+    // In float32 what is all but level may change places.
+    for (const [place, word] of found.entries())
+      expect(Math.abs(expected.indexOf(word) - place)).toBeLessThanOrEqual(1);
+    expect(found).toHaveLength(50);
+  });
+
+  it("takes whole words of the tokenizer where none are given, the same ones each time", async () => {
+    const known = new Set(await wholeWords(model.tokenizer));
+    const found = await nearestWords(model, ["church"], { count: 100, words: [] });
+    expect(new Set(found).size).toBe(100);
+    expect(found.filter((word) => !known.has(word))).toEqual([]);
+    expect(await nearestWords(model, ["church"], { count: 100, words: [] })).toEqual(found);
+  });
+
+  it("stops on a signal", async () => {
+    const call = nearestWords(model, ["church"], { count: 3, words: WORDS }, AbortSignal.abort());
+    await expect(call).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  it.each([
+    ["uce", {}],
+    ["time", { target: "dog" }],
+  ] as const)("are held by %s as what is named in preserve is", async (method, options) => {
+    const words = ["temple", "castle", "radio"];
+    const common = { method, concepts: "church", ...options };
+    const near = await erase(model, { ...common, neighbours: { words } });
+    expect([...near.manifest.neighbours].sort()).toEqual([...words].sort());
+    const preserve = near.manifest.neighbours;
+    const named = await erase(model, { ...common, preserve, neighbours: "off" });
+    expect(named.manifest.neighbours).toEqual([]);
+    expect(await weightHashes(near.model.unet)).toEqual(await weightHashes(named.model.unet));
+    const bare = await erase(model, { ...common, neighbours: "off" });
+    expect(await weightHashes(bare.model.unet)).not.toEqual(await weightHashes(named.model.unet));
+    for (const erasure of [near, named, bare]) erasure.dispose();
+  });
+
+  it("are none for a method that changes nothing that others see, and refused where they are asked for", async () => {
+    const common = { method: "sld", concepts: "church" } as const;
+    const erasure = await erase(model, common);
+    expect(erasure.manifest.neighbours).toEqual([]);
+    erasure.dispose();
+    await expect(erase(model, { ...common, neighbours: "nearest" })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining('neighbours to be "off" with "sld"') as string,
+    });
+  });
+});
+
+describe("the option neighbours", () => {
+  const check = (value: unknown): unknown => NEIGHBOURS.check("neighbours", value, { concepts: ["church"] });
+
+  it("is a word, or an object that defaults complete", () => {
+    expect(check("off")).toEqual({ choose: "off", count: 100, words: [] });
+    expect(check({ count: 3, words: ["a"] })).toEqual({ choose: "nearest", count: 3, words: ["a"] });
+  });
+
+  it.each([
+    ["another word", "near", /neighbours to be one of/],
+    ["a list", ["dog"], /neighbours to be "nearest", "adversarial", "off" or an object/],
+    ["an unknown member", { number: 3 }, /"number"/],
+    ["a choice that is none", { choose: "all" }, /neighbours\.choose/],
+    ["no words at all", { count: 0 }, /neighbours\.count/],
+    ["an empty word", { words: [" "] }, /neighbours\.words/],
+  ])("refuses %s", (_, value, message) => {
+    expect(() => check(value)).toThrow(message);
+  });
+});
+
+/** Words by their cosine with a vector, as seen from their mean, the largest first. */
+function nearestFirst(
+  words: readonly string[],
+  vectors: readonly (readonly number[])[],
+  to: readonly number[],
+): string[] {
+  const mean = to.map((_, i) => vectors.reduce((sum, vector) => sum + vector[i]!, 0) / vectors.length);
+  const seen = (vector: readonly number[]): number[] => vector.map((value, i) => value - mean[i]!);
+  const dot = (a: readonly number[], b: readonly number[]): number =>
+    a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+  const from = seen(to);
+  const cosines = vectors.map((vector) => {
+    const own = seen(vector);
+    return dot(own, from) / Math.sqrt(dot(own, own) * dot(from, from));
+  });
+  return words
+    .map((word, i) => [word, cosines[i]!] as const)
+    .sort(([, a], [, b]) => b - a)
+    .map(([word]) => word);
+}
