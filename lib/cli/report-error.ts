@@ -14,6 +14,9 @@ const INTERRUPTED = 130;
 const CALLED: Readonly<Record<string, string>> = {
   concepts: "concept",
   "checkpoint-directory": "checkpoint",
+  "neighbours-choose": "neighbours",
+  "neighbours-count": "neighbour-count",
+  "neighbours-words": "neighbour-words",
 };
 
 export interface ReportOptions {

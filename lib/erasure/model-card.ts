@@ -16,7 +16,7 @@ export function modelCard(manifest: RunManifest, base: string): string {
     ["base", text(basename(base))],
     ["erased", concepts.map(quoted).join(", ")],
     ["preserved by name", preserve.map(quoted).join(", ")],
-    ["preserved as neighbours", few(neighbours)],
+    ["kept as neighbours", few(neighbours)],
     ["method", `${text(method)}, ${text(reference)}`],
     [
       "run",

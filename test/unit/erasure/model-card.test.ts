@@ -26,4 +26,13 @@ describe("modelCard", () => {
     ]);
     expect(card).not.toMatch(/2026|someone/);
   });
+
+  it("names the first of the neighbours, and says how many there are", () => {
+    const words = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    const line = (neighbours: string[]): string | undefined =>
+      /^\| kept as neighbours \| (.*) \|$/m.exec(modelCard({ ...manifest, neighbours }, "sd"))?.[1];
+    expect(line([])).toBeUndefined();
+    expect(line(words.slice(0, 2))).toBe('"a", "b"');
+    expect(line([...words, "i", "j"])).toBe(`${words.map((word) => `"${word}"`).join(", ")} and 2 more`);
+  });
 });

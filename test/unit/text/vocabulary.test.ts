@@ -1,4 +1,4 @@
-import { textIds } from "../../../lib/text/vocabulary";
+import { textIds, wholeWords } from "../../../lib/text/vocabulary";
 import { CLIPTokenizer } from "../../../lib/text/clip-tokenizer";
 import { golden } from "../../support/golden";
 
@@ -19,5 +19,19 @@ describe("textIds", () => {
     const tokenizer = new CLIPTokenizer({ vocab, merges: "#version: 0.2\n" }, { maxLength: 5 });
     expect(tokenizer.vocabSize).toBe(7);
     expect(await textIds(tokenizer)).toEqual([0]);
+  });
+});
+
+describe("wholeWords", () => {
+  it("lists words that are one token each, of three letters or more, and parts of words none", async () => {
+    const tokenizer = await CLIPTokenizer.fromFiles(golden("small", "tokenizer"));
+    const words = await wholeWords(tokenizer);
+    expect(words).toEqual(expect.arrayContaining(["church", "dog", "parachute"]));
+    for (const other of ["a", "of", "1888", "!", "paracetamol"]) expect(words).not.toContain(other);
+    expect(new Set(words).size).toBe(words.length);
+    for (const word of words.slice(0, 3000)) {
+      expect(word).toMatch(/^\p{L}{3,}$/u);
+      expect(tokenizer.encode([word], { padding: false })[0]).toHaveLength(3);
+    }
   });
 });

@@ -49,7 +49,7 @@ describe("kpop-native erase", () => {
 
   it("tells on stderr how far it is, without control characters where no terminal is", () => {
     expect(result.stderr).toMatch(
-      /^iteration 1 of 5 .* s left {2}transfer \S+ {2}erase \S+ {2}recover \S+$/m,
+      /^iteration 1 of 5 .* s left {2}transfer \S+ {2}erase \S+ {2}recover \S+ {2}preserve \S+$/m,
     );
     expect(result.stderr).toMatch(/^iteration 5 of 5/m);
     expect(result.stderr).not.toContain("\u001b");
@@ -215,6 +215,40 @@ describe("kpop-native erase", () => {
       expect(refused.code).toBe(2);
       expect(refused.stderr).toContain(`${more} is for a method that gives a key (kpop), not esd`);
     }
+  });
+
+  it("keeps words of a file beside what --preserve names, and tells them wherever it tells of the run", async () => {
+    const other = folder();
+    writeFileSync(join(other, "words.txt"), "\ufeffdog\r\n\n  fish \nradio\nchurches\n");
+    const uce = ["erase", "pocket", "--concept", "church", "--method", "uce", "--out", "out", "--json"];
+    const { code, stdout } = await cli([...uce, "--neighbour-words", "words.txt", "--neighbour-count", "2"], {
+      cwd: other,
+    });
+    expect(code).toBe(0);
+    const { neighbours } = jsonLines(stdout).at(-1) as { neighbours: string[] };
+    expect(neighbours).toHaveLength(2);
+    expect(["dog", "fish", "radio"]).toEqual(expect.arrayContaining(neighbours));
+    expect(JSON.parse(readFileSync(join(other, "out/kpop-run.json"), "utf8"))).toMatchObject({
+      neighbours,
+      options: { neighbours: { choose: "nearest", count: 2, words: ["dog", "fish", "radio", "churches"] } },
+    });
+    const told = neighbours.map((word) => `"${word}"`).join(", ");
+    expect(readFileSync(join(other, "out/README.md"), "utf8")).toContain(`| kept as neighbours | ${told} |`);
+    const found = await cli(["inspect", "out/kpop-run.json"], { cwd: other });
+    expect(found.stdout).toMatch(new RegExp(`^ {2}neighbours +${told}$`, "m"));
+  });
+
+  it.each([
+    ["another choice", ["--neighbours", "near"], 2, /Expected --neighbours to be one of .* received "near"/],
+    ["none of them", ["--neighbour-count", "0"], 2, /Expected --neighbour-count to be .* received "0"/],
+    ["no file", ["--neighbour-words", "no.txt"], 1, /Cannot read the words from no\.txt: it does not exist/],
+    ["an empty file", ["--neighbour-words", "/dev/null"], 2, /Expected words in \/dev\/null, one a line/],
+    ["a method without use for them", ["--method", "sld", "--neighbours", "nearest"], 2, /"off" with "sld"/],
+  ])("refuses %s for neighbours", async (_, args, code, message) => {
+    const refused = await cli(["erase", "pocket", "--concept", "church", "--out", "out", ...args], {
+      cwd: folder(),
+    });
+    expect(refused).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(message) as string });
   });
 
   it("tells how far the pictures are that CA trains on, and keeps them where it is told to", async () => {
