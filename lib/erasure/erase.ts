@@ -52,8 +52,8 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   method.fit?.(own, base, { concepts });
   const inputs = await hashInputs(base, signal);
   await rememberBase(base, signal);
-  const neighbours =
-    request.neighbours.choose === "off" ? [] : await nearestWords(base, concepts, request.neighbours, signal);
+  const { choose } = request.neighbours;
+  const neighbours = choose === "off" ? [] : await nearestWords(base, concepts, request.neighbours, signal);
   const network = method.network?.(own) ?? "unet";
   const selector = method.parameters?.(own) ?? (own as { parameters?: string }).parameters;
   const trained =
@@ -64,10 +64,13 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
     digest({
       model: await modelIdentity(base, signal),
       options: await optionsIdentity(method.options, own),
-      ...{ method: method.name, concepts, preserve, neighbours, choose: request.neighbours.choose, seed },
+      ...{ method: method.name, concepts, preserve, neighbours, choose, seed },
     });
   const job = new ErasureJob(
-    { base, teacher, student, network, trained, concepts, preserve, neighbours },
+    {
+      ...{ base, teacher, student, network, trained, concepts, preserve, neighbours },
+      adversarial: choose === "adversarial",
+    },
     { ...request.run, onPrepare: request.onPrepare, identity },
   );
   try {
@@ -140,7 +143,7 @@ function parseRequest(options: EraseOptions): Request {
   };
 }
 
-/** @throws INVALID_ARGUMENT where neighbours are asked for and the method has no use for them */
+/** @throws INVALID_ARGUMENT where neighbours are asked for that the method has no use for */
 function neighboursFor(
   method: Method,
   own: Complete<OptionSet>,
@@ -148,7 +151,14 @@ function neighboursFor(
   concepts: readonly string[],
 ): NeighbourSettings {
   const settings = NEIGHBOURS.check("neighbours", given ?? NEIGHBOURS.default, { concepts });
-  if (method.holds?.(own) ?? method.kind !== "inference") return settings;
+  if (method.holds?.(own) ?? method.kind !== "inference") {
+    if (method.kind !== "closed form" || settings.choose !== "adversarial") return settings;
+    throw invalid(
+      "neighbours",
+      `"nearest" or "off" with "${method.name}", a closed form, which has no iterations to look for them in`,
+      given,
+    );
+  }
   if (given !== undefined && settings.choose !== "off")
     throw invalid("neighbours", `"off" with "${method.name}", which changes nothing that others see`, given);
   return { ...settings, choose: "off" };

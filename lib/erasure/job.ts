@@ -11,7 +11,7 @@ import type { ErasureParts } from "./parts";
 import type { TrajectoryOptions } from "./shared/latent-options";
 import type { LatentSource } from "./shared/latent-source";
 import { openLatents, type LatentTexts } from "./shared/open-latents";
-import { Preservation } from "./shared/preservation";
+import { Preservation, type PreservationOptions } from "./shared/preservation";
 
 /** What a method works with: never files, devices or flags. It owns what it hands out. */
 export class ErasureJob extends Job implements ErasureParts {
@@ -27,6 +27,7 @@ export class ErasureJob extends Job implements ErasureParts {
   readonly concepts: readonly string[];
   readonly preserve: readonly string[];
   readonly neighbours: readonly string[];
+  readonly adversarial: boolean;
   readonly artefacts: Artefact[] = [];
   readonly interventions: Intervention[] = [];
 
@@ -40,6 +41,7 @@ export class ErasureJob extends Job implements ErasureParts {
     this.concepts = parts.concepts;
     this.preserve = parts.preserve;
     this.neighbours = parts.neighbours;
+    this.adversarial = parts.adversarial;
   }
 
   /** Prompts as conditions, by the text encoder as it came. */
@@ -64,7 +66,7 @@ export class ErasureJob extends Job implements ErasureParts {
   }
 
   /** The loss that holds `preserve` and the neighbours in place; it is none where there are none. */
-  preservation(options: { preserveWeight: number; templates?: readonly string[] }): Promise<Preservation> {
+  preservation(options: PreservationOptions): Promise<Preservation> {
     return Preservation.create(this, options);
   }
 

@@ -15,7 +15,8 @@ export interface CommonOptions extends RunOptions {
   preserve?: string[];
   /**
    * Words that are kept beside `preserve`, being near to the concepts: the 100 nearest of the tokenizer's whole words by
-   * default. "off" where figures are compared with published ones.
+   * default. "adversarial" leads training to those of them that the weights harm most, for an evaluation of either model
+   * more for each of an iteration's latents. "off" where figures are compared with published ones.
    */
   neighbours?: Neighbours;
   /** Told while a method makes what it trains on, where it does: CA's pictures, a pool's trajectories. */

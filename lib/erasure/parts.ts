@@ -15,6 +15,8 @@ export interface ErasureParts {
   readonly preserve: readonly string[];
   /** Words that are held beside them. */
   readonly neighbours: readonly string[];
+  /** Whether those are looked for that the weights harm most, in place of drawing all equally often. */
+  readonly adversarial: boolean;
 }
 
 /** What the parts of an erasure's run see of it. */

@@ -54,10 +54,11 @@ export function stubJob(fields: StubFields = {}): ErasureJob {
     concepts = ["church"],
     preserve = [],
     neighbours = [],
+    adversarial = false,
     ...settings
   } = fields;
   return new ErasureJob(
-    { base, teacher, student, network, trained, concepts, preserve, neighbours },
+    { base, teacher, student, network, trained, concepts, preserve, neighbours, adversarial },
     {
       seed: 0,
       signal: undefined,

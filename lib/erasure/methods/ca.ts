@@ -104,7 +104,7 @@ export const ca = defineMethod({
         const condition = await (grad ? encoder.encode(captions) : noGrad(() => encoder.encode(captions)));
         return student.predict(batch, condition, { grad });
       };
-      return weights.update(i, async (backward) => {
+      const losses = await weights.update(i, async (backward) => {
         const held = o.priorWeight > 0;
         const guided = o.objective === "model";
         const anchor = held || guided ? await predict(named, held) : null;
@@ -113,6 +113,7 @@ export const ca = defineMethod({
         const erase = await backward(maskedError(await predict(targets, true), target, mask));
         return { erase, prior, ...(await preservation.step(i, batch, backward)) };
       });
+      return { ...losses, ...(await preservation.search(i, batch)) };
     });
     await words?.write();
   },

@@ -81,12 +81,13 @@ export const esd = defineMethod({
       const target = (concept === undefined ? unconditional : conditional).sub(
         direction.mul(o.negativeGuidance),
       );
-      return weights.update(i, async (backward) => {
+      const losses = await weights.update(i, async (backward) => {
         const predicted = await student.predict(batch, condition, { grad: true });
         const erase = await backward(predicted.mse(target));
         await latents.advance(i, byStudent ? { conditional: predicted } : { conditional, unconditional });
         return { erase, ...(await preservation.step(i, batch, backward)) };
       });
+      return { ...losses, ...(await preservation.search(i, batch)) };
     });
   },
 });

@@ -73,11 +73,12 @@ export const taskVector = defineMethod({
         const denoising = await backward(predicted.mse(batch.noise));
         return { denoising, ...(await preservation.step(i, batch, backward)) };
       });
+      const searched = await preservation.search(i, batch);
       if (iteration === o.iterations - 1) {
         await taken.take();
         await weights.restart();
       }
-      return losses;
+      return { ...losses, ...searched };
     });
 
     const weighted: WeightedVector[] = [];

@@ -1,11 +1,16 @@
+import { join } from "node:path";
 import type { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../../lib/erasure/erase";
+import type { Erasure } from "../../../../lib/erasure/erasure";
+import type { EsdOptions } from "../../../../lib/erasure/methods/esd";
 import { NEIGHBOURS, nearestWords } from "../../../../lib/erasure/shared/neighbours";
 import { scope } from "../../../../lib/runtime/scope";
 import { wholeWords } from "../../../../lib/text/vocabulary";
+import type { StepReport } from "../../../../lib/training/step-report";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { weightHashes } from "../../../support/hashes";
 import { matrix } from "../../../support/matrix";
+import { temporaryDirectory } from "../../../support/temporary-directory";
 
 const WORDS = [
   ...[
@@ -122,6 +127,66 @@ describe("nearestWords", () => {
     await expect(erase(model, { ...common, neighbours: "nearest" })).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
       message: expect.stringContaining('neighbours to be "off" with "sld"') as string,
+    });
+  });
+});
+
+describe("adversarial neighbours", () => {
+  let golden: GoldenModel;
+  beforeAll(async () => {
+    golden = await loadGolden("small");
+  });
+  afterAll(() => golden.dispose());
+  const words = ["temple", "castle", "radio", "dog"];
+  const run = (choose: "nearest" | "adversarial", more: Partial<EsdOptions> = {}): Promise<Erasure> =>
+    erase(golden.model, {
+      ...{ concepts: "church", seed: 4, iterations: 4, samplingSteps: 4, poolSize: 1, learningRate: 1e-3 },
+      ...{ batchSize: 1, neighbours: { choose, words } },
+      ...more,
+      method: "esd",
+    });
+
+  it("are looked for once an iteration, at an evaluation of each model, to the same bits each time", async () => {
+    const [erasure, again, nearest] = [
+      await run("adversarial"),
+      await run("adversarial"),
+      await run("nearest"),
+    ];
+    expect(erasure.history.map(({ losses }) => Object.keys(losses))).toEqual(
+      Array(4).fill(["erase", "preserve", "harm"]),
+    );
+    const bits = await weightHashes(erasure.model.unet);
+    expect(await weightHashes(again.model.unet)).toEqual(bits);
+    expect(await weightHashes(nearest.model.unet)).not.toEqual(bits);
+    expect(erasure.manifest.unetEvaluations - nearest.manifest.unetEvaluations).toBe(4 * 2);
+    expect(erasure.manifest.options["neighbours"]).toMatchObject({ choose: "adversarial" });
+    for (const each of [erasure, again, nearest]) each.dispose();
+  });
+
+  it("go on from a saved state to the bits of a run that was not interrupted", async () => {
+    const checkpoint = { directory: join(temporaryDirectory(), "state"), every: 1 };
+    const controller = new AbortController();
+    const onStep = ({ iteration }: StepReport): void => {
+      if (iteration === 2) controller.abort();
+    };
+    const stopped = run("adversarial", { checkpoint, signal: controller.signal, onStep });
+    await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(run("nearest", { checkpoint, resume: true })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("other options") as string,
+    });
+    const resumed = await run("adversarial", { checkpoint, resume: true });
+    const whole = await run("adversarial");
+    expect(await weightHashes(resumed.model.unet)).toEqual(await weightHashes(whole.model.unet));
+    expect(resumed.history.map(({ losses }) => losses)).toEqual(whole.history.map(({ losses }) => losses));
+    for (const each of [resumed, whole]) each.dispose();
+  });
+
+  it("are refused for a closed form, which has no iterations", async () => {
+    const call = erase("nowhere", { method: "uce", concepts: "church", neighbours: "adversarial" });
+    await expect(call).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining('"nearest" or "off" with "uce", a closed form') as string,
     });
   });
 });

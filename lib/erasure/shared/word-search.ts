@@ -1,0 +1,141 @@
+import { textsIn, type Condition } from "../../diffusion/condition";
+import { scope } from "../../runtime/scope";
+import { Tensor } from "../../runtime/tensor";
+import type { Player } from "../../training/player";
+import type { ErasureRun } from "../parts";
+
+/** How words are looked for. */
+export interface WordSearchOptions {
+  /** Adam's rate for the logits. Default 1e-2, that of all published runs. */
+  readonly learningRate?: number;
+  /** Of the Gumbel-softmax, > 0: the lower, the more of the gradient goes to the word drawn. Default 2. */
+  readonly temperature?: number;
+  /** AGE's soft form: how many words are mixed in one draw, by their weights. Default: a draw is one word. */
+  readonly mixture?: number;
+}
+
+/** Against the logarithm of 0, as published. */
+const TINY = 1e-10;
+
+/** What a masked weight is lowered by: more than any two logits and draws lie apart. */
+const OUT = 1e9;
+
+/**
+ * An adversary among words: looks for those that a loss is largest for, by gradient (EAP, arXiv 2410.15618, §4; AGE,
+ * arXiv 2501.18950, §4).
+ *
+ * Over n words there are logits π, 1/n to begin with. A draw is the word of largest π + g, g = −log(−log(u)) with u
+ * uniform; the gradient of what is done with it goes to π as if it were the mixture of all words with the weights
+ * softmax((π + g) / T) (straight-through Gumbel-softmax). What is minimised over weights elsewhere, `ascend` takes a step
+ * up. In which space the loss is measured, that of ε or of x̂₀, is the caller's choice; on targets there is to be no
+ * gradient, so that it comes through the texts of the trained network alone.
+ *
+ * At EAP's temperature of 2 the draws' noise is far larger than what π moves by in a run of its length: the search leans
+ * towards what is harmed most, and never leaves the rest out.
+ */
+export class WordSearch {
+  private constructor(
+    private readonly job: Pick<ErasureRun, "random">,
+    private readonly name: string,
+    /** Of all words, (n, L, d). */
+    private readonly texts: Condition,
+    /** π, (n) float32, a leaf. */
+    private readonly logits: Tensor,
+    private readonly player: Player,
+    private readonly options: WordSearchOptions,
+  ) {}
+
+  /**
+   * @param name of its part of the run's state, and of its draws
+   * @param texts the words' encodings, n of them
+   */
+  static async create(
+    job: ErasureRun,
+    name: string,
+    texts: Condition,
+    options: WordSearchOptions = {},
+  ): Promise<WordSearch> {
+    const { learningRate = 1e-2 } = options;
+    const { device } = texts.context;
+    const count = textsIn(texts);
+    const logits = await scope(() => Tensor.zeros([count], { device }).add(1 / count)).settled();
+    // The rate stays what it is.
+    const player = await job.learn(name, new Map([["logits", logits]]), { learningRate, iterations: 1 });
+    return new WordSearch(job, name, texts, logits, player, options);
+  }
+
+  /** Words as the search has them now, one for each of `count` items: (count, L, d), rows of `texts` as they are. */
+  draw(count: number, ...labels: (string | number)[]): Condition {
+    const { context } = this.texts;
+    const scores = this.scores(count, labels).detach();
+    if (this.options.mixture !== undefined) return this.mixed(scores);
+    return { context: context.indexSelect(0, scores.argmax(-1)) };
+  }
+
+  /**
+   * One step of Adam up a loss, on words drawn anew. To be called where no other weights ask for gradients: after an
+   * update of theirs, not within.
+   * @param loss of the words, (count, L, d) with a graph to π; a scalar
+   * @returns the loss
+   */
+  ascend(iteration: number, count: number, loss: (words: Condition) => Promise<Tensor>): Promise<Tensor> {
+    return this.player.update(iteration, async (backward) => {
+      const scores = this.scores(count, ["search", iteration]);
+      const words = this.options.mixture === undefined ? this.chosen(scores) : this.mixed(scores);
+      const value = await loss(words);
+      await backward(value, -1);
+      return value.detach();
+    });
+  }
+
+  /** (π + g) / T, (count, n). */
+  private scores(count: number, labels: readonly (string | number)[]): Tensor {
+    const { job, logits, name, options } = this;
+    const words = textsIn(this.texts);
+    const noise = Array.from({ length: count }, (_, item) => {
+      const draws = job.random.at(name, ...labels, item);
+      return Array.from({ length: words }, (__, word) => gumbel(draws.at(word).uniform()));
+    });
+    const drawn = Tensor.from(Float32Array.from(noise.flat()), [count, words], { device: logits.device });
+    return logits.add(drawn).div(options.temperature ?? 2);
+  }
+
+  /** The words of the largest scores, exactly, with the gradient of the mixture. */
+  private chosen(scores: Tensor): Condition {
+    const { context } = this.texts;
+    const weights = scores.softmax(-1);
+    const hard = context.indexSelect(0, scores.detach().argmax(-1));
+    // Zeros, but for their gradient.
+    return { context: hard.add(this.weighted(weights.sub(weights.detach()))) };
+  }
+
+  /** Mixtures of the words with the largest scores, weights of sum 1. */
+  private mixed(scores: Tensor): Condition {
+    const words = textsIn(this.texts);
+    const each = Tensor.from(identity(words), [words, words], { device: scores.device });
+    let kept = Tensor.zeros(scores.shape, { device: scores.device });
+    // One after the other, so that of equal ones no more are kept.
+    for (let place = 0; place < Math.min(this.options.mixture!, words); place++) {
+      const left = scores.detach().sub(kept.mul(OUT));
+      kept = kept.add(each.indexSelect(0, left.argmax(-1)));
+    }
+    const weights = scores.softmax(-1).mul(kept);
+    return { context: this.weighted(weights.div(weights.sum(-1, true))) };
+  }
+
+  /** Mixtures of all words, (B, L, d). @param weights (B, n) */
+  private weighted(weights: Tensor): Tensor {
+    const { context } = this.texts;
+    const [words, ...shape] = context.shape as [number, ...number[]];
+    const mixtures = weights.to(context.dtype).matmul(context.reshape([words, -1]));
+    return mixtures.reshape([weights.shape[0]!, ...shape]);
+  }
+}
+
+function gumbel(uniform: number): number {
+  return -Math.log(-Math.log(uniform + TINY) + TINY);
+}
+
+function identity(size: number): Float32Array {
+  return Float32Array.from({ length: size * size }, (_, at) => (at % (size + 1) === 0 ? 1 : 0));
+}
