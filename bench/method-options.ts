@@ -1,5 +1,5 @@
-import { entrantOf, knownTo, type Options } from "./entrants";
-import type { Candidate, Protocol } from "./protocols/protocol";
+import { entrantOf, keptBy, knownTo, methodOf, type Options } from "./entrants";
+import type { Candidate, Entrant, Protocol } from "./protocols/protocol";
 import type { Settings } from "./results";
 
 /** Learning rates that are tried where a protocol names no tries, over the method's own: that one first. */
@@ -7,7 +7,7 @@ const RATES = [1, 0.5, 2, 4];
 
 /** A method's tries in the search: the protocol's, else its own learning rate and others, else what it is alone. */
 export function candidatesOf(protocol: Protocol, method: string): readonly Candidate[] {
-  const named = protocol.entrants[method]?.candidates;
+  const named = entrantIn(protocol, method).candidates;
   if (named !== undefined) return named;
   const { learningRate } = baseOf(protocol, method);
   if (typeof learningRate !== "number") return [{ label: "defaults", options: {} }];
@@ -15,7 +15,7 @@ export function candidatesOf(protocol: Protocol, method: string): readonly Candi
   return rates.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
 }
 
-/** Options of one of a method's tries in the search, those of all its trials included. */
+/** Options of one of a row's tries in the search, those of all its trials and what tells it from the other row included. */
 export function candidateOptions(
   protocol: Protocol,
   settings: Settings,
@@ -24,19 +24,25 @@ export function candidateOptions(
 ): Options {
   const { iterations, images } = protocol.quick;
   const fewer = settings.quick ? knownTo(method, { iterations, images }) : {};
-  return merge(merge(baseOf(protocol, method), fewer), candidatesOf(protocol, method)[index]?.options ?? {});
+  const base = merge(merge(baseOf(protocol, method), fewer), keptBy(method));
+  return merge(base, candidatesOf(protocol, method)[index]?.options ?? {});
 }
 
 /** What a method is told beside the chosen options where it erases a style. */
 export function styleOptions(protocol: Protocol, method: string): Options {
   const shared = knownTo(method, protocol.styles?.options ?? {});
-  return merge(shared, protocol.entrants[method]?.styles ?? {});
+  return merge(shared, entrantIn(protocol, method).styles ?? {});
+}
+
+/** What a protocol says of a row: of itself, else of its method. */
+function entrantIn({ entrants }: Protocol, row: string): Entrant {
+  return entrants[row] ?? entrants[methodOf(row)] ?? {};
 }
 
 /** Options of every trial: the protocol's, else the registry's where they are for its model, else the defaults. */
 function baseOf(protocol: Protocol, method: string): Options {
   const registered = protocol.name === "pocket" ? entrantOf(method) : false;
-  return protocol.entrants[method]?.base ?? (registered === false ? {} : registered);
+  return entrantIn(protocol, method).base ?? (registered === false ? {} : registered);
 }
 
 /** Later options over earlier ones; groups of options are merged, not replaced. */

@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
 import { KpopError, type ComputeDtype, type Device } from "../lib/index";
 import { newCommand, parseCommand } from "./command";
-import { COMPARED, METHOD_NAMES } from "./entrants";
+import { COMPARED, ROWS } from "./entrants";
 import { integer, listOf, number, oneOf, refuse } from "./flags";
 import { protocolNamed } from "./protocols";
 import { EXPERIMENTS, type Experiment, type Settings } from "./results";
@@ -44,7 +44,7 @@ const command = () =>
     .option("--classifier <path>", "a ResNet: torchvision's safetensors, or a folder (see the README)")
     .option("--style-classifier <path>", "a ResNet whose classes are the styles")
     .option("--clip <path>", "a CLIP folder, for CLIP scores")
-    .option("--methods <list>", `of ${METHOD_NAMES.join(", ")}`, listOf("--methods", METHOD_NAMES), [...COMPARED])
+    .option("--methods <list>", `of ${ROWS.join(", ")}`, listOf("--methods", ROWS), [...COMPARED])
     .option("--experiments <list>", `of ${EXPERIMENTS.join(", ")}`, listOf("--experiments", EXPERIMENTS), [...EXPERIMENTS])
     .option("--images-per-class <n>", "pictures for each class", integer("--images-per-class", 1))
     .option("--steps <n>", "denoising steps of each", integer("--steps", 1))

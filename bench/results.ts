@@ -24,7 +24,7 @@ export interface TrialSpec {
   /** Name of its file, without extension. */
   name: string;
   experiment: Experiment;
-  /** One of METHOD_NAMES, or ORIGINAL. */
+  /** One of ROWS, or ORIGINAL. */
   method: string;
   /** What tells it apart from the other trials of its experiment and method; shown to people. */
   label: string;
@@ -189,6 +189,7 @@ export interface Settings {
   clip: string | null;
   /** Those of the protocol that the style classifier knows. */
   styles: string[];
+  /** Of ROWS. */
   methods: string[];
   experiments: Experiment[];
   imagesPerClass: number;

@@ -5,7 +5,9 @@ import type { TrialSpec } from "../results";
 import { trialSpec, type Case, type PlanContext } from "./case";
 import { classesOf, objects } from "./objects";
 
-/** Tables 5 and 6 and Figure 5, the pool of trajectories, and preserving by name: one option changed at a time. */
+/**
+ * Tables 5 and 6 and Figure 5, the pool of trajectories, preserving by name, and neighbours: one option changed at a time.
+ */
 export const ablations: Case = { trials, measure: objects.measure };
 
 interface Change {
@@ -22,6 +24,7 @@ const CHANGES: readonly Change[] = [
   ...["mid", "mid-up", "all"].map((layers) => ({ axis: "layers", value: layers, options: { prompt: { layers } } })),
   ...[0.01, 0.1, 1, 10].map((lambda) => ({ axis: "lambda", value: lambda, options: { lambda } })),
   ...["pool", "restart"].map((latents) => ({ axis: "latents", value: latents, options: { latents } })),
+  ...["off", "nearest", "adversarial"].map((neighbours) => ({ axis: "neighbours", value: neighbours, options: { neighbours } })),
   { axis: "preserve", value: "nothing", options: {}, preserve: false },
   { axis: "preserve", value: "the other five", options: {}, preserve: true },
 ]; // prettier-ignore

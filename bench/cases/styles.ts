@@ -14,7 +14,8 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
   if (protocol.styles === null) return [];
   const names = settings.styles;
   const erased = settings.quick ? names.slice(0, 1) : names;
-  return [ORIGINAL, ...settings.methods].flatMap((method) =>
+  const rows = settings.quick ? settings.methods.slice(0, 2) : settings.methods;
+  return [ORIGINAL, ...rows].flatMap((method) =>
     erased.map((style) =>
       trialSpec({
         name: `styles-${method}-${fileName(style)}`,

@@ -11,6 +11,7 @@ import {
   type Tensor,
 } from "../../lib/index";
 import { RUN_STATE_FILE } from "../../lib/internal";
+import { methodOf } from "../entrants";
 import { loadModel } from "../measure/erasure";
 import type { Series, TrialOutcome, TrialSpec } from "../results";
 import { mean } from "../statistics";
@@ -59,7 +60,7 @@ async function train(context: TrialContext, model: StableDiffusion): Promise<Sna
   const snapshots: Snapshot[] = [{ iteration: 0, path: null }];
   const erasure = await erase(model, {
     ...spec.options,
-    method: spec.method,
+    method: methodOf(spec.method),
     concepts: spec.erased,
     seed: settings.seed,
     checkpoint: { directory: state, every },

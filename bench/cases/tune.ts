@@ -3,13 +3,14 @@ import type { TrialSpec } from "../results";
 import { trialSpec, type Case, type PlanContext } from "./case";
 import { objects } from "./objects";
 
-/** The search: each method's tries on classes that are in no split. */
+/** The search: each method's tries on classes that are in no split; in a quick run the last one of the first two rows. */
 export const tune: Case = { trials, measure: objects.measure };
 
 function trials({ protocol, settings }: PlanContext): TrialSpec[] {
   const { tuning } = protocol;
   if (tuning === null) return [];
-  return settings.methods.flatMap((method) => {
+  const rows = settings.quick ? settings.methods.slice(0, 2) : settings.methods;
+  return rows.flatMap((method) => {
     const candidates = candidatesOf(protocol, method);
     const tries = settings.quick ? candidates.slice(-1) : candidates;
     return tries.map((candidate) => {

@@ -34,7 +34,7 @@ export async function timeMethod(assignment: MethodAssignment): Promise<Timing> 
 
 /**
  * The library's defaults. A method that learns from pictures has as many as a batch, held as latents, and no augmentation
- * to spoil them; a closed form has something to preserve.
+ * to spoil them; a closed form has something to preserve. Neighbours, which no peer has, are off.
  */
 function optionsOf(method: string, folder: string): Options {
   const defaults = defaultsOf(method);
@@ -42,6 +42,7 @@ function optionsOf(method: string, folder: string): Options {
   return {
     method,
     concepts: "church",
+    neighbours: "off",
     ...knownTo(method, { learningRate: 1e-5, promptLearningRate: 1e-3, anchor: "castle", guide: "castle" }),
     ...("images" in defaults ? knownTo(method, pictures) : {}),
     ...("iterations" in defaults ? {} : { preserve: ["dog", "radio"] }),

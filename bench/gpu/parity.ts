@@ -115,6 +115,7 @@ async function kpop(golden: Golden, limits: Limits, note: Note): Promise<void> {
   const erasure = await erase(model, {
     concepts: "church",
     neutral: "a photo",
+    neighbours: "off",
     iterations: 4,
     learningRate: 1e-4,
     promptLearningRate: 1e-2,

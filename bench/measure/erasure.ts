@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { erase, StableDiffusion, type EraseOptions, type PromptKey } from "../../lib/index";
 import type { TrialContext } from "../cases/case";
-import { knownTo } from "../entrants";
+import { knownTo, methodOf } from "../entrants";
 import { peakBytes } from "../machine";
 import { ORIGINAL, type Cost, type Settings } from "../results";
 
@@ -31,7 +31,7 @@ export async function eraseFor(context: TrialContext, concepts: readonly string[
     ...spec.options,
     // A folder of its own for a method that keeps pictures, so that every trial pays for them.
     ...knownTo(spec.method, { cacheDirectory: join(work, "pictures") }),
-    method: spec.method,
+    method: methodOf(spec.method),
     concepts: [...concepts],
     preserve: spec.preserve,
     seed: settings.seed,

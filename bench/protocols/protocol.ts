@@ -48,7 +48,7 @@ export interface Protocol {
     /** What the methods that have these options are told there. */
     options?: Options;
   } | null;
-  /** By method; one that is not named here takes part with what is registered of it. */
+  /** By row, or by method for both of its rows; one that is not named takes part with what is registered of it. */
   entrants: Readonly<Record<string, Entrant>>;
   /** Whose training is tracked, what it erases, and the texts that its prompt is compared with. */
   tracking: {

@@ -12,6 +12,7 @@ const AXES: Readonly<Record<string, string>> = {
   layers: "Where the prompt enters",
   lambda: "λ, weight of the recovery loss",
   latents: "Where the noisy latents come from",
+  neighbours: "Neighbours kept",
   preserve: "Preserved by name",
 };
 /** Axes along which a curve means something. */

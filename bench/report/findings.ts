@@ -1,4 +1,4 @@
-import { titleOf } from "../entrants";
+import { keepsNeighbours, methodOf, titleOf } from "../entrants";
 import type { Results } from "../results";
 import { ORIGINAL } from "../results";
 import { erasing, pooled, preserving, preservingAt } from "../statistics";
@@ -13,16 +13,13 @@ const EQUAL = 3;
 /** What the figures say about KPOP against the others, whichever way they turn out. */
 export function findings(results: Results): string[] {
   const scores = objectScores(results);
-  const kpop = scores.find(({ method }) => method === "kpop");
-  const rivals = scores.filter(({ method }) => method !== "kpop" && method !== ORIGINAL);
+  const kept = (neighbours: boolean): ObjectScore[] =>
+    scores.filter(({ method }) => keepsNeighbours(method) === neighbours);
   return [
     ...ceiling(scores),
-    ...(kpop === undefined
-      ? []
-      : [
-          own(kpop, setting(results, "kpop")),
-          ...rivals.map((rival) => against(kpop, rival, setting(results, rival.method))),
-        ]),
+    ...compared(results, kept(false)),
+    ...compared(results, kept(true)),
+    ...gained(scores),
     // A quick run has one try for each method: no curve to read anything off.
     ...(results.settings.quick ? [] : atEqualErasing(results)),
     ...recovered(results),
@@ -45,39 +42,70 @@ function ceiling(scores: readonly ObjectScore[]): string[] {
   ];
 }
 
+/** KPOP against the others among rows that all keep neighbours, or all keep none. */
+function compared(results: Results, scores: readonly ObjectScore[]): string[] {
+  const isKpop = ({ method }: ObjectScore): boolean => methodOf(method) === "kpop";
+  const kpop = scores.find(isKpop);
+  if (kpop === undefined) return [];
+  const rivals = scores.filter((score) => !isKpop(score) && score.method !== ORIGINAL);
+  return [
+    own(kpop, setting(results, kpop.method)),
+    ...rivals.map((rival) => against(kpop, rival, setting(results, rival.method))),
+  ];
+}
+
+/** What keeping neighbours changes, method by method. */
+function gained(scores: readonly ObjectScore[]): string[] {
+  const changes = scores
+    .filter(({ method }) => keepsNeighbours(method))
+    .flatMap((after) => {
+      const before = scores.find(({ method }) => method === methodOf(after.method));
+      if (before === undefined) return [];
+      const change = (rate: "esr1" | "psr1"): string =>
+        `${percent(before[rate].value)} → ${percent(after[rate].value)}`;
+      const apart = before.psr1.high < after.psr1.low || after.psr1.high < before.psr1.low;
+      return [
+        `${titleOf(before.method)} ${change("psr1")}${apart ? "" : " (intervals overlap)"}, ESR-1 ${change("esr1")}`,
+      ];
+    });
+  return changes.length === 0
+    ? []
+    : [`Keeping neighbours changes what is preserved (PSR-1 %): ${changes.join("; ")}.`];
+}
+
 /** The try of the search whose options a method has, in brackets. */
 function setting({ chosen, trials }: Results, method: string): string {
   const label = trials.find(({ spec }) => spec.name === chosen[method])?.spec.label;
   return label === undefined ? "" : ` (${label})`;
 }
 
-function own({ esr1, psr1 }: ObjectScore, options: string): string {
-  return `KPOP${options} erases ${percent(esr1.value)} % (ESR-1) and preserves ${percent(psr1.value)} % (PSR-1), the mean of the splits.`;
+function own({ method, esr1, psr1 }: ObjectScore, options: string): string {
+  return `${titleOf(method)}${options} erases ${percent(esr1.value)} % (ESR-1) and preserves ${percent(psr1.value)} % (PSR-1), the mean of the splits.`;
 }
 
 /** A difference counts where the two intervals do not overlap. */
 function against(kpop: ObjectScore, rival: ObjectScore, options: string): string {
-  const name = titleOf(rival.method);
+  const [name, ours] = [titleOf(rival.method), titleOf(kpop.method)];
   const erased = rival.esr1.value - kpop.esr1.value;
   const preserved = rival.psr1.value - kpop.psr1.value;
   const figures = `${name}${options} erases ${percent(rival.esr1.value)} % and preserves ${percent(rival.psr1.value)} %`;
   const overlap = rival.psr1.low <= kpop.psr1.high && kpop.psr1.low <= rival.psr1.high;
   if (Math.abs(erased) <= EQUAL && overlap)
-    return `${figures}: as much as KPOP, within what these pictures can tell.`;
+    return `${figures}: as much as ${ours}, within what these pictures can tell.`;
   // Exactly equal: near 100 % a point of erasing costs many points of preserving.
   if (erased === 0)
     return preserved > 0
-      ? `${figures}: at equal erasing KPOP preserves ${percent(preserved)} points less. KPOP is behind.`
-      : `${figures}: at equal erasing KPOP preserves ${percent(-preserved)} points more. KPOP is ahead.`;
+      ? `${figures}: at equal erasing ${ours} preserves ${percent(preserved)} points less. ${ours} is behind.`
+      : `${figures}: at equal erasing ${ours} preserves ${percent(-preserved)} points more. ${ours} is ahead.`;
   const more = erased > 0 ? "more" : "less";
   const keeps = overlap
     ? "preserves as much"
     : `preserves ${percent(Math.abs(preserved))} points ${preserved > 0 ? "more" : "less"}`;
   const verdict =
     !overlap && erased > 0 === preserved > 0
-      ? `${preserved > 0 ? name : "KPOP"} is ahead in both.`
+      ? `${preserved > 0 ? name : ours} is ahead in both.`
       : "neither is ahead in both: see the trade-off.";
-  return `${figures}: it erases ${percent(Math.abs(erased))} points ${more} than KPOP and ${keeps}; ${verdict}`;
+  return `${figures}: it erases ${percent(Math.abs(erased))} points ${more} than ${ours} and ${keeps}; ${verdict}`;
 }
 
 /** Along the search, where every method was run at several strengths. */

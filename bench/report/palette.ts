@@ -1,4 +1,4 @@
-import { placeOf } from "../entrants";
+import { keepsNeighbours, placeOf } from "../entrants";
 import { ORIGINAL } from "../results";
 
 /** Whose colour and shape something has: a method's, or the n-th of the palette. */
@@ -35,9 +35,10 @@ export function colourOf(look: Look): string {
   return place === null ? "var(--muted)" : `var(--series-${place % COLOURS.length})`;
 }
 
-/** A shape as the charts' library calls it. */
+/** A shape as the charts' library calls it; a method's row with neighbours has the next one. */
 export function symbolOf(look: Look): string {
   if (look === ORIGINAL) return "roundRect";
   const place = typeof look === "number" ? look : placeOf(look);
-  return SYMBOLS[(place ?? 0) % SYMBOLS.length]!;
+  const further = typeof look === "string" && keepsNeighbours(look) ? 1 : 0;
+  return SYMBOLS[((place ?? 0) + further) % SYMBOLS.length]!;
 }

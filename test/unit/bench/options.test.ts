@@ -1,3 +1,4 @@
+import { methodOf } from "../../../bench/entrants";
 import { METHOD_NAMES } from "../../../lib/internal";
 import { parseOptions } from "../../../bench/options";
 
@@ -8,7 +9,8 @@ describe("the benchmark's options", () => {
     const { settings, out, jobs } = parse();
     expect(settings).toMatchObject({ protocol: "pocket", model: "pocket", classifier: "pocket", seed: 0 });
     expect(settings.methods[0]).toBe("kpop");
-    for (const method of settings.methods) expect(METHOD_NAMES).toContain(method);
+    for (const row of settings.methods) expect(METHOD_NAMES).toContain(methodOf(row));
+    expect(settings.methods).toEqual(expect.arrayContaining(["kpop-neighbours", "esd", "esd-neighbours"]));
     expect(out).toMatch(/results.2000-01-01$/);
     expect(jobs).toBeGreaterThanOrEqual(1);
   });

@@ -1,3 +1,4 @@
+import { COMPARED } from "../../../bench/entrants";
 import { choose, mainTrials, searchTrials } from "../../../bench/plan";
 import { pocket } from "../../../bench/protocols/pocket";
 import { SPLITS, type Protocol } from "../../../bench/protocols/protocol";
@@ -51,6 +52,29 @@ describe("the plan", () => {
     expect(new Set(tries)).toEqual(new Set([4]));
   });
 
+  it.each([pocket, stableDiffusion])(
+    "runs a method as published and with neighbours, with the same tries and trials: %#",
+    (protocol) => {
+      const rows = { ...settings, methods: ["esd", "esd-neighbours", "sld"] };
+      const all = [...searchTrials(protocol, rows), ...mainTrials(protocol, rows, [])];
+      const of = (row: string): object[] =>
+        all
+          .filter(({ method }) => method === row)
+          .map(({ name, method, options, ...rest }) => {
+            expect(name).toContain(row);
+            const { neighbours, ...others } = options;
+            expect(neighbours).toBe(method === "esd" ? "off" : "nearest");
+            return { ...rest, options: others };
+          });
+      const [published, kept] = [of("esd"), of("esd-neighbours")];
+      // Who is tracked along training is the protocol's to say.
+      expect(published.filter((spec) => !JSON.stringify(spec).includes('"tracking"'))).toEqual(kept);
+      expect(kept.length).toBeGreaterThan(5);
+      for (const { options } of all.filter(({ method }) => method === "sld"))
+        expect(options).not.toHaveProperty("neighbours");
+    },
+  );
+
   it("uses in every split the options of the try with the best balance", () => {
     const search = found((name) => (name === "tune-esd-3" ? [1, 18] : [10, 10]));
     expect(choose(search)["esd"]).toBe("tune-esd-3");
@@ -71,6 +95,7 @@ describe("the plan", () => {
       { name: "layers", value: "all" },
       { name: "lambda", value: 0.1 },
       { name: "latents", value: "pool" },
+      { name: "neighbours", value: "off" },
       { name: "preserve", value: "nothing" },
     ]);
     const others = ablations.filter((spec) => spec !== unchanged);
@@ -80,7 +105,7 @@ describe("the plan", () => {
   });
 
   it("keeps a quick run small", () => {
-    const quick = { ...settings, quick: true };
+    const quick = { ...settings, quick: true, methods: [...COMPARED] };
     const count = searchTrials(pocket, quick).length + mainTrials(pocket, quick, []).length;
     expect(count).toBeLessThan(25);
     for (const { options } of searchTrials(pocket, quick)) {
