@@ -147,6 +147,42 @@ describe("the findings", () => {
     expect(findings(results).join(" ")).toContain(`ESD (${label}) erases`);
   });
 
+  it("compare rows with neighbours among themselves, and say what neighbours change", () => {
+    const results = sampleResults();
+    const rows: Record<string, [number, number]> = {
+      kpop: [1, 10],
+      "kpop-neighbours": [1, 19],
+      esd: [1, 15],
+      "esd-neighbours": [1, 16],
+    };
+    const trials = results.trials.filter(
+      ({ spec }) => spec.experiment === "objects" && spec.method === "esd",
+    );
+    results.settings = { ...results.settings, methods: Object.keys(rows) };
+    results.trials = Object.entries(rows).flatMap(([method, seen]) =>
+      trials.map((trial) => ({
+        ...trial,
+        spec: { ...trial.spec, method },
+        counts: sampleCounts(trial.spec.erased, trial.spec.preserved, seen),
+      })),
+    );
+    const told = findings(results);
+    expect(told).toContainEqual(
+      expect.stringMatching(
+        /^ESD erases .* at equal erasing KPOP preserves 25\.0 points less\. KPOP is behind\.$/,
+      ),
+    );
+    expect(told).toContainEqual(
+      expect.stringMatching(
+        /^ESD \+ neighbours .* KPOP \+ neighbours preserves 15\.0 points more\. KPOP \+ neigh/,
+      ),
+    );
+    expect(told).toContainEqual(
+      "Keeping neighbours changes what is preserved (PSR-1 %): KPOP 50.0 → 95.0, ESR-1 95.0 → 95.0; " +
+        "ESD 75.0 → 80.0 (intervals overlap), ESR-1 95.0 → 95.0.",
+    );
+  });
+
   it("name the one that is ahead in both, or none", () => {
     expect(against([6, 9])).toContain("ESD is ahead in both");
     expect(against([6, 19])).toContain("neither is ahead in both");
