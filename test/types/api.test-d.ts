@@ -151,6 +151,7 @@ export async function erasing(): Promise<void> {
   const result = await erase(model, {
     concepts: ["church", "dog"],
     preserve: ["a fish"],
+    neighbours: { choose: "adversarial", count: 10, words: ["dog"] },
     iterations: 10,
     learningRate: (iteration, iterations) => 1e-4 * (1 - iteration / iterations),
     promptLearningRate: { from: 1e-2, to: 0, shape: "cosine", warmup: 10 },
@@ -191,6 +192,9 @@ export async function erasing(): Promise<void> {
   await erase(model, { method: "esd", concepts: "church", neutral: "a photo" });
   // @ts-expect-error "student" or "teacher"
   await erase(model, { method: "esd", concepts: "church", sampledBy: "both" });
+  await erase(model, { method: "uce", concepts: "church", neighbours: "off" });
+  // @ts-expect-error "nearest", "adversarial" or "off"
+  await erase(model, { concepts: "church", neighbours: "near" });
   // @ts-expect-error concepts are needed
   await erase(model, {});
   // @ts-expect-error unknown option
