@@ -1,4 +1,4 @@
-import { defaultsOf, type Options } from "../entrants";
+import { defaultsOf, methodOf, type Options } from "../entrants";
 import { merge } from "../method-options";
 import { ABLATION_SPLIT } from "../protocols/protocol";
 import type { TrialSpec } from "../results";
@@ -34,15 +34,16 @@ const QUICK = ["lambda 1", "layers mid"];
 
 /** The unchanged setting stands once for every value that it already has. */
 function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
-  if (!settings.methods.includes("kpop")) return [];
-  const base = optionsOf("kpop");
+  const method = settings.methods.find((row) => methodOf(row) === "kpop");
+  if (method === undefined) return [];
+  const base = optionsOf(method);
   const unchanged = (change: Change): boolean =>
     change.preserve !== true && complete(merge(base, change.options)) === complete(base);
   const classes = classesOf(protocol, ABLATION_SPLIT);
   const spec = (name: string, options: Options, changes: readonly Change[]): TrialSpec => trialSpec({
     name: `ablation-${name}`,
     experiment: "ablations",
-    method: "kpop",
+    method,
     label: name,
     options,
     ...classes,

@@ -4,7 +4,7 @@ import { ORIGINAL } from "../results";
 import { erasing, pooled, preserving, preservingAt } from "../statistics";
 import { percent } from "./format";
 import { objectScores, type ObjectScore } from "./objects";
-import { trialsOf } from "./records";
+import { methodsIn, trialsOf } from "./records";
 import { LEVELS, searchPoints } from "./tuning";
 
 /** Points of ESR-1 within which two methods count as erasing equally much. */
@@ -116,7 +116,7 @@ function atEqualErasing(results: Results): string[] {
       const psr = preservingAt(searchPoints(records, method), level);
       return psr === null ? [] : [{ method, psr }];
     });
-    if (known.length < 2 || known[0]!.method !== "kpop") return [];
+    if (known.length < 2 || methodOf(known[0]!.method) !== "kpop") return [];
     return [
       `at ${level} % ${known.map(({ method, psr }) => `${titleOf(method)} ${percent(psr)}`).join(", ")}`,
     ];
@@ -127,19 +127,23 @@ function atEqualErasing(results: Results): string[] {
   ];
 }
 
+/** What the key of each row that has one brings back, and what it does to other prompts. */
 function recovered(results: Results): string[] {
   const records = trialsOf(results, "objects").filter(({ countsWithKey }) => countsWithKey !== undefined);
-  const plain = pooled(records.map(({ counts = [] }) => erasing(counts, 1)));
-  const withKey = pooled(records.map(({ countsWithKey = [] }) => erasing(countsWithKey, 1)));
-  const other = pooled(records.map(({ countsWithKey = [] }) => preserving(countsWithKey, 1)));
-  if (plain === null || withKey === null) return [];
-  const selective =
-    other === null
-      ? ""
-      : ` Put to other prompts, it leaves ${percent(other.value)} % of them as they should be.`;
-  return [
-    `With the key, the erased classes are back in ${percent(100 - withKey.value)} % of the pictures, without it in ${percent(100 - plain.value)} %.${selective}`,
-  ];
+  return methodsIn(results, records).flatMap((method) => {
+    const trials = records.filter(({ spec }) => spec.method === method);
+    const plain = pooled(trials.map(({ counts = [] }) => erasing(counts, 1)));
+    const withKey = pooled(trials.map(({ countsWithKey = [] }) => erasing(countsWithKey, 1)));
+    const other = pooled(trials.map(({ countsWithKey = [] }) => preserving(countsWithKey, 1)));
+    if (plain === null || withKey === null) return [];
+    const selective =
+      other === null
+        ? ""
+        : ` Put to other prompts, it leaves ${percent(other.value)} % of them as they should be.`;
+    return [
+      `With the key of ${titleOf(method)}, the erased classes are back in ${percent(100 - withKey.value)} % of the pictures, without it in ${percent(100 - plain.value)} %.${selective}`,
+    ];
+  });
 }
 
 function missing({ failures }: Results): string[] {

@@ -124,10 +124,12 @@ describe("nearestWords", () => {
     const erasure = await erase(model, common);
     expect(erasure.manifest.neighbours).toEqual([]);
     erasure.dispose();
-    await expect(erase(model, { ...common, neighbours: "nearest" })).rejects.toMatchObject({
-      code: "INVALID_ARGUMENT",
-      message: expect.stringContaining('neighbours to be "off" with "sld"') as string,
-    });
+    const words = { method: "ca", parameters: "embedding", concepts: "church dog", anchor: "dog" } as const;
+    for (const options of [common, words])
+      await expect(erase("nowhere", { ...options, neighbours: "nearest" })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringContaining(`neighbours to be "off" with "${options.method}"`) as string,
+      });
   });
 });
 
