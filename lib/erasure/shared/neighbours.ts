@@ -72,7 +72,7 @@ const BATCH = 256;
  * concepts taking turns. What is compared is the cosine between the states of the end tokens, the words' mean taken off.
  *
  * Words of the concepts' names, in the singular or the plural, are none of them.
- * @returns fewer than `count` where there are not as many
+ * @returns the nearest first; fewer than `count` where there are not as many
  * @throws ABORTED
  */
 export async function nearestWords(
@@ -86,6 +86,7 @@ export async function nearestWords(
   const candidates = [...new Set(all)].filter(
     (text) => !wordsOf(text).every((word) => own.has(word) || own.has(singular(word))),
   );
+  if (candidates.length === 0) return [];
   const chosen = await noGrad(() =>
     scope(async () => {
       const encoded = Math.max(ENCODED, 2 * count);

@@ -97,6 +97,11 @@ describe("nearestWords", () => {
     expect(await nearestWords(model, ["church"], { count: 100, words: [] })).toEqual(found);
   });
 
+  it("finds none where there are no other words", async () => {
+    expect(await nearestWords(model, ["church"], { count: 3, words: ["church", "Churches"] })).toEqual([]);
+    expect(await nearestWords(model, ["church"], { count: 3, words: ["dog"] })).toEqual(["dog"]);
+  });
+
   it("stops on a signal", async () => {
     const call = nearestWords(model, ["church"], { count: 3, words: WORDS }, AbortSignal.abort());
     await expect(call).rejects.toMatchObject({ code: "ABORTED" });
