@@ -15,7 +15,7 @@ export function candidatesOf(protocol: Protocol, method: string): readonly Candi
   return rates.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
 }
 
-/** Options of one of a row's tries in the search, those of all its trials and what tells it from the other row included. */
+/** Options of one of a row's tries in the search: those of all its trials, and what its row keeps, included. */
 export function candidateOptions(
   protocol: Protocol,
   settings: Settings,

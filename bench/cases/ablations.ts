@@ -6,7 +6,8 @@ import { trialSpec, type Case, type PlanContext } from "./case";
 import { classesOf, objects } from "./objects";
 
 /**
- * Tables 5 and 6 and Figure 5, the pool of trajectories, preserving by name, and neighbours: one option changed at a time.
+ * Tables 5 and 6 and Figure 5, the pool of trajectories, preserving by name, and neighbours: one option changed at a
+ * time.
  */
 export const ablations: Case = { trials, measure: objects.measure };
 

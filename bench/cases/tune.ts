@@ -3,7 +3,7 @@ import type { TrialSpec } from "../results";
 import { trialSpec, type Case, type PlanContext } from "./case";
 import { objects } from "./objects";
 
-/** The search: each method's tries on classes that are in no split; in a quick run the last one of the first two rows. */
+/** The search: each row's tries on classes that are in no split; in a quick run the last one of the first two. */
 export const tune: Case = { trials, measure: objects.measure };
 
 function trials({ protocol, settings }: PlanContext): TrialSpec[] {

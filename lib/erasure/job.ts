@@ -49,6 +49,11 @@ export class ErasureJob extends Job implements ErasureParts {
     return this.base.condition(prompts);
   }
 
+  /** Texts to hold in place: those that the user named, then the neighbours. */
+  get held(): string[] {
+    return [...this.preserve, ...this.neighbours];
+  }
+
   /** The trained weights of the result, by key. */
   weights(): ReadonlyMap<string, Tensor> {
     const network = this.student[this.network];

@@ -19,7 +19,8 @@ const PREFIXES = ["A photo of", "An image of", "A picture of"];
  * the rows behind one to one. That needs the concept's tokens in the other text, in their order ("a pack of roses", "a
  * pack of blue roses"); to take a concept away, "tail" aligns from the last token on, as UCE does.
  *
- * The paper holds no prompts in place; here those of `preserve` are, all their rows, with weight `preserveScale`.
+ * The paper holds no prompts in place; here those of `preserve` and the neighbours are, all their rows, with weight
+ * `preserveScale`.
  */
 export const time = defineMethod({
   name: "time",
@@ -43,7 +44,7 @@ export const time = defineMethod({
     augment: flag(true, "edit the bare texts alone"),
     /** Weight λ > 0 of staying with the old weights. Default 0.1. */
     lambda: number(0.1, "weight of staying with the old weights", { above: 0 }),
-    /** Weight of the preserved prompts' rows, >= 0. Default 1. */
+    /** Weight of the rows that are held, >= 0. Default 1. */
     preserveScale: number(1, "weight of the preserved prompts' token rows", { from: 0 }),
     /** Which keys and values of cross-attention are edited. Default "xattn-kv"; the paper's first version has values alone, /attn2\.to_v/. */
     parameters: keysAndValues(),
@@ -52,7 +53,7 @@ export const time = defineMethod({
   async run(job, o) {
     const { tokenizer } = job.base;
     const pairs = pairsOf(tokenizer, job.concepts, o);
-    const held = [...job.preserve, ...job.neighbours].map((prompt) => promptRows(tokenizer, prompt, "all"));
+    const held = job.held.map((prompt) => promptRows(tokenizer, prompt, "all"));
     const rows = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
     const targets = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
     await editProjections(job, {

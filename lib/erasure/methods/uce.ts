@@ -16,8 +16,8 @@ const GUIDE = perConcept(
  * Every key and value projection W of cross-attention is replaced by the minimiser of
  *   Σ_e s_e ‖W' k_e - v_e‖² + Σ_r s_r ‖W' k_r - W k_r‖² + λ ‖W' - W‖²_F
  * where k_e are token states of the concepts, v_e = W g_e what W gives for their guides', and k_r token states of the
- * prompts to preserve (eq. 7). No network is evaluated but the text encoder, and no step is random. Moderation, in the
- * paper's sense, is erasing a list of names for what is unwanted.
+ * prompts to preserve and the neighbours (eq. 7). No network is evaluated but the text encoder, and no step is random.
+ * Moderation, in the paper's sense, is erasing a list of names for what is unwanted.
  */
 export const uce = defineMethod({
   name: "uce",
@@ -53,8 +53,8 @@ export const uce = defineMethod({
     /** Weight of a concept's rows, > 0. Default 1. */
     eraseScale: number(1, "weight of the concepts' token rows", { above: 0 }),
     /**
-     * Weight of the preserved prompts' rows, >= 0; "shared" is max(0.1, 1/n) for n prompts. "auto", the default, is
-     * "shared", and 1 for "last-token".
+     * Weight of the held texts' rows, >= 0; "shared" is max(0.1, 1/n) for n texts, neighbours counted. "auto", the
+     * default, is "shared", and 1 for "last-token".
      */
     preserveScale: either(
       number(1, "weight of the preserved prompts' token rows; shared is max(0.1, 1/prompts)", { from: 0 }),
@@ -82,9 +82,7 @@ export const uce = defineMethod({
   async run(job, o) {
     const { tokenizer } = job.base;
     const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
-    const held = [...job.preserve, ...job.neighbours].map((prompt) =>
-      promptRows(tokenizer, prompt, o.alignment),
-    );
+    const held = job.held.map((prompt) => promptRows(tokenizer, prompt, o.alignment));
     const keys = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
     const guides = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
     const replace = o.technique === "replace";

@@ -14,7 +14,7 @@ export function training() {
       "xattn",
       "weights that may change: a group (xattn, xattn-kv, selfattn, noxattn, full, ...) or a /pattern/",
     ),
-    /** Weight of the loss that holds `preserve` in place. Default 1. */
+    /** Weight of the loss that holds `preserve` and the neighbours in place. Default 1. */
     preserveWeight: number(1, "weight of the loss on the preserved prompts", { from: 0 }),
   };
 }

@@ -260,6 +260,7 @@ describe("UCE", () => {
     const erasure = await run({ concepts: "church", alignment: "tail", preserve: ["dog"] });
     expect(erasure.manifest.options).toEqual({
       method: "uce",
+      neighbours: { choose: "off", count: 100, words: [] },
       guide: [""],
       alignment: "tail",
       eraseScale: 1,
