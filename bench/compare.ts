@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ImageClassifier, inspect, KpopError } from "../lib/index";
-import { METHOD_NAMES } from "./entrants";
+import { ROWS } from "./entrants";
 import { machine } from "./machine";
 import { parseOptions } from "./options";
 import { choose, mainTrials, needsModel, searchTrials } from "./plan";
@@ -78,14 +78,15 @@ function collect(
 ): Results {
   const all: Settings = {
     ...settings,
-    methods: [...METHOD_NAMES],
+    // A quick run has some trials for the first of them alone.
+    methods: [...new Set([...settings.methods, ...ROWS])],
     experiments: [...EXPERIMENTS],
   };
   const finished = (specs: readonly TrialSpec[]): TrialRecord[] =>
     specs.flatMap((spec) => store.read(spec, say) ?? []);
   const search = finished(searchTrials(protocol, all));
   const trials = [...finished(mainTrials(protocol, all, search)), ...search];
-  const methods = all.methods.filter((method) => trials.some(({ spec }) => spec.method === method));
+  const methods = ROWS.filter((method) => trials.some(({ spec }) => spec.method === method));
   return {
     format: RESULTS_FORMAT,
     settings: { ...all, methods },

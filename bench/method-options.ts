@@ -15,6 +15,12 @@ export function candidatesOf(protocol: Protocol, method: string): readonly Candi
   return rates.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
 }
 
+/** Which of a row's tries are made, by place: in a quick run the last one alone. */
+export function triesOf(protocol: Protocol, { quick }: Settings, method: string): readonly number[] {
+  const all = candidatesOf(protocol, method).map((_, place) => place);
+  return quick ? all.slice(-1) : all;
+}
+
 /** Options of one of a row's tries in the search: those of all its trials, and what its row keeps, included. */
 export function candidateOptions(
   protocol: Protocol,

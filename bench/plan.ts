@@ -7,7 +7,7 @@ import { styles } from "./cases/styles";
 import { tracking } from "./cases/tracking";
 import { tune } from "./cases/tune";
 import type { Options } from "./entrants";
-import { candidateOptions } from "./method-options";
+import { candidateOptions, triesOf } from "./method-options";
 import type { Protocol } from "./protocols/protocol";
 import type { Experiment, Settings, TrialRecord, TrialSpec } from "./results";
 import { balance } from "./statistics";
@@ -43,7 +43,7 @@ export function mainTrials(
   const chosen = choose(search);
   const optionsOf = (method: string): Options =>
     search.find(({ spec }) => spec.name === chosen[method])?.spec.options ??
-    candidateOptions(protocol, settings, method, 0);
+    candidateOptions(protocol, settings, method, triesOf(protocol, settings, method)[0]!);
   const standsAlone = (experiment: Experiment): number => (CASES[experiment].standalone === true ? 1 : 0);
   return settings.experiments
     .filter((experiment) => experiment !== "tune")

@@ -1,4 +1,4 @@
-import { candidateOptions, candidatesOf } from "../method-options";
+import { candidateOptions, candidatesOf, triesOf } from "../method-options";
 import type { TrialSpec } from "../results";
 import { trialSpec, type Case, type PlanContext } from "./case";
 import { objects } from "./objects";
@@ -12,20 +12,18 @@ function trials({ protocol, settings }: PlanContext): TrialSpec[] {
   const rows = settings.quick ? settings.methods.slice(0, 2) : settings.methods;
   return rows.flatMap((method) => {
     const candidates = candidatesOf(protocol, method);
-    const tries = settings.quick ? candidates.slice(-1) : candidates;
-    return tries.map((candidate) => {
-      const index = candidates.indexOf(candidate);
-      return trialSpec({
+    return triesOf(protocol, settings, method).map((index) =>
+      trialSpec({
         name: `tune-${method}-${index + 1}`,
         experiment: "tune",
         method,
-        label: candidate.label,
+        label: candidates[index]!.label,
         options: candidateOptions(protocol, settings, method, index),
         erased: [...tuning.erased],
         preserved: [...tuning.preserved],
         split: "tuning",
         imagesPerClass: Math.ceil(settings.imagesPerClass / 3),
-      });
-    });
+      }),
+    );
   });
 }

@@ -114,6 +114,15 @@ describe("the plan", () => {
     }
   });
 
+  it("uses in a quick run the options of the one try, whichever rows it is made for", () => {
+    const quick: Settings = { ...settings, quick: true, methods: ["kpop", "kpop-neighbours", "esd"] };
+    const search = searchTrials(pocket, quick);
+    expect(search.map(({ name }) => name)).toEqual(["tune-kpop-4", "tune-kpop-neighbours-4"]);
+    const alone = searchTrials(pocket, { ...quick, methods: ["esd"] });
+    const objects = mainTrials(pocket, quick, []).find(({ name }) => name === "objects-esd-v1")!;
+    expect(alone.map(({ options }) => options)).toEqual([objects.options]);
+  });
+
   it("searches for no options where only the digits are asked for, which bring their own model", () => {
     const alone: Settings = { ...settings, experiments: ["digits"] };
     expect(searchTrials(pocket, alone)).toEqual([]);
