@@ -74,7 +74,8 @@ export class PromptKey {
     if (this.form === "amortised" && this.place === "token")
       throw invalid("form", '"free" where place is "token"', this.form);
     const dims = this.prompt.shape.length;
-    if (this.form === "amortised" && (dims !== 2 || this.prompt.shape[0]! % 2 !== 0))
+    const [rows = 0] = this.prompt.shape;
+    if (this.form === "amortised" && (dims !== 2 || rows === 0 || rows % 2 !== 0))
       throw invalid("prompt", "of shape (2h, d), as an amortised one is,", this.prompt.shape);
     if (dims !== 2 && !(dims === 3 && this.prompt.shape[0] === this.concepts.length)) {
       throw invalid("prompt", `of shape (k, d), or (${this.concepts.length}, k, d)`, this.prompt.shape);
@@ -103,6 +104,7 @@ export class PromptKey {
    * @param texts of the pictures, one for each item of every condition; all see the key, or none does
    * @param tokens learned tokens that the conditions' texts may name
    * @throws INVALID_ARGUMENT where the prompt does not fit the model
+   * @internal
    */
   async apply<const C extends readonly Condition[]>(
     model: Pick<Model, "condition" | "device">,
