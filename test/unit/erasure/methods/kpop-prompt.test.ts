@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { PromptKey } from "../../../../lib/diffusion/prompt-key";
+import { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../../lib/erasure/erase";
 import type { Erasure } from "../../../../lib/erasure/erasure";
 import type { KpopOptions } from "../../../../lib/erasure/methods/kpop";
@@ -138,6 +139,26 @@ describe("KPOP's prompt", () => {
       expect(await drift(5)).toBeLessThan(await drift(0));
     },
   );
+
+  it("is learned in float32 on a model in bfloat16", async () => {
+    const half = await StableDiffusion.load(golden.model.source.path, { device: "cpu", dtype: "bfloat16" });
+    for (const prompt of [{ form: "amortised", mechanism: "additive" }, { place: "token" }] as const) {
+      const init = new Random(5).normal([4, D]).mul(0.3);
+      const erasure = await erase(half, {
+        concepts: "church",
+        neighbours: "off",
+        iterations: 2,
+        promptLearningRate: 1e-3,
+        latents: latents(2),
+        prompt: { ...prompt, layers: "all", hidden: 2, init },
+      });
+      const key = erasure.key!.prompt;
+      const moved = await key.sub(init).abs().mean().item();
+      expect([key.dtype, moved > 1e-4 && moved < 4e-3]).toEqual(["float32", true]);
+      erasure.dispose();
+    }
+    half.dispose();
+  });
 
   it("of one for each concept gives each text the words of its own", async () => {
     const init = new Random(5).normal([2, 3, D]).mul(0.3);
