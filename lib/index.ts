@@ -69,6 +69,7 @@ export {
 export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
 export { applyLora, type ApplyLoraOptions } from "./diffusion/apply-lora";
 export { SAVE_FORMATS, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
+export type { PromptForm, PromptPlace } from "./diffusion/prompt-form";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
 export { invert, type InvertOptions } from "./inversion/invert";
 export { invertDiverse, type InvertDiverseOptions } from "./inversion/invert-diverse";

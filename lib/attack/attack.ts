@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { invalid } from "../check";
 import { contentOf, digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
 import { makePictures } from "../diffusion/make-pictures";
+import type { PromptKey } from "../diffusion/prompt-key";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
@@ -154,7 +155,11 @@ async function writeResult(directory: string, result: Omit<AttackResult, "dispos
   const inputs = result.inputs.map(({ tokens, key, ...rest }) => ({
     ...rest,
     ...(tokens === undefined ? {} : { tokens: tokens.map(({ token }) => token) }),
-    ...(key === undefined ? {} : { layers: key.layers, mechanism: key.mechanism }),
+    ...(key === undefined ? {} : shownOf(key)),
   }));
   await writeFileAtomically(join(directory, "attack.json"), formatJson({ ...result, inputs }));
+}
+
+function shownOf({ form, place, mechanism, layers }: PromptKey) {
+  return place === "token" ? { form, place } : { form, place, mechanism, layers };
 }

@@ -11,7 +11,7 @@ export interface AttackInput {
   readonly text?: string;
   /** Learned tokens that the prompt names. */
   readonly tokens?: readonly (LearnedToken & { dispose(): void })[];
-  /** A prompt to inject in cross-attention. */
+  /** A learned prompt that its pictures see. */
   readonly key?: PromptKey;
   /** Cosines with the concept's own embedding that it was held between. */
   readonly band?: CosineBand;

@@ -1,5 +1,5 @@
 import { basename, relative } from "node:path";
-import type { FileSummary, Inspection, ModelInspection, TensorSummary } from "../index";
+import type { FileSummary, Inspection, KeyInspection, ModelInspection, TensorSummary } from "../index";
 import { bytes, count, duration, plural, quoted } from "./format";
 
 const TENSORS_SHOWN = 8;
@@ -79,7 +79,7 @@ function lines(path: string, found: Inspection): string[] {
           ? ["  its concepts and prompt show only with the passphrase"]
           : [
               `  brings back   ${quoted(found.concepts)}`,
-              `  prompt        (${found.shape?.join(", ")}), ${found.mechanism}, layers ${String(found.layers)}`,
+              `  prompt        (${found.shape?.join(", ")}), ${promptOf(found)}`,
               ...(found.model === undefined ? [] : [`  made for      the UNet ${found.model}`]),
             ]),
         ...hashes(found),
@@ -167,6 +167,12 @@ function run(manifest: Readonly<Record<string, unknown>>): string[] {
     ["made", joined(" ", word(finishedAt), word(library, "by kpop-native "))],
   ] as const;
   return facts.filter(([, text]) => text !== "").map(([name, text]) => `  ${name.padEnd(13)} ${text}`);
+}
+
+function promptOf({ form, place, hidden, mechanism, layers }: KeyInspection): string {
+  if (place === "token") return "learned words behind the text";
+  const how = form === "amortised" ? `amortised over ${plural(hidden!, "hidden unit")}, ` : "";
+  return `${how}${mechanism}, layers ${String(layers)}`;
 }
 
 function telling(config: Readonly<Record<string, unknown>>, fields: readonly string[]): string {

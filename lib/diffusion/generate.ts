@@ -100,14 +100,11 @@ async function run(model: Model, o: Checked): Promise<Image[]> {
           : o.latents.rows(indices);
       const promptOf = indices.map((index) => Math.floor(index / o.count));
       const guidance: Guidance = {
-        text: rows(texts, promptOf),
-        negative: negative === null ? null : repeated(negative, indices.length),
+        ...(await underKey(model, o, promptOf, {
+          text: rows(texts, promptOf),
+          negative: negative === null ? null : repeated(negative, indices.length),
+        })),
         guidanceScale: o.guidanceScale,
-        injectNegative: o.keyGuidance === "both",
-        injection: o.key?.injection(
-          promptOf.map((p) => o.prompts[p]!),
-          model.device,
-        ),
         steering: own.map(({ intervention, prompts }) => ({
           by: intervention.start(),
           prompts: prompts.map((prompt) => repeated(prompt, indices.length)),
@@ -127,6 +124,22 @@ async function run(model: Model, o: Checked): Promise<Image[]> {
     await tell(o.onImages, pictures, indices);
   }
   return images;
+}
+
+/** Both halves of guidance for pictures of some prompts, with what the key makes of those that see it. */
+async function underKey(
+  model: Model,
+  { key, keyGuidance, prompts, tokens }: Checked,
+  promptOf: readonly number[],
+  plain: Pick<Guidance, "text" | "negative">,
+): Promise<Pick<Guidance, "text" | "negative" | "injection" | "injectNegative">> {
+  if (key === undefined) return plain;
+  const injectNegative = keyGuidance === "both";
+  const seeing = plain.negative !== null && injectNegative ? [plain.text, plain.negative] : [plain.text];
+  const pictures = promptOf.map((prompt) => prompts[prompt]!);
+  const { conditions, injection } = await key.apply(model, pictures, seeing, tokens);
+  const [text, negative = plain.negative] = conditions;
+  return { text: text!, negative, injection, injectNegative };
 }
 
 /** The model's interventions with the conditions of their own prompts. */

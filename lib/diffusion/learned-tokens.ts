@@ -12,6 +12,30 @@ export interface LearnedToken {
   readonly embeddings: Tensor;
 }
 
+/** Refuses words that a text encoder cannot take behind `count` texts. @throws INVALID_ARGUMENT */
+export function checkWords(
+  tokenizer: CLIPTokenizer,
+  textEncoder: CLIPTextModel,
+  { shape }: Tensor,
+  count: number,
+): void {
+  const width = textEncoder.config.hidden_size;
+  const most = mostWords(tokenizer);
+  const [words, columns] = shape.slice(-2) as [number, number];
+  const ranked = shape.length === 2 || (shape.length === 3 && shape[0] === count);
+  if (ranked && words >= 1 && words <= most && columns === width) return;
+  throw invalid(
+    "learned words",
+    `of shape (k, ${width}) or (${count}, k, ${width}), k from 1 to ${most},`,
+    shape,
+  );
+}
+
+/** Learned words that leave room for one of the text's own, and for its start and end. */
+export function mostWords({ maxLength }: CLIPTokenizer): number {
+  return maxLength - 3;
+}
+
 /** Ids of a prompt, and which of all learned vectors, counted through, stands where. */
 export interface SplicedPrompt {
   /** L of them. */
@@ -57,20 +81,28 @@ export function checkLearnedTokens(
   return tokens as readonly LearnedToken[];
 }
 
+/** Vectors `first`, `first` + 1, … that stand behind a text, before its end token. */
+export interface Suffix {
+  readonly first: number;
+  readonly count: number;
+}
+
 /**
  * The ids of a prompt as `tokenizer.encode` makes them, each learned token in it taking n places.
+ * @param suffix what stands behind the text, which is cut where there is no room. Default nothing
  * @throws INVALID_ARGUMENT when the prompt is so long that a learned token would be cut off
  */
 export function splicePrompt(
   tokenizer: CLIPTokenizer,
   prompt: string,
   tokens: readonly LearnedToken[],
+  suffix: Suffix = { first: 0, count: 0 },
 ): SplicedPrompt {
   const parts = splitAt(
     prompt,
     tokens.map(({ token }) => token),
   );
-  if (parts.length === 1) return { ids: tokenizer.encode(prompt)[0]!, places: [] };
+  if (parts.length === 1 && suffix.count === 0) return { ids: tokenizer.encode(prompt)[0]!, places: [] };
   const vectors = firstVectors(tokens);
   const ids = [tokenizer.bosTokenId];
   const places: { position: number; vector: number }[] = [];
@@ -86,14 +118,19 @@ export function splicePrompt(
       ids.push(tokenizer.bosTokenId);
     }
   }
-  const room = tokenizer.maxLength - 1;
-  if (places.at(-1)!.position >= room) {
+  const room = tokenizer.maxLength - 1 - suffix.count;
+  if (places.length > 0 && places.at(-1)!.position >= room) {
     throw new KpopError(
       "INVALID_ARGUMENT",
       `Expected learned tokens among the first ${room - 1} tokens of a prompt but ${JSON.stringify(prompt)} has one behind them; shorten it`,
     );
   }
-  const row = [...ids.slice(0, room), tokenizer.eosTokenId];
+  const row = ids.slice(0, room);
+  for (let i = 0; i < suffix.count; i++) {
+    places.push({ position: row.length, vector: suffix.first + i });
+    row.push(tokenizer.bosTokenId);
+  }
+  row.push(tokenizer.eosTokenId);
   while (row.length < tokenizer.maxLength) row.push(tokenizer.padTokenId);
   return { ids: row, places };
 }

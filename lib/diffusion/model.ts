@@ -2,6 +2,7 @@ import type { CheckpointSource } from "../io/checkpoint-types";
 import type { CLIPTextModel } from "../models/clip-text";
 import type { UNet2DConditionModel } from "../models/unet";
 import type { AutoencoderKL } from "../models/vae";
+import type { Tensor } from "../runtime/tensor";
 import type { CLIPTokenizer } from "../text/clip-tokenizer";
 import type { Condition } from "./condition";
 import type { Intervention } from "./interventions/intervention";
@@ -29,9 +30,17 @@ export interface ModelParts {
   readonly interventions: readonly Intervention[];
 }
 
+/** What texts are encoded with. */
+export interface ConditionOptions {
+  /** Learned tokens that they may name. */
+  readonly tokens?: readonly LearnedToken[];
+  /** Learned words that stand behind every one, (k, d) or (B, k, d); gradients go to them. */
+  readonly words?: Tensor;
+}
+
 /** A model, as what draws with it, hashes it and saves it takes one. */
 export interface Model extends ModelParts {
   readonly imageSize: number;
   readonly defaultSampler: SamplerName;
-  condition(prompts: readonly string[], options?: { tokens?: readonly LearnedToken[] }): Promise<Condition>;
+  condition(prompts: readonly string[], options?: ConditionOptions): Promise<Condition>;
 }

@@ -7,20 +7,24 @@ import * as safetensors from "../io/safetensors";
 import type { PromptLayers, PromptMechanism } from "../models/unet";
 import { unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
-import type { Injection } from "./predict";
+import type { Condition } from "./condition";
+import type { LearnedToken } from "./learned-tokens";
+import type { Model } from "./model";
+import { applyPrompt, PROMPT_FORMS, PROMPT_PLACES, type PromptForm, type Prompted, type PromptPlace } from "./prompt-form"; // prettier-ignore
 
 const VERSION = "1";
 /** scrypt's cost (RFC 7914): 128 MiB and about half a second a guess. */
 const COST = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
 
-/** Whether a prompt's rows were learned, or a function that gives each text its own. */
-export type PromptForm = "free" | "amortised";
+const FIELDS = ["prompt", "form", "place", "mechanism", "layers", "concepts", "model"];
 
 /** What a key is made of. */
 export interface PromptKeyFields {
   prompt: Tensor;
   /** Default "free". */
   form?: PromptForm;
+  /** Default "cross-attention". Mechanism and layers mean nothing to learned words, the place "token". */
+  place?: PromptPlace;
   mechanism: PromptMechanism;
   layers: PromptLayers;
   concepts: string[];
@@ -33,7 +37,8 @@ export interface PromptKeyFields {
  *
  * `prompt` is (k, d) for the concatenative mechanism and (L, d) for the additive one; with a prompt of its own for
  * each concept it is (n, k, d), in the order of `concepts`, and `select` gives the key of one. Of an amortised one it is
- * (2h, d): A above B in p(c) = relu(c Aᵀ) B, which gives every text a prompt of its own.
+ * (2h, d): A above B in p(c) = relu(c Aᵀ) B, which gives every text a prompt of its own. With the place "token" its rows
+ * are k learned words, of the text encoder's width, that stand behind a text.
  */
 export class PromptKey {
   /** What it is called among the artefacts of a run. */
@@ -42,6 +47,7 @@ export class PromptKey {
   readonly secret = true;
   readonly prompt: Tensor;
   readonly form: PromptForm;
+  readonly place: PromptPlace;
   readonly mechanism: PromptMechanism;
   readonly layers: PromptLayers;
   readonly concepts: string[];
@@ -50,10 +56,11 @@ export class PromptKey {
 
   /** @throws INVALID_ARGUMENT */
   constructor(fields: PromptKeyFields) {
-    knownKeys("the fields of a key", fields, ["prompt", "form", "mechanism", "layers", "concepts", "model"]);
+    knownKeys("the fields of a key", fields, FIELDS);
     if (!(fields.prompt instanceof Tensor)) throw invalid("prompt", "a Tensor", fields.prompt);
     this.prompt = fields.prompt;
-    this.form = oneOf("form", fields.form ?? "free", ["free", "amortised"] as const);
+    this.form = oneOf("form", fields.form ?? "free", PROMPT_FORMS);
+    this.place = oneOf("place", fields.place ?? "cross-attention", PROMPT_PLACES);
     this.mechanism = oneOf("mechanism", fields.mechanism, ["concat", "additive"] as const);
     this.layers = Array.isArray(fields.layers)
       ? names("layers", fields.layers)
@@ -64,8 +71,11 @@ export class PromptKey {
         throw invalid("model", "64 hexadecimal digits", fields.model);
       this.model = fields.model;
     }
+    if (this.form === "amortised" && this.place === "token")
+      throw invalid("form", '"free" where place is "token"', this.form);
     const dims = this.prompt.shape.length;
-    if (this.form === "amortised" && (dims !== 2 || this.prompt.shape[0]! % 2 !== 0))
+    const [rows = 0] = this.prompt.shape;
+    if (this.form === "amortised" && (dims !== 2 || rows === 0 || rows % 2 !== 0))
       throw invalid("prompt", "of shape (2h, d), as an amortised one is,", this.prompt.shape);
     if (dims !== 2 && !(dims === 3 && this.prompt.shape[0] === this.concepts.length)) {
       throw invalid("prompt", `of shape (k, d), or (${this.concepts.length}, k, d)`, this.prompt.shape);
@@ -85,32 +95,28 @@ export class PromptKey {
     if (!this.perConcept) return this;
     const [, k, d] = this.prompt.shape as [number, number, number];
     const prompt = this.prompt.slice(0, index, index + 1).reshape([k, d]);
-    const { mechanism, layers, model } = this;
-    return new PromptKey({
-      prompt,
-      mechanism,
-      layers,
-      concepts: [concept],
-      ...(model === undefined ? {} : { model }),
-    });
+    return new PromptKey({ ...fieldsOf(this), prompt, concepts: [concept] });
   }
 
   /**
-   * The key as `predictNoise` takes it, for a batch of prompts; with a prompt for each concept every text gets that of the
-   * concept it names.
-   * @param texts all see the key, or none does
-   * @returns undefined for those that do not
+   * Conditions under the key, whatever its prompt is; with a prompt for each concept every picture gets that of the
+   * concept that its text names.
+   * @param texts of the pictures, one for each item of every condition; all see the key, or none does
+   * @param tokens learned tokens that the conditions' texts may name
+   * @throws INVALID_ARGUMENT where the prompt does not fit the model
+   * @internal
    */
-  injection(texts: readonly string[], device: string): Injection | undefined {
-    const { form, mechanism, layers } = this;
-    const own = this.prompt.to({ device });
-    if (form === "amortised")
-      return { prompt: (context) => amortisedPrompt(own, context), mechanism, layers };
-    if (!this.perConcept) return { prompt: own, mechanism, layers };
-    const chosen = texts.flatMap((text) => conceptNamed(this, text) ?? []);
-    if (chosen.length === 0) return undefined;
-    const prompt = Tensor.stack(chosen.map((concept) => this.select(concept).prompt)).to({ device });
-    return { prompt, mechanism, layers };
+  async apply<const C extends readonly Condition[]>(
+    model: Pick<Model, "condition" | "device">,
+    texts: readonly string[],
+    conditions: C,
+    tokens: readonly LearnedToken[] = [],
+  ): Promise<Prompted<C>> {
+    const chosen = this.perConcept ? texts.flatMap((text) => conceptNamed(this, text) ?? []) : null;
+    if (chosen?.length === 0) return { conditions };
+    const own = chosen && Tensor.stack(chosen.map((concept) => this.select(concept).prompt));
+    const prompt = (own ?? this.prompt).to({ device: model.device });
+    return applyPrompt(model, prompt, this, conditions, tokens);
   }
 
   /**
@@ -129,8 +135,9 @@ export class PromptKey {
     try {
       const key = await readKey(file, options.passphrase);
       if (options.anyModel !== true) return key;
-      const { prompt, form, mechanism, layers, concepts } = key;
-      return new PromptKey({ prompt, form, mechanism, layers, concepts });
+      const fields = fieldsOf(key);
+      delete fields.model;
+      return new PromptKey(fields);
     } finally {
       await file.close();
     }
@@ -145,14 +152,7 @@ export class PromptKey {
     filePath("path", path);
     knownKeys("the options of a key", options, ["passphrase"]);
     const float = this.prompt.detach().to("float32");
-    const header = JSON.stringify({
-      form: this.form,
-      mechanism: this.mechanism,
-      layers: this.layers,
-      concepts: this.concepts,
-      shape: float.shape,
-      model: this.model,
-    });
+    const header = JSON.stringify({ ...fieldsOf(this), prompt: undefined, shape: float.shape });
     const metadata = { format: KEY_FORMAT, version: VERSION };
     if (options.passphrase === undefined) {
       await safetensors.save(path, { prompt: float }, { ...metadata, key: header });
@@ -187,17 +187,8 @@ export class PromptKey {
   }
 }
 
-/**
- * The prompt that an amortised one gives to texts: p(c) = relu(c Aᵀ) B for each row c.
- * @param weights (2h, d): A above B
- * @param context (B, L, d)
- * @returns (B, L, d), of the context's dtype
- */
-export function amortisedPrompt(weights: Tensor, context: Tensor): Tensor {
-  const half = weights.shape[0]! / 2;
-  const [down, up] = [weights.slice(0, 0, half), weights.slice(0, half)];
-  const prompt = context.to("float32").matmul(down.transpose(0, 1)).relu().matmul(up);
-  return prompt.to(context.dtype);
+function fieldsOf({ prompt, form, place, mechanism, layers, concepts, model }: PromptKey): PromptKeyFields {
+  return { prompt, form, place, mechanism, layers, concepts, ...(model === undefined ? {} : { model }) };
 }
 
 /** The concept that a text names, the longest name first; undefined where it names none of the key's. */
@@ -248,9 +239,9 @@ async function readKey(
 
 function fromHeader(path: string, header: string | undefined, prompt: Tensor): PromptKey {
   try {
-    const { form = "free", mechanism, layers, concepts, model } = JSON.parse(header ?? "") as PromptKeyFields;
-    const bound = model === undefined ? {} : { model };
-    return new PromptKey({ prompt, form, mechanism, layers, concepts, ...bound });
+    const fields = JSON.parse(header ?? "") as PromptKeyFields & { shape?: unknown };
+    delete fields.shape;
+    return new PromptKey({ ...fields, prompt });
   } catch (cause) {
     prompt.dispose();
     throw damaged(path, cause);

@@ -14,7 +14,7 @@ import type { Module } from "../models/module";
 import { UNet2DConditionModel } from "../models/unet";
 import { AutoencoderKL } from "../models/vae";
 import { addon, addonReady } from "../runtime/binding";
-import { noGrad } from "../runtime/grad-mode";
+import { gradEnabled, noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Dtype, Tensor } from "../runtime/tensor";
 import { CLIPTokenizer } from "../text/clip-tokenizer";
@@ -25,7 +25,7 @@ import type { GenerateOptions } from "./generate-options";
 import { openInterventions } from "./interventions";
 import type { Intervention } from "./interventions/intervention";
 import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
-import type { ComputeDtype, Model, ModelParts } from "./model";
+import type { ComputeDtype, ConditionOptions, Model, ModelParts } from "./model";
 import { NoiseSchedule } from "./noise-schedule";
 import { predictNoise, type NoisyBatch, type PredictOptions } from "./predict";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
@@ -183,11 +183,18 @@ export class StableDiffusion implements Model {
   }
 
   /** Prompts as predictions are conditioned on them. @internal */
-  async condition(
-    prompts: readonly string[],
-    options: { tokens?: readonly LearnedToken[] } = {},
-  ): Promise<Condition> {
-    return { context: await this.encode(prompts, options) };
+  async condition(prompts: readonly string[], options: ConditionOptions = {}): Promise<Condition> {
+    const { tokenizer, textEncoder, device } = this;
+    const { words, ...others } = options;
+    const context =
+      words === undefined
+        ? await this.encode(prompts, others)
+        : await encodePrompts(tokenizer, textEncoder, prompts, device, {
+            tokens: checkLearnedTokens(tokenizer, textEncoder, others.tokens ?? []),
+            words,
+            grad: gradEnabled(),
+          });
+    return { context, texts: prompts };
   }
 
   /**

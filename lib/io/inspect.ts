@@ -142,18 +142,23 @@ async function readWeights(path: string): Promise<Header> {
 function describeKey(path: string, { metadata }: Header): Omit<KeyInspection, "files"> {
   if (metadata.has("encryption")) return { kind: "key", path, encrypted: true };
   const key = parseJsonObject(metadata.get("key") ?? "", `the key in ${basename(path)}`);
-  const { concepts, mechanism, layers, shape, model } = key as unknown as Required<KeyInspection>;
+  // Keys of the first versions have no form and no place.
+  const fields = { form: "free", place: "cross-attention", ...key } as unknown as Required<KeyInspection>;
+  const { concepts, form, place, mechanism, layers, shape, model } = fields;
   const named = typeof layers === "string" || Array.isArray(layers);
-  if (!Array.isArray(concepts) || !Array.isArray(shape) || typeof mechanism !== "string" || !named)
+  const worded = [form, place, mechanism].every((word) => typeof word === "string");
+  if (!Array.isArray(concepts) || !Array.isArray(shape) || !worded || !named)
     throw new KpopError("INVALID_KEY", `${path} is a damaged prompt key`);
   return {
     kind: "key",
     path,
     encrypted: false,
     concepts,
-    mechanism,
-    layers,
+    form,
+    place,
+    ...(place === "token" ? {} : { mechanism, layers }),
     shape,
+    ...(form === "amortised" ? { hidden: shape[0]! / 2 } : {}),
     ...(typeof model === "string" ? { model } : {}),
   };
 }

@@ -86,9 +86,16 @@ export interface KeyInspection {
   path: string;
   encrypted: boolean;
   concepts?: string[];
+  /** "free" or "amortised". */
+  form?: string;
+  /** "cross-attention" or "token". */
+  place?: string;
+  /** Of a prompt in cross-attention. */
   mechanism?: string;
   layers?: string | string[];
   shape?: number[];
+  /** Hidden units of an amortised one. */
+  hidden?: number;
   /** Fingerprint of the UNet that it was made for. */
   model?: string;
   files: FileSummary[];

@@ -1,5 +1,6 @@
 import { invalid, knownKeys } from "../check";
 import { KpopError } from "../errors";
+import type { CLIPTextModel } from "../models/clip-text";
 import type { UNet2DConditionModel } from "../models/unet";
 import type { CLIPTokenizer } from "../text/clip-tokenizer";
 
@@ -12,6 +13,7 @@ export interface About {
 /** What of a model decides whether a value fits it. */
 export interface Fitting {
   readonly unet: UNet2DConditionModel;
+  readonly textEncoder: Pick<CLIPTextModel, "config">;
   readonly tokenizer: CLIPTokenizer;
   readonly schedule: { readonly length: number };
 }

@@ -1,3 +1,5 @@
+import { encodePrompts } from "../../lib/diffusion/conditioning";
+import type { PromptForm, PromptPlace } from "../../lib/diffusion/prompt-form";
 import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import type { PromptLayers, PromptMechanism } from "../../lib/models/unet";
 import { Adam } from "../../lib/nn/optimizer";
@@ -16,8 +18,10 @@ export interface ReferenceBatch {
 
 export interface ReferenceSetting {
   neutral: string;
-  /** (k, d) each. */
+  /** (k, d) each; one of (2h, d) of the amortised form; one of words of the place "token". */
   prompts: Tensor[];
+  form?: PromptForm;
+  place?: PromptPlace;
   mechanism: PromptMechanism;
   layers: PromptLayers;
   negativeGuidance?: boolean;
@@ -58,7 +62,21 @@ export async function referenceKpop(
     );
     const target = setting.negativeGuidance ? other.mul(2).sub(original) : other;
     const injected = async (): Promise<Tensor> => {
-      const prompt = Tensor.stack(texts.map((_, item) => prompts[batch.prompts?.[item] ?? 0]!));
+      if (setting.place === "token") {
+        const { tokenizer, textEncoder } = model;
+        const context = await encodePrompts(
+          tokenizer,
+          textEncoder,
+          texts.map((text) => `${text}<learned>`),
+          "cpu",
+          { tokens: [{ token: "<learned>", embeddings: prompts[0]! }], grad: true },
+        );
+        return student.unet.forward(latents, timesteps, context, { grad: true });
+      }
+      const prompt =
+        setting.form === "amortised"
+          ? amortised(prompts[0]!, c)
+          : Tensor.stack(texts.map((_, item) => prompts[batch.prompts?.[item] ?? 0]!));
       return student.unet.forward(latents, timesteps, c, { prompt, mechanism, layers, grad: true });
     };
 
@@ -88,4 +106,15 @@ export async function referenceKpop(
   }
   student.dispose();
   return history;
+}
+
+/** relu(c Aᵀ) B, unit by unit. */
+function amortised(prompt: Tensor, context: Tensor): Tensor {
+  const units = prompt.shape[0]! / 2;
+  const row = (index: number): Tensor => prompt.slice(0, index, index + 1); // (1, d)
+  const terms = Array.from({ length: units }, (_, unit) => {
+    const activation = context.mul(row(unit)).sum([2], true); // (B, L, 1)
+    return activation.clamp(0, Infinity).mul(row(units + unit));
+  });
+  return terms.reduce((sum, term) => sum.add(term));
 }

@@ -2,15 +2,17 @@ import { invalid } from "../../check";
 import { noisyLatents } from "../../diffusion/noisy-latents";
 import { encodePictures } from "../../diffusion/picture-latents";
 import { repeated } from "../../diffusion/condition";
+import { applyPrompt } from "../../diffusion/prompt-form";
 import { PromptKey } from "../../diffusion/prompt-key";
-import { choice, integer, number, promptLayers, schedule } from "../../options/kinds";
+import { AS_PUBLISHED, checkDesign, drawPrompt, fitDesign, promptOptions, promptShape } from "../../diffusion/prompt-options"; // prettier-ignore
+import { integer, schedule } from "../../options/kinds";
 import { noGrad } from "../../runtime/grad-mode";
 import { keep } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import { defineAttack, type AttackOptionsOf } from "../method";
 
 /**
- * Looks for a substitute of KPOP's key (arXiv 2403.12326): a prompt injected in cross-attention that minimises
+ * Looks for a substitute of KPOP's key (arXiv 2403.12326), in any form and place: a prompt that minimises
  * E ‖n − ε(z_t, t, c, p)‖² on noised pictures of the concept, c the prompt that names it, weights fixed. It is what one
  * can do who has the erased weights and pictures, but not the key.
  */
@@ -18,17 +20,11 @@ export const keySearch = defineAttack({
   name: "key-search",
   title: "Key search",
   reference: "arXiv 2403.12326",
-  short: "learns a prompt to inject in cross-attention, in place of KPOP's key",
+  short: "learns a prompt in place of KPOP's key",
   needsPictures: true,
   options: {
-    /** Rows k of a concatenative prompt; an additive one has the text's L rows. Default 10. */
-    size: integer(10, "rows of the prompt", { from: 1, to: 10_000 }),
-    /** How it enters cross-attention. Default "concat". */
-    mechanism: choice("concat", ["concat", "additive"], "how it enters cross-attention: concat or additive"),
-    /** The layers that take it: those of the true key, or others. Default "mid". */
-    layers: promptLayers("mid", "layers that take it: mid, mid-up, all, or a name; repeatable"),
-    /** Standard deviation of its start. Default 0.02. */
-    scale: number(0.02, "standard deviation of its start", { from: 0 }),
+    /** What it is like: that of the true key, or another. Defaults: as published. */
+    ...promptOptions(AS_PUBLISHED),
     /** Updates. Default 1000. */
     iterations: integer(1000, "updates of the prompt", { from: 1 }),
     /** Noisy pictures per update. Default 4. */
@@ -39,17 +35,18 @@ export const keySearch = defineAttack({
     looks: integer(4, "how many times on the way it is tried", { from: 1 }),
   },
   check(o) {
+    checkDesign(o);
     if (o.looks > o.iterations) throw invalid("looks", `at most iterations (${o.iterations})`, o.looks);
   },
+  fit: (o, model) => fitDesign(o, model),
   async run(job, o) {
     const { model, concept, prompt: text, images, random } = job;
-    const { mechanism, layers } = o;
+    const { form, place, mechanism, layers } = o;
     const { device } = model;
     const { latents: clean } = await encodePictures(model, images, { signal: job.signal });
     const caption = repeated(await model.condition([text]), o.batchSize);
-    const rows = mechanism === "additive" ? model.tokenizer.maxLength : o.size;
-    const shape = [rows, model.unet.config.cross_attention_dim];
-    const prompt = await random.at("prompt").normal(shape).mul(o.scale).to({ device }).clone().settled();
+    const shape = promptShape(o, model);
+    const prompt = await drawPrompt(o, shape, random.at("prompt")).to({ device }).clone().settled();
     const player = await job.learn("prompt", new Map([["prompt", prompt]]), o);
     const looks = looksOf(o);
     const found = looks.map(() => Tensor.zeros(shape, { device }));
@@ -62,8 +59,9 @@ export const keySearch = defineAttack({
       );
       const batch = noisyLatents(model.schedule, clean.rows(pictures), draws.at("noise"));
       const denoising = await player.update(i, async (backward) => {
-        const injection = { prompt, mechanism, layers };
-        return backward((await model.predict(batch, caption, { injection, grad: true })).mse(batch.noise));
+        const { conditions, injection } = await applyPrompt(model, prompt, o, [caption]);
+        const noise = await model.predict(batch, conditions[0], { injection, grad: true });
+        return backward(noise.mse(batch.noise));
       });
       const look = looks.indexOf(i + 1);
       if (look >= 0) await noGrad(() => found[look]!.copyFrom(prompt));
@@ -74,7 +72,7 @@ export const keySearch = defineAttack({
     return keys.map((key, look) => ({
       name: `after ${looks[look]}`,
       prompt: text,
-      key: new PromptKey({ prompt: key, mechanism, layers, concepts: [concept] }),
+      key: new PromptKey({ prompt: key, form, place, mechanism, layers, concepts: [concept] }),
     }));
   },
 });

@@ -88,7 +88,6 @@ export const kpop = defineMethod({
       const other = repeated(counterpart, batch.texts.length);
       const texts = preservation.texts(i, batch);
       const held = texts === null ? [] : [texts];
-      const injection = () => prompt.injection(batch.texts);
       const [original, second, before] = await noGrad(() =>
         evaluateEach(teacher, batch, [concept, other, ...held]),
       );
@@ -96,11 +95,9 @@ export const kpop = defineMethod({
 
       // 1. Knowledge transfer: the weights ask for no gradient, so the graph begins at the prompt.
       const transferred = await p.update(i, async (backward) => {
-        const conditions = selectivity === 0 ? [concept] : [concept, ...held];
-        const [own, others] = await evaluateEach(student, batch, conditions, {
-          injection: injection(),
-          grad: true,
-        });
+        const seeing = selectivity === 0 ? [concept] : [concept, ...held];
+        const { conditions, injection } = await prompt.apply(batch.texts, seeing);
+        const [own, others] = await evaluateEach(student, batch, conditions, { injection, grad: true });
         const transfer = own!.mse(original!);
         if (others === undefined) return { transfer: await backward(transfer) };
         const select = others.mse(before!);
@@ -115,7 +112,8 @@ export const kpop = defineMethod({
         const preserve = now?.mse(before!) ?? null;
         await latents.advance(i, { conditional: plain! });
         await backward(preserve === null ? erase : erase.add(preserve.mul(o.preserveWeight)));
-        const again = await student.predict(batch, concept, { injection: injection(), grad: true });
+        const { conditions, injection } = await prompt.apply(batch.texts, [concept]);
+        const again = await student.predict(batch, conditions[0], { injection, grad: true });
         const recover = await backward(again.mse(original!), lambda(i, o.iterations));
         return { erase: erase.detach(), recover, preserve: preserve?.detach() ?? null };
       });

@@ -24,4 +24,14 @@ describe("conditions", () => {
     expect(textsIn(all)).toBe(3);
     expect(await numbers(all.context)).toEqual([3, 4, 5, 6, 1, 2]);
   });
+
+  it("carry their texts along, where all of them are known", () => {
+    const context = Tensor.zeros([2, 1, 1]);
+    const known = { context, texts: ["a", "b"] };
+    expect(rows(known, [1, 0, 1]).texts).toEqual(["b", "a", "b"]);
+    expect(repeated(rows(known, [1]), 2).texts).toEqual(["b", "b"]);
+    expect(joined([known, rows(known, [0])]).texts).toEqual(["a", "b", "a"]);
+    expect(joined([known, { context }]).texts).toBeUndefined();
+    expect(rows({ context }, [0]).texts).toBeUndefined();
+  });
 });

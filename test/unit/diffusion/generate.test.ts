@@ -1,5 +1,8 @@
 import type { GenerateOptions, GenerateStep } from "../../../lib/diffusion/generate-options";
+import { decode, startingNoise } from "../../../lib/diffusion/generate";
+import { combine } from "../../../lib/diffusion/guidance";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
+import { sampler } from "../../../lib/diffusion/samplers";
 import type { Image } from "../../../lib/io/image";
 import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
@@ -183,6 +186,100 @@ describe("generate", () => {
       expect(difference(given[0]!, await one("a cat", { latents: cat }))).toBeLessThanOrEqual(1);
       const own = await one("a church", { key: single(0, ["church"]), latents: church });
       expect(difference(given[1]!, own)).toBeLessThanOrEqual(1);
+    });
+
+    const amortised = new Random(6).normal([10, 32]).mul(0.3);
+    const words = new Random(7).normal([3, 32]);
+    const KEYS = [
+      ["amortised, concatenated", { form: "amortised", mechanism: "concat", prompt: amortised }],
+      ["amortised, added", { form: "amortised", mechanism: "additive", prompt: amortised }],
+      ["free, added", { mechanism: "additive", prompt: new Random(8).normal([77, 32]) }],
+      ["of learned words", { place: "token", mechanism: "concat", prompt: words }],
+    ] as const;
+    const keyOf = (more: (typeof KEYS)[number][1]): PromptKey =>
+      new PromptKey({ layers: "all", concepts: ["church"], ...more });
+
+    /** One picture by the network's forward and a sampler alone, half by half, with what each half takes written out. */
+    async function writtenOut(key: PromptKey, text: string, negative: string, both: boolean): Promise<Image> {
+      const { model } = golden;
+      const halves = [
+        [negative, both],
+        [text, true],
+      ] as const;
+      const given = [];
+      for (const [half, sees] of halves) {
+        const tokens = [{ token: "<key>", embeddings: key.prompt }];
+        const worded = sees && key.place === "token";
+        const context = await (worded ? model.encode(`${half}<key>`, { tokens }) : model.encode(half));
+        const [down, up] = [key.prompt.slice(0, 0, 5), key.prompt.slice(0, 5)];
+        const own =
+          key.form === "amortised"
+            ? context.squeeze(0).matmul(down.transpose(0, 1)).clamp(0, Infinity).matmul(up)
+            : key.prompt;
+        const { mechanism, layers } = key;
+        given.push([context, sees && !worded ? { prompt: own, mechanism, layers } : {}] as const);
+      }
+      const run = sampler("ddim").create<Tensor>(model.schedule, short.steps);
+      let latents = startingNoise(model, 0, { width: model.imageSize, height: model.imageSize });
+      for (const [index, timestep] of run.timesteps.entries()) {
+        const input = run.scaleInput(index, latents);
+        const [away, towards] = await Promise.all(
+          given.map(([context, options]) => model.unet.forward(input, timestep, context, options)),
+        );
+        latents = run.step(index, latents, combine(away!, towards!, short.guidanceScale));
+      }
+      return (await decode(model, latents))[0]!;
+    }
+
+    it.each(KEYS)(
+      "makes the picture that the network makes of the prompt written out: %s",
+      async (_, more) => {
+        const key = keyOf(more);
+        const options = { key, sampler: "ddim", negativePrompt: "a dog" } as const;
+        for (const keyGuidance of ["conditional", "both"] as const) {
+          const picture = await one("a church", { ...options, keyGuidance });
+          const expected = await writtenOut(key, "a church", "a dog", keyGuidance === "both");
+          expect(difference(picture, expected)).toBeLessThanOrEqual(1);
+          expect(difference(picture, await one("a church", { ...options, key: single(0, ["x"]) }))).toBeGreaterThan(1); // prettier-ignore
+        }
+      },
+    );
+
+    it.each(KEYS)("gives a batch of different texts what each by itself gets: %s", async (_, more) => {
+      const key = keyOf(more);
+      const texts = ["church", "a photo of a dog", ""];
+      for (const keyGuidance of ["conditional", "both"] as const) {
+        const together = await generate(texts, { key, keyGuidance });
+        for (const [i, text] of texts.entries())
+          expect(difference(together[i]!, await one(text, { key, keyGuidance }))).toBeLessThanOrEqual(1);
+      }
+    });
+
+    it("of words for each concept puts those of the concept that a picture names behind both halves", async () => {
+      const both = new Random(9).normal([2, 3, 32]);
+      const shared = { place: "token", mechanism: "concat", layers: "mid" } as const;
+      const key = new PromptKey({ ...shared, prompt: both, concepts: ["church", "dog"] });
+      const options = { keyGuidance: "both", negativePrompt: "a church" } as const;
+      const images = await generate(["a dog", "a photo", "a church"], { key, ...options });
+      const expected = [
+        await one("a dog", { key: key.select("dog"), ...options }),
+        await one("a photo", options),
+        await one("a church", { key: key.select("church"), ...options }),
+      ];
+      images.forEach((image, i) => expect(difference(image, expected[i]!)).toBeLessThanOrEqual(1));
+    });
+
+    it("of learned words goes together with tokens that a prompt names", async () => {
+      const tokens = [{ token: "<t>", embeddings: new Random(3).normal([1, 32]) }];
+      const key = keyOf(KEYS[3][1]);
+      const spelled = [...tokens, { token: "<key>", embeddings: words }];
+      const expected = await one("a <t><key>", { tokens: spelled });
+      expect(difference(await one("a <t>", { key, tokens }), expected)).toBeLessThanOrEqual(1);
+    });
+
+    it("of learned words that do not fit the text encoder is refused", async () => {
+      const key = keyOf({ place: "token", mechanism: "concat", prompt: Tensor.zeros([3, 48]) });
+      await expect(generate("church", { key })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     });
 
     it("of another model is refused: its rows are not this model's text states", async () => {

@@ -26,6 +26,16 @@ describe("PromptKey", () => {
       "additive, in named layers",
       { mechanism: "additive", layers: ["mid_block.attn2", "up_blocks.1.attn2"] },
     ],
+    ["amortised, concatenated", { form: "amortised", prompt: new Random(1).normal([6, 8]) }],
+    [
+      "amortised, added",
+      { form: "amortised", mechanism: "additive", layers: "all", prompt: new Random(1).normal([6, 8]) },
+    ],
+    ["of words before the text encoder", { place: "token", model: "0b".repeat(32) }],
+    [
+      "of words for each concept",
+      { place: "token", prompt: new Random(2).normal([2, 3, 8]), concepts: ["church", "dog"] },
+    ],
     [
       "with a prompt for each concept",
       { prompt: new Random(2).normal([2, 3, 8]), concepts: ["church", "dög 🐶"] },
@@ -38,8 +48,8 @@ describe("PromptKey", () => {
       const loaded = await PromptKey.load(path, options);
       expect(loaded.prompt.shape).toEqual(saved.prompt.shape);
       expect((await bytes(loaded.prompt)).equals(await bytes(saved.prompt))).toBe(true);
-      const { mechanism, layers, concepts, model, perConcept } = saved;
-      expect(loaded).toMatchObject({ mechanism, layers, concepts, perConcept });
+      const { form, place, mechanism, layers, concepts, model, perConcept } = saved;
+      expect(loaded).toMatchObject({ form, place, mechanism, layers, concepts, perConcept });
       expect(loaded.model).toBe(model);
     }
   });
@@ -108,11 +118,12 @@ describe("PromptKey", () => {
 
   it("refuses other safetensors files, later versions and damaged keys", async () => {
     const path = file();
-    const prompt = Tensor.zeros([2, 2]);
+    const [prompt, odd] = [Tensor.zeros([2, 2]), Tensor.zeros([3, 2])];
     const header = JSON.stringify({ mechanism: "concat", layers: "mid", concepts: ["church"] });
     const metadata = { format: "kpop-prompt-key", version: "1", key: header };
     await safetensors.save(path, { prompt }, metadata);
-    await expect(PromptKey.load(path)).resolves.toBeInstanceOf(PromptKey);
+    // Keys of the first versions have no form and no place.
+    await expect(PromptKey.load(path)).resolves.toMatchObject({ form: "free", place: "cross-attention" });
 
     const encrypted = {
       ...metadata,
@@ -128,6 +139,16 @@ describe("PromptKey", () => {
       [{ prompt }, { ...metadata, key: header.replace("{", '{"model":7,') }, /damaged/],
       [{ prompt }, { ...metadata, key: header.replace('"mid"', "7") }, /damaged/],
       [{ prompt }, { ...metadata, key: header.replace('["church"]', '"church"') }, /damaged/],
+      [{ prompt }, { ...metadata, key: header.replace("{", '{"form":"learned",') }, /damaged/],
+      [{ prompt }, { ...metadata, key: header.replace("{", '{"form":["free"],') }, /damaged/],
+      [{ prompt }, { ...metadata, key: header.replace("{", '{"place":"image",') }, /damaged/],
+      [
+        { prompt },
+        { ...metadata, key: header.replace("{", '{"form":"amortised","place":"token",') },
+        /damaged/,
+      ],
+      [{ prompt }, { ...metadata, key: header.replace("{", '{"secret":1,') }, /damaged/],
+      [{ prompt: odd }, { ...metadata, key: header.replace("{", '{"form":"amortised",') }, /damaged/],
       [{ prompt: Tensor.zeros([4]) }, metadata, /damaged/],
       [{ other: prompt }, metadata, /damaged/],
       [{ prompt }, encrypted, /damaged/],
@@ -172,6 +193,8 @@ describe("PromptKey", () => {
     expect(dog.prompt.shape).toEqual([3, 8]);
     expect((await bytes(dog.prompt)).equals((await bytes(prompt)).subarray(4 * 24))).toBe(true);
     expect(() => both.select("cat")).toThrow(/one of "church", "dog"/);
+    const words = key({ place: "token", prompt, concepts: ["church", "dog"], model: "0a".repeat(32) });
+    expect(words.select("church")).toMatchObject({ form: "free", place: "token", model: words.model });
     const shared = key({ concepts: ["church", "dog"] });
     expect(shared.select("dog")).toBe(shared);
   });
@@ -181,6 +204,15 @@ describe("PromptKey", () => {
     ["a prompt of another rank", { prompt: Tensor.zeros([8]) }, /prompt to be of shape/],
     ["prompts for another number of concepts", { prompt: Tensor.zeros([2, 3, 8]) }, /\(1, k, d\)/],
     ["an unknown mechanism", { mechanism: "prefix" }, /mechanism/],
+    ["an unknown form", { form: "learned" }, /form/],
+    ["an unknown place", { place: "image" }, /place/],
+    ["an amortised one before the text encoder", { form: "amortised", place: "token", prompt: Tensor.zeros([2, 8]) }, /form to be "free" where place is "token"/], // prettier-ignore
+    ["an amortised one of an odd height", { form: "amortised" }, /\(2h, d\)/],
+    [
+      "an amortised one for each concept",
+      { form: "amortised", prompt: Tensor.zeros([1, 4, 8]) },
+      /\(2h, d\)/,
+    ],
     ["unknown layers", { layers: "down" }, /layers/],
     ["no layers", { layers: [] }, /layers/],
     ["concepts in one string", { concepts: "church" }, /concepts/],

@@ -103,6 +103,20 @@ describe("inspect", () => {
       layers: ["a", "b"],
       shape: [2, 2],
     });
+    const kinds = [
+      [
+        { form: "amortised" },
+        { form: "amortised", place: "cross-attention", hidden: 1, mechanism: "concat" },
+      ],
+      [{ place: "token" }, { form: "free", place: "token", shape: [2, 2] }],
+    ] as const;
+    for (const [fields, told] of kinds) {
+      const path = join(directory, "kind.key");
+      await new PromptKey({ prompt, mechanism: "concat", layers: "all", concepts: ["church"], ...fields }).save(path); // prettier-ignore
+      const found = await inspect(path);
+      expect(found).toMatchObject(told);
+      expect("mechanism" in found).toBe("mechanism" in told);
+    }
     expect(Object.keys(await inspect(sealed)).sort()).toEqual(["encrypted", "files", "kind", "path"]);
     key.dispose();
   });
@@ -111,6 +125,13 @@ describe("inspect", () => {
     const path = join(temporaryDirectory(), "a.safetensors");
     for (const [metadata, code] of [
       [{ format: "kpop-prompt-key", key: '{"concepts":["a"],"shape":[1,2],"layers":"mid"}' }, "INVALID_KEY"],
+      [
+        {
+          format: "kpop-prompt-key",
+          key: '{"concepts":["a"],"shape":[1,2],"layers":"mid","mechanism":"concat","form":7}',
+        },
+        "INVALID_KEY",
+      ],
       [{ format: "kpop-run-state-1", progress: '{"seconds":1}' }, "INVALID_CHECKPOINT"],
       [{ "kpop.format": "delta", "kpop.base": '{"unet":"00","vae":"00"}' }, "INVALID_CHECKPOINT"],
     ] as const) {

@@ -1,3 +1,4 @@
+import type { CLIPTextModel } from "../../../lib/models/clip-text";
 import type { UNet2DConditionModel } from "../../../lib/models/unet";
 import * as kinds from "../../../lib/options/kinds";
 import { complete, defaultsOf, fit, group, type Fitting, type Option } from "../../../lib/options/option";
@@ -17,6 +18,7 @@ const model: Fitting = {
       return [];
     },
   } as unknown as UNet2DConditionModel,
+  textEncoder: {} as CLIPTextModel,
   tokenizer: {} as CLIPTokenizer,
   schedule: { length: 1000 },
 };

@@ -1,4 +1,5 @@
 import { attack } from "../../../../lib/attack/attack";
+import type { KeySearchOptions } from "../../../../lib/attack/methods/key-search";
 import type { PromptKey } from "../../../../lib/diffusion/prompt-key";
 import { Random } from "../../../../lib/runtime/random";
 import { BrightnessClassifier } from "../../../support/brightness-classifier";
@@ -64,6 +65,31 @@ describe("the search for a key", () => {
       golden.model.tokenizer.maxLength,
       golden.model.unet.config.cross_attention_dim,
     ]);
+  });
+
+  it.each<[Partial<KeySearchOptions>, number[]]>([
+    [{ form: "amortised", hidden: 5 }, [10, 32]],
+    [{ form: "amortised", hidden: 5, mechanism: "additive", layers: "all" }, [10, 32]],
+    [{ place: "token", size: 3 }, [3, 32]],
+  ])("looks for a key of any form and place: %j", async (kind, shape) => {
+    const { inputs, history } = await run({ ...kind, learningRate: 1e-2 });
+    const [first, last] = inputs.map(({ key }) => key!);
+    expect(last!.prompt.shape).toEqual(shape);
+    const { form = "free", place = "cross-attention", mechanism = "concat", layers = "mid" } = kind;
+    expect(last).toMatchObject({ form, place, mechanism, layers });
+    expect(await tensorHash(first!.prompt)).not.toBe(await tensorHash(last!.prompt));
+    expect(history.every(({ losses }) => losses["denoising"]! > 0)).toBe(true);
+  });
+
+  it("refuses what has no such place, and more words than a text has room for", async () => {
+    for (const [options, message] of [
+      [{ form: "amortised", place: "token" }, /form to be "free"/],
+      [{ place: "token", size: 75 }, /size/],
+    ] as const)
+      await expect(run(options)).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(message) as string,
+      });
   });
 
   it("resumes to the bits of a run that was not interrupted, earlier looks among them", async () => {

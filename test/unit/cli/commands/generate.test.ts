@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
-import { PromptKey, StableDiffusion, Tensor } from "../../../../lib/index";
+import { PromptKey, StableDiffusion, Tensor, type PromptKeyFields } from "../../../../lib/index";
 import { cli, jsonLines } from "../../../support/cli";
 import { temporaryFolders } from "../../../support/temporary";
 
@@ -9,7 +9,12 @@ const folder = temporaryFolders();
 const picture = (path: string) => PNG.sync.read(readFileSync(path));
 
 /** A key that moves the predictions of pocket far enough to be seen. */
-async function saveKey(path: string, passphrase?: string, model?: string): Promise<void> {
+async function saveKey(
+  path: string,
+  passphrase?: string,
+  model?: string,
+  kind: Partial<PromptKeyFields> = {},
+): Promise<void> {
   const prompt = Tensor.from(
     Float32Array.from({ length: 4 * 128 }, (_, i) => Math.sin(i)),
     [4, 128],
@@ -20,6 +25,7 @@ async function saveKey(path: string, passphrase?: string, model?: string): Promi
     layers: "all",
     concepts: ["church"],
     ...(model && { model }),
+    ...kind,
   });
   await key.save(path, passphrase === undefined ? {} : { passphrase });
   key.dispose();
@@ -60,6 +66,36 @@ describe("kpop-native generate", () => {
     const lower = new PNG({ width: 64, height: 64 });
     PNG.bitblt(grid, lower, 0, 66, 64, 64, 0, 0);
     expect(lower.data.equals(third.data)).toBe(true);
+  });
+
+  it("takes keys of every form and place, plain and encrypted, and inspect tells them apart", async () => {
+    const cwd = folder();
+    const args = ["generate", "pocket", "--prompt", "church", "--steps", "2", "--out"];
+    await cli([...args, "plain.png"], { cwd });
+    writeFileSync(join(cwd, "word.txt"), "p\n");
+    const kinds = {
+      added: [
+        { form: "amortised", mechanism: "additive" },
+        "(4, 128), amortised over 2 hidden units, additive, layers all",
+      ],
+      beside: [{ form: "amortised" }, "(4, 128), amortised over 2 hidden units, concat, layers all"],
+      words: [{ place: "token" }, "(4, 128), learned words behind the text"],
+    } as const;
+    const pictures = [picture(join(cwd, "plain.png")).data];
+    for (const [name, [kind, told]] of Object.entries(kinds)) {
+      await saveKey(join(cwd, name), undefined, undefined, kind);
+      await saveKey(join(cwd, `${name}.locked`), "p", undefined, kind);
+      expect(await cli([...args, `${name}.png`, "--key", name], { cwd })).toMatchObject({ code: 0, stderr: expect.not.stringContaining("error") as string }); // prettier-ignore
+      const locked = ["--key", `${name}.locked`, "--passphrase-file", "word.txt"];
+      await cli([...args, `${name}.locked.png`, ...locked], { cwd });
+      const [open, opened] = [`${name}.png`, `${name}.locked.png`].map(
+        (file) => picture(join(cwd, file)).data,
+      );
+      expect(opened!.equals(open!)).toBe(true);
+      pictures.push(open!);
+      expect((await cli(["inspect", name], { cwd })).stdout).toContain(told);
+    }
+    expect(new Set(pictures.map((data) => data.toString("hex"))).size).toBe(4);
   });
 
   it("applies a delta onto the model that it was made from, and says so where it is given as the model", async () => {
