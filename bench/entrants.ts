@@ -3,7 +3,7 @@
  * part when it is asked for by name; one whose definition says what it is run with on pocket is compared by default.
  *
  * A method that changes weights has two rows: under its own name as published, where nothing is kept but what is named,
- * and with `-neighbours` behind it with the library's default, the nearest words kept beside.
+ * and with `-neighbours` behind it with the nearest words kept beside.
  */
 import { defaultsOf as defaultsOfSet, METHOD_NAMES, methodNamed } from "../lib/internal";
 import { ORIGINAL } from "./results";

@@ -14,9 +14,9 @@ export interface CommonOptions extends RunOptions {
   /** Prompts whose pictures are to stay as they are. */
   preserve?: string[];
   /**
-   * Words that are kept beside `preserve`, being near to the concepts: the 100 nearest of the tokenizer's whole words by
-   * default. "adversarial" leads training to those of them that the weights harm most, for an evaluation of either model
-   * more for each of an iteration's latents. "off" where figures are compared with published ones.
+   * Words that are kept beside `preserve`, being near to the concepts. "nearest": the 100 nearest of the tokenizer's whole
+   * words. "adversarial" leads training to those of them that the weights harm most, for an evaluation of either model more
+   * for each of an iteration's latents. Default "off", as published figures are made.
    */
   neighbours?: Neighbours;
   /** Told while a method makes what it trains on, where it does: CA's pictures, a pool's trajectories. */

@@ -79,45 +79,44 @@ export const kpop = defineMethod({
     const weights = await job.adam(o);
     const preservation = await job.preservation(o);
     const latents = await job.latents(o, { towards: concepts, empty });
-
     const { selectivity } = o.prompt;
 
     await job.iterate(o.iterations, async (i) => {
       const batch = await latents.next(i); // (B, 4, h, w)
       const concept = rows(concepts, batch.texts);
       const other = repeated(counterpart, batch.texts.length);
-      const texts = preservation.texts(i, batch);
-      const held = texts === null ? [] : [texts];
+      const kept = preservation.texts(i, batch);
+      const held = kept === null ? [] : [kept];
       const [original, second, before] = await noGrad(() =>
         evaluateEach(teacher, batch, [concept, other, ...held]),
       );
-      const target = negative ? second!.mul(2).sub(original!) : second!;
+      const target = negative ? second.mul(2).sub(original) : second;
 
       // 1. Knowledge transfer: the weights ask for no gradient, so the graph begins at the prompt.
       const transferred = await p.update(i, async (backward) => {
         const seeing = selectivity === 0 ? [concept] : [concept, ...held];
         const { conditions, injection } = await prompt.apply(batch.texts, seeing);
         const [own, others] = await evaluateEach(student, batch, conditions, { injection, grad: true });
-        const transfer = own!.mse(original!);
+        const transfer = own!.mse(original);
         if (others === undefined) return { transfer: await backward(transfer) };
         const select = others.mse(before!);
         await backward(transfer.add(select.mul(selectivity)));
         return { transfer: transfer.detach(), select: select.detach() };
       });
 
-      // 2. Knowledge removal: one backward after the other, so that one graph is held at a time.
+      // 2. Knowledge removal: one backward after the other, so that the graphs are not held at once.
       const removed = await weights.update(i, async (backward) => {
         const [plain, now] = await evaluateEach(student, batch, [concept, ...held], { grad: true });
-        const erase = plain!.mse(target);
+        const erase = plain.mse(target);
         const preserve = now?.mse(before!) ?? null;
-        await latents.advance(i, { conditional: plain! });
+        await latents.advance(i, { conditional: plain });
         await backward(preserve === null ? erase : erase.add(preserve.mul(o.preserveWeight)));
         const { conditions, injection } = await prompt.apply(batch.texts, [concept]);
         const again = await student.predict(batch, conditions[0], { injection, grad: true });
-        const recover = await backward(again.mse(original!), lambda(i, o.iterations));
+        const recover = await backward(again.mse(original), lambda(i, o.iterations));
         return { erase: erase.detach(), recover, preserve: preserve?.detach() ?? null };
       });
-      return { ...transferred, ...removed };
+      return { ...transferred, ...removed, ...(await preservation.search(i, batch)) };
     });
     job.give(await prompt.key(job));
   },

@@ -3,7 +3,7 @@ import type { CLIPTokenizer } from "../../text/clip-tokenizer";
 import { choice, flag, number, perConcept, text } from "../../options/kinds";
 import { defineMethod, type OptionsOf } from "../method";
 import { editProjections, keysAndValues } from "../shared/edit-projections";
-import { pairRows, promptRows, type RowPair } from "../shared/paired-rows";
+import { pairRows, promptRows, walk, type RowPair } from "../shared/paired-rows";
 import { encodeRows } from "../shared/text-rows";
 
 /** What the published script puts before both texts, to edit more phrasings. */
@@ -87,25 +87,6 @@ function pairsOf(tokenizer: CLIPTokenizer, concepts: readonly string[], o: Pairi
       }));
     });
   });
-}
-
-/** The other text's row for each of the L rows of a text; null where its tokens are not all there, in their order. */
-function walk(tokenizer: CLIPTokenizer, source: string, target: string): number[] | null {
-  const idsOf = (name: string): number[] =>
-    tokenizer.encode(name.replace(/\ban\b/giu, "a"), { padding: false, truncation: true })[0]!;
-  const words = idsOf(source).slice(0, -1);
-  const others = idsOf(target).slice(0, -1);
-  const last = tokenizer.maxLength - 1;
-  const places: number[] = [];
-  let next = 0;
-  for (const id of words) {
-    const found = others.indexOf(id, next);
-    if (found < 0) return null;
-    places.push(found);
-    next = found + 1;
-  }
-  while (places.length <= last) places.push(Math.min(next++, last));
-  return places;
 }
 
 /** A text in a template; a leading article loses its capital behind a prefix. */

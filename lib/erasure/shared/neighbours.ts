@@ -40,9 +40,12 @@ const MEMBERS = {
   words: texts([], "words to choose from, one a line; by default the tokenizer's whole words"),
 };
 
-/** The option of what is kept by default. */
+/** Where nothing is asked for, nothing is kept: the methods' defaults were chosen without. */
+const DEFAULT = "off";
+
+/** The option of what is kept beside `preserve`. */
 export const NEIGHBOURS: Option<NeighbourSettings, Neighbours> = {
-  default: "nearest",
+  default: DEFAULT,
   help: MEMBERS.choose.help,
   check(name, value, about) {
     if (typeof value === "string")
@@ -57,7 +60,7 @@ export const NEIGHBOURS: Option<NeighbourSettings, Neighbours> = {
 
 /** The same as a command line takes it: a word, a number, and a file whose lines are the words. */
 export const NEIGHBOUR_FLAGS = {
-  neighbours: { ...MEMBERS.choose, flag: single(CHOICES.join("|"), (typed) => typed) },
+  neighbours: { ...MEMBERS.choose, default: DEFAULT, flag: single(CHOICES.join("|"), (typed) => typed) },
   neighbourCount: MEMBERS.count,
   neighbourWords: { ...MEMBERS.words, default: undefined, flag: single("file", (typed) => typed) },
 } satisfies OptionSet;
