@@ -86,7 +86,7 @@ export const kpop = defineMethod({
       const batch = await latents.next(i); // (B, 4, h, w)
       const concept = rows(concepts, batch.texts);
       const other = repeated(counterpart, batch.texts.length);
-      const texts = preservation.texts(i, batch);
+      const texts = await preservation.texts(i, batch);
       const held = texts === null ? [] : [texts];
       const [original, second, before] = await noGrad(() =>
         evaluateEach(teacher, batch, [concept, other, ...held]),
@@ -117,7 +117,7 @@ export const kpop = defineMethod({
         const recover = await backward(again.mse(original!), lambda(i, o.iterations));
         return { erase: erase.detach(), recover, preserve: preserve?.detach() ?? null };
       });
-      return { ...transferred, ...removed };
+      return { ...transferred, ...removed, ...(await preservation.search(i, batch)) };
     });
     job.give(await prompt.key(job));
   },
