@@ -51,6 +51,14 @@ export {
   type LoadProgress,
 } from "./diffusion/stable-diffusion";
 export type { ComputeDtype } from "./diffusion/model";
+export type { Condition } from "./diffusion/condition";
+export {
+  predictNoise,
+  type Denoiser,
+  type Injection,
+  type NoisyBatch,
+  type PredictOptions,
+} from "./diffusion/predict";
 export type { Intervention, Steering, StepPredictions } from "./diffusion/interventions/intervention";
 export type { GenerateOptions, GenerateStep } from "./diffusion/generate-options";
 export {

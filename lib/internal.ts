@@ -8,7 +8,6 @@ export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io
 export { makeFolder } from "./files/make-folder";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
-export { predictNoise } from "./diffusion/predict";
 export { LORA_RANK } from "./diffusion/save-lora";
 export { SAVED_FILES } from "./diffusion/save-model";
 export { FormError, readInteger, readNumber } from "./options/read";

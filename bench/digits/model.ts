@@ -1,6 +1,5 @@
 import { initialise } from "../../examples/train-pocket/initial-weights";
-import { type Random, safetensors, Tensor, UNet2DConditionModel } from "../../lib/index";
-import { predictNoise } from "../../lib/internal";
+import { predictNoise, type Random, safetensors, Tensor, UNet2DConditionModel } from "../../lib/index";
 import { CLASSES, SIDE } from "./dataset";
 
 /** Length of a class's embedding. */

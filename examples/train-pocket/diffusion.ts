@@ -1,6 +1,5 @@
 import type { AutoencoderKL, CLIPTextModel, CLIPTokenizer, UNet2DConditionModel } from "../../lib/index";
-import { addNoise, NoiseSchedule, noGrad, Random, scope, Tensor } from "../../lib/index";
-import { predictNoise } from "../../lib/internal";
+import { addNoise, NoiseSchedule, noGrad, predictNoise, Random, scope, Tensor } from "../../lib/index";
 import { caption } from "./captions";
 import type { Pictures } from "./pictures";
 import type { Stage } from "./training";

@@ -1,6 +1,5 @@
 import type { Tensor } from "../../../lib/index";
-import { Random, scope, UNet2DConditionModel, type Dtype } from "../../../lib/index";
-import { predictNoise } from "../../../lib/internal";
+import { predictNoise, Random, scope, UNet2DConditionModel, type Dtype } from "../../../lib/index";
 import { peakBytes } from "../../machine";
 import { time, type Measurement, type SpeedCase } from "../case";
 

@@ -85,7 +85,7 @@ export const kpop = defineMethod({
       const batch = await latents.next(i); // (B, 4, h, w)
       const concept = rows(concepts, batch.texts);
       const other = repeated(counterpart, batch.texts.length);
-      const kept = preservation.texts(i, batch);
+      const kept = await preservation.texts(i, batch);
       const held = kept === null ? [] : [kept];
       const [original, second, before] = await noGrad(() =>
         evaluateEach(teacher, batch, [concept, other, ...held]),

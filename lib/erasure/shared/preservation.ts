@@ -44,15 +44,20 @@ export class Preservation {
     const prompts = texts.length === 0 ? null : await job.encode(texts);
     const adversary =
       job.adversarial && near.length > 0
-        ? await WordSearch.create(job, "neighbours", {
-            context: prompts!.context.slice(0, job.preserve.length),
-          })
+        ? await WordSearch.create(
+            job,
+            "neighbours",
+            rows(
+              prompts!,
+              near.map((_, at) => at + job.preserve.length),
+            ),
+          )
         : null;
     return new Preservation(job, prompts, counts, adversary, options);
   }
 
   /** Texts c_r to hold in an iteration, one for each item; null where there are none. */
-  texts(iteration: number, { timesteps }: Batch): Condition | null {
+  async texts(iteration: number, { timesteps }: Batch): Promise<Condition | null> {
     const { adversary, job, prompts, counts } = this;
     if (prompts === null) return null;
     const [first = 0] = counts;
@@ -63,7 +68,7 @@ export class Preservation {
       (kind, item) => kind * first + job.random.at("preserve", iteration, item).below(counts[kind]!),
     );
     if (adversary === null) return rows(prompts, indices);
-    const found = adversary.draw(kinds.length, "preserve", iteration);
+    const found = await adversary.draw(kinds.length, "preserve", iteration);
     if (counts.length === 1) return found;
     const both = joined([rows(prompts, indices), found]);
     return rows(both, kinds.map((kind, item) => kind * kinds.length + item)); // prettier-ignore
@@ -71,7 +76,7 @@ export class Preservation {
 
   /** Adds the gradient of the weighted loss to the trained weights'. @returns the loss, unweighted, as `preserve` */
   async step(iteration: number, batch: Batch, backward: Backward): Promise<Losses> {
-    const texts = this.texts(iteration, batch);
+    const texts = await this.texts(iteration, batch);
     if (texts === null) return {};
     return { preserve: await backward(await this.loss(batch, texts), this.options.preserveWeight) };
   }

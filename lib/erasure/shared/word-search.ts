@@ -1,4 +1,5 @@
-import { textsIn, type Condition } from "../../diffusion/condition";
+import { rows, textsIn, type Condition } from "../../diffusion/condition";
+import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { Player } from "../../training/player";
@@ -65,11 +66,10 @@ export class WordSearch {
   }
 
   /** Words as the search has them now, one for each of `count` items: (count, L, d), rows of `texts` as they are. */
-  draw(count: number, ...labels: (string | number)[]): Condition {
-    const { context } = this.texts;
-    const scores = this.scores(count, labels).detach();
-    if (this.options.mixture !== undefined) return this.mixed(scores);
-    return { context: context.indexSelect(0, scores.argmax(-1)) };
+  async draw(count: number, ...labels: (string | number)[]): Promise<Condition> {
+    const noise = this.noise(count, labels);
+    if (this.options.mixture !== undefined) return noGrad(() => this.mixed(this.scores(noise)));
+    return rows(this.texts, await this.foremost(noise));
   }
 
   /**
@@ -80,33 +80,46 @@ export class WordSearch {
    */
   ascend(iteration: number, count: number, loss: (words: Condition) => Promise<Tensor>): Promise<Tensor> {
     return this.player.update(iteration, async (backward) => {
-      const scores = this.scores(count, ["search", iteration]);
-      const words = this.options.mixture === undefined ? this.chosen(scores) : this.mixed(scores);
+      const noise = this.noise(count, ["search", iteration]);
+      const words =
+        this.options.mixture === undefined ? await this.chosen(noise) : this.mixed(this.scores(noise));
       const value = await loss(words);
       await backward(value, -1);
       return value.detach();
     });
   }
 
-  /** (π + g) / T, (count, n). */
-  private scores(count: number, labels: readonly (string | number)[]): Tensor {
-    const { job, logits, name, options } = this;
-    const words = textsIn(this.texts);
-    const noise = Array.from({ length: count }, (_, item) => {
-      const draws = job.random.at(name, ...labels, item);
-      return Array.from({ length: words }, (__, word) => gumbel(draws.at(word).uniform()));
+  /** g of each word for each item. */
+  private noise(count: number, labels: readonly (string | number)[]): number[][] {
+    return Array.from({ length: count }, (_, item) => {
+      const draws = this.job.random.at(this.name, ...labels, item);
+      return Array.from({ length: textsIn(this.texts) }, (__, word) => gumbel(draws.at(word).uniform()));
     });
-    const drawn = Tensor.from(Float32Array.from(noise.flat()), [count, words], { device: logits.device });
-    return logits.add(drawn).div(options.temperature ?? 2);
+  }
+
+  /** (π + g) / T, (B, n). */
+  private scores(noise: readonly number[][]): Tensor {
+    const { logits, options } = this;
+    const drawn = Float32Array.from(noise.flat());
+    const shape = [noise.length, logits.shape[0]!];
+    return logits.add(Tensor.from(drawn, shape, { device: logits.device })).div(options.temperature ?? 2);
+  }
+
+  /** The word of the largest π + g for each item. */
+  private async foremost(noise: readonly number[][]): Promise<number[]> {
+    const logits = Array.from(await this.logits.data(), Number);
+    return noise.map((draws) => {
+      const scores = draws.map((g, word) => g + logits[word]!);
+      return scores.indexOf(Math.max(...scores));
+    });
   }
 
   /** The words of the largest scores, exactly, with the gradient of the mixture. */
-  private chosen(scores: Tensor): Condition {
-    const { context } = this.texts;
-    const weights = scores.softmax(-1);
-    const hard = context.indexSelect(0, scores.detach().argmax(-1));
+  private async chosen(noise: readonly number[][]): Promise<Condition> {
+    const { context, ...texts } = rows(this.texts, await this.foremost(noise));
+    const weights = this.scores(noise).softmax(-1);
     // Zeros, but for their gradient.
-    return { context: hard.add(this.weighted(weights.sub(weights.detach()))) };
+    return { ...texts, context: context.add(this.weighted(weights.sub(weights.detach()))) };
   }
 
   /** Mixtures of the words with the largest scores, weights of sum 1. */

@@ -170,6 +170,19 @@ describe("adversarial neighbours", () => {
     for (const each of [erasure, again, nearest]) each.dispose();
   });
 
+  it("are looked for by KPOP too, whose learned words are put behind the words found", async () => {
+    const prompt = { place: "token", selectivity: 0.1 } as const;
+    const kpop = (choose: "nearest" | "adversarial"): Promise<Erasure> =>
+      erase(golden.model, {
+        ...{ concepts: "church", seed: 4, iterations: 2, samplingSteps: 4, poolSize: 1, batchSize: 1 },
+        ...{ neighbours: { choose, words }, preserve: ["a fish"], prompt },
+      });
+    const [erasure, nearest] = [await kpop("adversarial"), await kpop("nearest")];
+    for (const { losses } of erasure.history) expect(losses["harm"]).toBeGreaterThan(0);
+    expect(erasure.manifest.unetEvaluations - nearest.manifest.unetEvaluations).toBe(2 * 2);
+    for (const each of [erasure, nearest]) each.dispose();
+  });
+
   it("go on from a saved state to the bits of a run that was not interrupted", async () => {
     const checkpoint = { directory: join(temporaryDirectory(), "state"), every: 1 };
     const controller = new AbortController();

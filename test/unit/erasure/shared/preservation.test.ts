@@ -63,7 +63,8 @@ describe("Preservation", () => {
     const { job } = setting(["a dog"], { neighbours: ["a fish", "a fish"] });
     const preservation = await Preservation.create(job, { preserveWeight: WEIGHT });
     const drawn: number[] = [];
-    for (let i = 0; i < 100; i++) drawn.push(...(await numbers(preservation.texts(i, batch(i))!.context)));
+    for (let i = 0; i < 100; i++)
+      drawn.push(...(await numbers((await preservation.texts(i, batch(i)))!.context)));
     const share = drawn.filter((text) => text === 2).length / drawn.length;
     expect(Math.abs(share - 0.5)).toBeLessThan(0.15);
   });
@@ -101,8 +102,8 @@ describe("Preservation", () => {
         preserveWeight: WEIGHT,
       });
       for (let i = 0; i < 10; i++)
-        expect(await numbers(preservation.texts(i, batch(i))!.context)).toEqual(
-          await numbers(plain.texts(i, batch(i))!.context),
+        expect(await numbers((await preservation.texts(i, batch(i)))!.context)).toEqual(
+          await numbers((await plain.texts(i, batch(i)))!.context),
         );
     });
 

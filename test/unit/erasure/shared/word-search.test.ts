@@ -74,7 +74,9 @@ describe("WordSearch", () => {
           seen.add(word);
           return rows.slice(6 * word, 6 * word + 6);
         });
-      expect(await numbers(search.draw(2, "any", iteration).context)).toEqual(expected(["any", iteration]));
+      expect(await numbers((await search.draw(2, "any", iteration)).context)).toEqual(
+        expected(["any", iteration]),
+      );
       await search.ascend(iteration, 2, async ({ context }) => {
         expect(await numbers(context)).toEqual(expected(["search", iteration]));
         return context.sum();
@@ -119,7 +121,7 @@ describe("WordSearch", () => {
     const logits = await numbers(learn.mock.calls[0]![1].get("logits")!);
     expect(logits.indexOf(Math.max(...logits))).toBe(2);
     const drawn = await Promise.all(
-      Array.from({ length: 200 }, (_, i) => search.draw(1, "after", i).context.item()),
+      Array.from({ length: 200 }, async (_, i) => (await search.draw(1, "after", i)).context.item()),
     );
     const share = drawn.filter((word) => word === 5).length / drawn.length;
     expect(share).toBeGreaterThan(softmax(logits)[2]! - 0.1);
@@ -136,7 +138,7 @@ describe("WordSearch", () => {
       const second = [...scores].sort((a, b) => b - a)[1]!;
       return softmax(scores.map((score) => (score >= second ? score : -Infinity)));
     });
-    const mixed = await numbers(search.draw(2, "any").context);
+    const mixed = await numbers((await search.draw(2, "any")).context);
     mixed.forEach((weight, at) => expect(weight).toBeCloseTo(expected[at]!, 5));
     expect(mixed.filter((weight) => weight > 0)).toHaveLength(4);
     await search.ascend(0, 2, ({ context }) => Promise.resolve(context.mul(weigher().slice(2, 0, 1)).sum()));
