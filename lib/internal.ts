@@ -5,7 +5,9 @@
 export * as index from "./index";
 export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
 export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
+export { machineLoad } from "./runtime/busy-check";
 export { makeFolder } from "./files/make-folder";
+export { onDisk } from "./files/system-error";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";

@@ -1,3 +1,5 @@
+import { invalid } from "../check";
+import type { Option } from "../options/option";
 import type { ConceptPair } from "./concept-vector";
 
 /** Texts with and without a concept, "{}" standing for its name: of objects, looks and styles alike. */
@@ -33,3 +35,25 @@ export const CONCEPT_PAIRS: readonly ConceptPair[] = Object.freeze([
   ["a film scene with a {}", "a film scene"],
   ["this is a {}", "this is it"],
 ]);
+
+/** The option that holds such pairs. */
+export function conceptPairs(): Option<readonly ConceptPair[]> {
+  return {
+    default: CONCEPT_PAIRS,
+    help: "texts with the concept and without it",
+    check(name, value) {
+      if (!Array.isArray(value) || value.length === 0)
+        throw invalid(name, "a non-empty list of pairs", value);
+      return value.map(checkPair);
+    },
+    flag: null,
+  };
+}
+
+function checkPair(pair: unknown): ConceptPair {
+  const texts: readonly unknown[] = Array.isArray(pair) ? pair : [];
+  const [given, without] = texts;
+  if (texts.length !== 2 || typeof given !== "string" || typeof without !== "string" || given === without)
+    throw invalid("a pair", "two different texts, with the concept and without it,", pair);
+  return [given, without];
+}

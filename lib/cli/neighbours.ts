@@ -1,8 +1,8 @@
+import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { KpopError } from "../index";
-import { NEIGHBOUR_FLAGS } from "../internal";
+import { NEIGHBOUR_FLAGS, onDisk } from "../internal";
 import { optionValues } from "./option-flags";
-import { readText } from "./read-text";
 
 /**
  * The option `neighbours` as the flags give it; nothing where none of them is given.
@@ -19,7 +19,8 @@ export async function neighbours(command: Command): Promise<{ neighbours?: objec
 
 /** The lines of a file without white space around them, empty ones left out. */
 async function readWords(file: string): Promise<string[]> {
-  const lines = (await readText("the words", file)).split("\n").map((line) => line.trim());
+  const text = await onDisk("read the words from", file, () => readFile(file, "utf8"));
+  const lines = text.split("\n").map((line) => line.trim());
   const words = lines.filter((line) => line !== "");
   if (words.length > 0) return words;
   throw new KpopError("INVALID_ARGUMENT", `Expected words in ${file}, one a line, but it has none`);

@@ -1,5 +1,6 @@
+import { readFile } from "node:fs/promises";
 import { KpopError } from "../index";
-import { readText } from "./read-text";
+import { onDisk } from "../internal";
 
 /** Variable that a passphrase may come in; a flag for it would show in the list of processes. */
 export const PASSPHRASE_VARIABLE = "KPOP_PASSPHRASE";
@@ -12,7 +13,7 @@ export async function readPassphrase(file: string | undefined): Promise<string |
   const passphrase =
     file === undefined
       ? process.env[PASSPHRASE_VARIABLE]
-      : (await readText("the passphrase", file)).replace(/\r?\n$/, "");
+      : (await onDisk("read the passphrase from", file, () => readFile(file, "utf8"))).replace(/\r?\n$/, "");
   if (passphrase?.trim() !== "") return passphrase;
   throw new KpopError(
     "INVALID_ARGUMENT",

@@ -1,5 +1,6 @@
 import { SingleBar } from "cli-progress";
-import { duration } from "./format";
+import { machineLoad } from "../internal";
+import { duration, plural } from "./format";
 import { say } from "./output";
 
 const LINE_EVERY_MS = 10_000;
@@ -16,10 +17,15 @@ export class Progress {
   /** Seconds that the whole was to take; null before there is an estimate, Infinity when the delay was told. */
   private estimate: number | null = null;
 
-  /** @param label what is counted, such as "iteration"   @param json whether stdout carries JSON */
+  /**
+   * @param label what is counted, such as "iteration"
+   * @param json whether stdout carries JSON
+   * @param machine how busy the machine is
+   */
   constructor(
     private readonly label: string,
     json: boolean,
+    private readonly machine = machineLoad,
   ) {
     // A bar amid JSON lines on one screen would break both.
     if (!process.stderr.isTTY || (json && process.stdout.isTTY)) return;
@@ -52,7 +58,7 @@ export class Progress {
     say(`${this.label} ${done} of ${total}  ${text}`.trimEnd());
   }
 
-  /** Says once that the job falls far behind its first estimate, and what to do. */
+  /** Says once that the job falls far behind its first estimate where other programs are why, and what to do. */
   private compareWithEstimate(etaSeconds: number): void {
     this.started ??= performance.now();
     const elapsed = (performance.now() - this.started) / 1000;
@@ -60,12 +66,14 @@ export class Progress {
     const whole = elapsed + etaSeconds;
     this.estimate ??= whole;
     if (whole < FAR_BEHIND * this.estimate) return;
+    const { cores, load } = this.machine();
+    if (load <= cores) return;
     const first = duration(this.estimate);
     this.estimate = Infinity;
     this.bar?.stop();
     say(
-      `This takes ${duration(whole)} and not ${first}, as it looked at first: other programs may need the processor. ` +
-        "`kpop-native doctor` tells its load; on a busy machine OMP_NUM_THREADS=1 is often faster",
+      `This takes ${duration(whole)} and not ${first}, as it looked at first: other programs need the processor (load ${load.toFixed(1)} on ${plural(cores, "core")}). ` +
+        "On a busy machine OMP_NUM_THREADS=1 is often faster; `kpop-native doctor` tells more",
     );
   }
 

@@ -155,11 +155,17 @@ function neighboursFor(
     if (method.kind !== "closed form" || settings.choose !== "adversarial") return settings;
     throw invalid(
       "neighbours",
-      `"nearest" or "off" with "${method.name}", a closed form, which has no iterations to look for them in`,
+      `"nearest" or "off" with "${method.name}", a closed form, which has no iterations to look for them in,`,
       given,
     );
   }
   if (given !== undefined && settings.choose !== "off")
-    throw invalid("neighbours", `"off" with "${method.name}", which changes nothing that others see`, given);
+    throw invalid(
+      "neighbours",
+      method.kind === "inference"
+        ? `"off" with "${method.name}", which changes no weights,`
+        : `"off" with "${method.name}" and these options, which leave other texts as they are,`,
+      given,
+    );
   return { ...settings, choose: "off" };
 }

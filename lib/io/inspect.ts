@@ -142,7 +142,7 @@ async function readWeights(path: string): Promise<Header> {
 function describeKey(path: string, { metadata }: Header): Omit<KeyInspection, "files"> {
   if (metadata.has("encryption")) return { kind: "key", path, encrypted: true };
   const key = parseJsonObject(metadata.get("key") ?? "", `the key in ${basename(path)}`);
-  // Keys of the first versions have no form and no place.
+  // As for `PromptKey`, form and place may be left out.
   const fields = { form: "free", place: "cross-attention", ...key } as unknown as Required<KeyInspection>;
   const { concepts, form, place, mechanism, layers, shape, model } = fields;
   const named = typeof layers === "string" || Array.isArray(layers);

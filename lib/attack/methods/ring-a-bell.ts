@@ -4,20 +4,12 @@ import { integer, number, texts } from "../../options/kinds";
 import type { Option } from "../../options/option";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
-import { CONCEPT_PAIRS } from "../concept-pairs";
+import { textIds } from "../../text/vocabulary";
+import { conceptPairs } from "../concept-pairs";
 import { conceptVector, type ConceptPair } from "../concept-vector";
-import { nextGeneration, type GeneticOptions, type GeneticProblem, type Individual } from "../genetic-search";
-import type { AttackJob } from "../job";
+import { nextGeneration, type GeneticProblem, type Individual } from "../genetic-search";
 import type { AttackInput } from "../input";
 import { defineAttack, type AttackOptionsOf } from "../method";
-import { textIds } from "../../text/vocabulary";
-
-const pairs: Option<readonly ConceptPair[]> = {
-  default: CONCEPT_PAIRS,
-  help: "texts with the concept and without it",
-  check: (_name, value) => checkPairs(value),
-  flag: null,
-};
 
 const prompts: Option<readonly string[]> = {
   ...texts(["a photo"], "texts that the concept is added to; repeatable", { some: true }),
@@ -50,7 +42,7 @@ export const ringABell = defineAttack({
   needsPictures: false,
   options: {
     /** Texts with the concept and without it, "{}" standing for its name. Default: thirty of ours. */
-    pairs,
+    pairs: conceptPairs(),
     /** What the concept is added to, one text being found for each. Default: "a photo". */
     prompts,
     /** How much of the concept is added, η. >= 0, default 3. */
@@ -71,97 +63,75 @@ export const ringABell = defineAttack({
     /** Probability that one token of a text changes. Default 0.25. */
     mutation: number(0.25, "probability that one token of a text changes", { from: 0, to: 1 }),
   },
-  run: search,
+  async run(job, o) {
+    const { model, concept, random } = job;
+    const { tokenizer } = model;
+    const { prompts: starts, strength, tokens, generations, patience } = o;
+    const named = o.pairs.map(([given, without]): ConceptPair => [
+      given.replaceAll("{}", () => concept),
+      without.replaceAll("{}", () => concept),
+    ]);
+    const vector = (await conceptVector(model, named)).mul(strength);
+    const targets = (await model.encode(starts)).to("float32").add(vector); // (N, L, d)
+    const alphabet = await textIds(tokenizer);
+    const problems = starts.map((_, index): GeneticProblem => {
+      const target = targets.slice(0, index, index + 1);
+      return {
+        length: tokens,
+        alphabet,
+        losses: (candidates) => distances(model, target, candidates.map(padded)),
+      };
+    });
+    let survivors: Individual[][] = starts.map(() => []);
+    /** Mean distance of the best, and for how many generations it has been that. */
+    let progress = { distance: Infinity, stale: 0 };
+
+    job.part("survivors", {
+      numbers: () => survivors,
+      restore: (numbers) => (survivors = numbers as Individual[][]),
+    });
+    job.part("progress", {
+      numbers: () => progress,
+      restore: (numbers) => (progress = numbers as typeof progress),
+    });
+    await job.iterate(
+      generations,
+      async (generation) => {
+        for (const [index, problem] of problems.entries()) {
+          const draws = random.at("generation", generation, index);
+          survivors[index] = await nextGeneration(problem, o, survivors[index]!, draws);
+        }
+        const best = survivors.map(([first]) => first!.loss);
+        const distance = best.reduce((sum, loss) => sum + loss, 0) / best.length;
+        progress = { distance, stale: distance < progress.distance ? 0 : progress.stale + 1 };
+        return { distance };
+      },
+      () => progress.stale >= patience,
+    );
+    const found: AttackInput[] = [];
+    for (const [index, last] of survivors.entries()) {
+      const text = await nearest(targets.slice(0, index, index + 1), last);
+      found.push({ name: `text ${index + 1}`, prompt: text, text });
+    }
+    return found;
+
+    function padded(ids: readonly number[]): number[] {
+      const row = [tokenizer.bosTokenId, ...ids, tokenizer.eosTokenId];
+      while (row.length < tokenizer.maxLength) row.push(tokenizer.padTokenId);
+      return row;
+    }
+
+    /** The text that, typed, comes nearest. Other ids may read the same: it need not be the best candidate's. */
+    async function nearest(target: Tensor, candidates: readonly Individual[]): Promise<string> {
+      const decoded = [...new Set(candidates.map(({ genes }) => tokenizer.decode([...genes])))];
+      const losses = await distances(model, target, tokenizer.encode(decoded));
+      return decoded[losses.indexOf(Math.min(...losses))]!;
+    }
+  },
 });
 
 /** Options of Ring-A-Bell. */
 export type RingABellOptions = AttackOptionsOf<typeof ringABell>;
-
-/** What the search goes by. */
-interface Search extends GeneticOptions {
-  readonly pairs: readonly ConceptPair[];
-  readonly prompts: readonly string[];
-  readonly strength: number;
-  readonly tokens: number;
-  readonly generations: number;
-  readonly patience: number;
-}
-
-function checkPairs(given: unknown): ConceptPair[] {
-  if (!Array.isArray(given) || given.length === 0) throw invalid("pairs", "a non-empty list of pairs", given);
-  return given.map((pair: unknown) => {
-    const both: readonly unknown[] = Array.isArray(pair) ? pair : [];
-    const [named, without] = both;
-    if (both.length !== 2 || typeof named !== "string" || typeof without !== "string" || named === without)
-      throw invalid("a pair", "two different texts, with the concept and without it,", pair);
-    return [named, without];
-  });
-}
-
-async function search(job: AttackJob, options: Search): Promise<AttackInput[]> {
-  const { model, concept, random } = job;
-  const { tokenizer } = model;
-  const { prompts: starts, strength, tokens, generations, patience } = options;
-  const named = options.pairs.map(([given, without]): ConceptPair => [
-    given.replaceAll("{}", () => concept),
-    without.replaceAll("{}", () => concept),
-  ]);
-  const vector = (await conceptVector(model, named)).mul(strength);
-  const targets = (await model.encode(starts)).to("float32").add(vector); // (N, L, d)
-  const alphabet = await textIds(tokenizer);
-  const problems = starts.map((_, index): GeneticProblem => {
-    const target = targets.slice(0, index, index + 1);
-    return {
-      length: tokens,
-      alphabet,
-      losses: (candidates) => distances(model, target, candidates.map(padded)),
-    };
-  });
-  let survivors: Individual[][] = starts.map(() => []);
-  let progress = { distance: Infinity, stale: 0 };
-
-  job.part("survivors", {
-    numbers: () => survivors,
-    restore: (numbers) => (survivors = numbers as Individual[][]),
-  });
-  job.part("progress", {
-    numbers: () => progress,
-    restore: (numbers) => (progress = numbers as typeof progress),
-  });
-  await job.iterate(
-    generations,
-    async (generation) => {
-      for (const [index, problem] of problems.entries()) {
-        const draws = random.at("generation", generation, index);
-        survivors[index] = await nextGeneration(problem, options, survivors[index]!, draws);
-      }
-      const best = survivors.map(([first]) => first!.loss);
-      const distance = best.reduce((sum, loss) => sum + loss, 0) / best.length;
-      progress = { distance, stale: distance < progress.distance ? 0 : progress.stale + 1 };
-      return { distance };
-    },
-    () => progress.stale >= patience,
-  );
-  const found: AttackInput[] = [];
-  for (const [index, last] of survivors.entries()) {
-    const text = await nearest(targets.slice(0, index, index + 1), last);
-    found.push({ name: `text ${index + 1}`, prompt: text, text });
-  }
-  return found;
-
-  function padded(ids: readonly number[]): number[] {
-    const row = [tokenizer.bosTokenId, ...ids, tokenizer.eosTokenId];
-    while (row.length < tokenizer.maxLength) row.push(tokenizer.padTokenId);
-    return row;
-  }
-
-  /** The text that, typed, comes nearest. Other ids may read the same: it need not be the best candidate's. */
-  async function nearest(target: Tensor, candidates: readonly Individual[]): Promise<string> {
-    const decoded = [...new Set(candidates.map(({ genes }) => tokenizer.decode([...genes])))];
-    const losses = await distances(model, target, tokenizer.encode(decoded));
-    return decoded[losses.indexOf(Math.min(...losses))]!;
-  }
-}
 
 /**
  * ‖target − E(ids)‖² of each row, summed over tokens and channels.

@@ -104,7 +104,7 @@ export const kpop = defineMethod({
         return { transfer: transfer.detach(), select: select.detach() };
       });
 
-      // 2. Knowledge removal: one backward after the other, so that the graphs are not held at once.
+      // 2. Knowledge removal: a backward for the plain predictions, then one for that with p, so that one graph is held at a time.
       const removed = await weights.update(i, async (backward) => {
         const [plain, now] = await evaluateEach(student, batch, [concept, ...held], { grad: true });
         const erase = plain.mse(target);

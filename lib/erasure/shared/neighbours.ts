@@ -36,7 +36,7 @@ const MEMBERS = {
     CHOICES,
     "words to keep as they are beside --preserve: the nearest, or of those what is harmed most",
   ),
-  count: integer(100, "how many of them", { from: 1 }),
+  count: integer(100, "how many of them; without --neighbours, of the nearest", { from: 1 }),
   words: texts([], "words to choose from, one a line; by default the tokenizer's whole words"),
 };
 
