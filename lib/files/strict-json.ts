@@ -1,6 +1,9 @@
 import { excerpt } from "./excerpt";
 
-const NUMBER = /[-+.0-9eE]+/y;
+/** Quotes, brackets, and what no plain whole number has. */
+const TOKEN = /["{}[\]]|-|\d[.eE]/g;
+const NUMBER = /[-+.\deE]+/y;
+const KEY_END = /[ \t\n\r]*:/y;
 const HALF_PAIR = /\p{Surrogate}/u;
 
 /** Lists and objects within one another, as many as the format's own reader takes. */
@@ -11,55 +14,49 @@ const MAX_DEPTH = 127;
  *  @param text JSON that `JSON.parse` accepts
  *  @returns the first flaw in words, or null */
 export function jsonFlaw(text: string): string | null {
-  const objects: (Set<string> | null)[] = [];
-  let keyExpected = false;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at]!;
-    if (char === '"') {
-      const end = stringEnd(text, at);
-      const token = text.slice(at, end);
+  const within: (Set<string> | null)[] = [];
+  TOKEN.lastIndex = 0;
+  for (let found = TOKEN.exec(text); found !== null; found = TOKEN.exec(text)) {
+    const token = found[0];
+    if (token === '"') {
+      const end = stringEnd(text, found.index);
+      KEY_END.lastIndex = TOKEN.lastIndex = end + 1;
+      const isKey = KEY_END.test(text);
+      const escaped = text.slice(found.index + 1, end);
       // Bytes that are UTF-8 cannot spell half a pair; only an escape can.
-      if (token.includes("\\u") && HALF_PAIR.test(JSON.parse(token) as string)) {
-        return `the string ${excerpt(token)} has half a surrogate pair`;
-      }
-      if (keyExpected) {
-        const key = JSON.parse(token) as string;
-        const keys = objects.at(-1)!;
-        if (keys.has(key)) return `the key ${excerpt(JSON.stringify(key))} stands twice in one object`;
-        keys.add(key);
-        keyExpected = false;
-      }
-      at = end - 1;
-    } else if (char === "{" || char === "[") {
-      if (objects.length === MAX_DEPTH) return `lists and objects stand more than ${MAX_DEPTH} deep`;
-      objects.push(char === "{" ? new Set() : null);
-      keyExpected = char === "{";
-    } else if (char === "}" || char === "]") {
-      objects.pop();
-      keyExpected = false;
-    } else if (char === ",") {
-      keyExpected = objects.at(-1) instanceof Set;
-    } else if (char === "-" || isDigit(char)) {
-      let end = at + 1;
-      while (isDigit(text[end])) end++;
-      if (char === "-" || ".eE".includes(text[end] ?? " ")) {
-        NUMBER.lastIndex = at;
-        return `the number ${excerpt(NUMBER.exec(text)![0])} is not a non-negative integer`;
-      }
-      at = end - 1;
+      if (!isKey && !escaped.includes("\\u")) continue;
+      const value = escaped.includes("\\") ? (JSON.parse(`"${escaped}"`) as string) : escaped;
+      if (HALF_PAIR.test(value)) return `the string ${excerpt(`"${escaped}"`)} has half a surrogate pair`;
+      if (!isKey) continue;
+      const keys = within.at(-1)!;
+      if (keys.has(value)) return `the key ${excerpt(JSON.stringify(value))} stands twice in one object`;
+      keys.add(value);
+    } else if (token === "{" || token === "[") {
+      if (within.length === MAX_DEPTH) return `lists and objects stand more than ${MAX_DEPTH} deep`;
+      within.push(token === "{" ? new Set() : null);
+    } else if (token === "}" || token === "]") {
+      within.pop();
+    } else {
+      return `the number ${excerpt(numberAt(text, found.index))} is not a non-negative integer`;
     }
   }
   return null;
 }
 
-function isDigit(char: string | undefined): boolean {
-  return char !== undefined && char >= "0" && char <= "9";
+/** The number that the character at `at` belongs to. */
+function numberAt(text: string, at: number): string {
+  let start = at;
+  while (start > 0 && "-+.0123456789eE".includes(text[start - 1]!)) start--;
+  NUMBER.lastIndex = start;
+  return NUMBER.exec(text)![0];
 }
 
-/** Index just past the closing quote of the string that opens at `start`. */
+/** Index of the closing quote of the string that opens at `start`. */
 function stringEnd(text: string, start: number): number {
-  for (let at = start + 1; ; at++) {
-    if (text[at] === "\\") at++;
-    else if (text[at] === '"') return at + 1;
+  for (let end = start; ;) {
+    end = text.indexOf('"', end + 1);
+    let backslashes = 0;
+    while (text[end - 1 - backslashes] === "\\") backslashes++;
+    if (backslashes % 2 === 0) return end;
   }
 }

@@ -135,19 +135,21 @@ function readMetadata(value: unknown, path: string): ReadonlyMap<string, string>
 }
 
 function readEntry(name: string, value: unknown, dataStart: number, path: string): TensorEntry {
-  const bad = (what: string) => flaw(path, `tensor ${quoted(name)}: ${what}`);
-  if (!isObject(value)) throw bad("its entry is not an object");
+  if (!isObject(value)) throw entryFlaw(path, name, "its entry is not an object");
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !isFileDtype(dtype)) throw bad(`unknown dtype ${quoted(dtype)}`);
-  if (!isSizes(shape)) throw bad("its shape is not a list of non-negative integers");
+  if (typeof dtype !== "string" || !isFileDtype(dtype))
+    throw entryFlaw(path, name, `unknown dtype ${quoted(dtype)}`);
+  if (!isSizes(shape)) throw entryFlaw(path, name, "its shape is not a list of non-negative integers");
   if (!isSizes(offsets) || offsets.length !== 2)
-    throw bad("its data_offsets are not two non-negative integers");
+    throw entryFlaw(path, name, "its data_offsets are not two non-negative integers");
   const [start, end] = offsets as [number, number];
-  if (end < start) throw bad(`its data ends (${end}) before it starts (${start})`);
+  if (end < start) throw entryFlaw(path, name, `its data ends (${end}) before it starts (${start})`);
   const needed = tensorBytes(dtype, shape);
-  if (needed === null) throw bad(`shape [${excerpt(shape.join(", "))}] overflows`);
+  if (needed === null) throw entryFlaw(path, name, `shape [${excerpt(shape.join(", "))}] overflows`);
   if (end - start !== needed) {
-    throw bad(
+    throw entryFlaw(
+      path,
+      name,
       `${dtype} of shape [${excerpt(shape.join(", "))}] takes ${needed} bytes, but it has ${end - start}`,
     );
   }
@@ -175,6 +177,10 @@ function checkPlaces(
     }
   }
   if (next !== fileSize) throw flaw(path, `${fileSize - next} bytes after the last tensor belong to none`);
+}
+
+function entryFlaw(path: string, name: string, what: string): KpopError {
+  return flaw(path, `tensor ${quoted(name)}: ${what}`);
 }
 
 function quoted(value: unknown): string {

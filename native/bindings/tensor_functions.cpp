@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/grad_mode.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "bindings/arguments.h"
 #include "bindings/async.h"
@@ -44,9 +45,14 @@ Napi::Value from_data(const Napi::CallbackInfo& info) {
     const auto device = device_argument(info[3]);
     const bool requires_grad = bool_argument(info[4], "requiresGrad");
     auto* bytes = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-    auto host = at::from_blob(bytes, sizes, at::TensorOptions().dtype(typed_array_dtype(array)))
-                    .to(dtype, /*non_blocking=*/false, /*copy=*/true);
-    if (device.is_cpu()) {
+    // Not a copy by libtorch: OpenMP would give this thread a team beside the worker's, and with more threads
+    // than processors it puts both to sleep in every short region from then on.
+    auto host = at::empty(sizes, at::TensorOptions().dtype(typed_array_dtype(array)));
+    if (host.nbytes() != array.ByteLength()) {
+      throw ArgumentError("Expected data to be as long as shape holds");
+    }
+    if (array.ByteLength() > 0) std::memcpy(host.mutable_data_ptr(), bytes, array.ByteLength());
+    if (device.is_cpu() && host.scalar_type() == dtype) {
       host.requires_grad_(requires_grad);
       auto slot = std::make_shared<TensorSlot>(std::move(host));
       if (requires_grad) watch_gradient(slot);
@@ -54,8 +60,8 @@ Napi::Value from_data(const Napi::CallbackInfo& info) {
     }
     auto slot = std::make_shared<TensorSlot>(sizes, dtype, device);
     if (requires_grad) watch_gradient(slot);
-    produce(info.Env(), slot, "Tensor.from", [host = std::move(host), device, requires_grad] {
-      return upload(host, device).requires_grad_(requires_grad);
+    produce(info.Env(), slot, "Tensor.from", [host = std::move(host), dtype, device, requires_grad] {
+      return upload(host.to(dtype), device).requires_grad_(requires_grad);
     });
     return TensorHandle::wrap(info.Env(), slot);
   });

@@ -3,6 +3,7 @@ import { KpopError } from "../../../lib/errors";
 import { noGrad } from "../../../lib/runtime/grad-mode";
 import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
+import { resultOf, runProgram } from "../../support/program";
 
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
 const isMajor = (entry: PerformanceEntry): boolean =>
@@ -205,6 +206,14 @@ describe("Tensor", () => {
     const [made, filled, freed] = [1, 2, 3].map((i) => times[i]! - times[i - 1]!) as [number, number, number];
     expect(made).toBeLessThan(filled / 4);
     expect(freed).toBeLessThan(filled / 4);
+  });
+
+  it("copies large data without a team of threads on the JavaScript thread", async () => {
+    const env = { OMP_NUM_THREADS: "4" };
+    const result = await runProgram("count-threads.mjs", [], { env });
+    const { copying, computing } = resultOf<{ copying: number; computing: number }>(result);
+    expect(copying).toBe(0);
+    expect(computing).toBeGreaterThan(0);
   });
 
   it("tells V8 of host memory once, however many tensors share it", async () => {
