@@ -1,5 +1,6 @@
 import { latentsCase } from "./latents";
 import { loadCase } from "./load";
+import { picturesCase } from "./pictures";
 import { unetCase } from "./unet";
 import type { SpeedCase } from "../case";
 
@@ -8,6 +9,7 @@ export const CASES: readonly SpeedCase[] = [
   unetCase("float32", 3),
   // Minutes a call where the processor has no instructions for it.
   unetCase("bfloat16", 1),
+  picturesCase(),
   loadCase("mapped"),
   loadCase("copied"),
   latentsCase("pool"),
