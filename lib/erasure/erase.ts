@@ -53,7 +53,9 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   const inputs = await hashInputs(base, signal);
   await rememberBase(base, signal);
   const { choose } = request.neighbours;
-  const neighbours = choose === "off" ? [] : await nearestWords(base, concepts, request.neighbours, signal);
+  const choosing = { signal, onPrepare: request.onPrepare };
+  const neighbours =
+    choose === "off" ? [] : [...(await nearestWords(base, concepts, request.neighbours, choosing))];
   const network = method.network?.(own) ?? "unet";
   const selector = method.parameters?.(own) ?? (own as { parameters?: string }).parameters;
   const trained =

@@ -11,7 +11,7 @@ export interface StepReport {
 
 /** How far a run is with what it makes before its first step. */
 export interface PrepareReport {
-  /** What is made, in the singular: "picture". */
+  /** What is made or looked at, in the singular: "picture", or "word" while neighbours are chosen. */
   what: string;
   /** What is there, made now or before. */
   done: number;

@@ -160,9 +160,13 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
         ...own,
         signal,
         onPrepare(report) {
+          if (prepared?.what !== report.what) {
+            preparing?.stop();
+            preparing = new Progress(report.what, json);
+          }
           prepared = report;
-          preparing ??= new Progress(report.what, json);
-          preparing.update(report.done, report.total, "made", report.etaSeconds);
+          const done = report.what === "word" ? "looked at for neighbours" : "made";
+          preparing!.update(report.done, report.total, done, report.etaSeconds);
           if (json) emit({ event: "prepare", ...report });
         },
         onStep(report) {

@@ -1,5 +1,6 @@
 import { invalid, knownKeys } from "../../check";
-import type { Model } from "../../diffusion/model";
+import { modelIdentity } from "../../diffusion/identity";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { throwIfAborted } from "../../errors";
 import { choice, integer, single, texts } from "../../options/kinds";
 import { complete, type Option, type OptionSet } from "../../options/option";
@@ -7,6 +8,8 @@ import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import { wholeWords } from "../../text/vocabulary";
+import type { PrepareReport } from "../../training/step-report";
+import { remembered } from "./neighbour-cache";
 
 const CHOICES = ["nearest", "adversarial", "off"] as const;
 type Choice = (typeof CHOICES)[number];
@@ -65,42 +68,46 @@ export const NEIGHBOUR_FLAGS = {
   neighbourWords: { ...MEMBERS.words, default: undefined, flag: single("file", (typed) => typed) },
 } satisfies OptionSet;
 
+/** The run that words are chosen for. */
+export interface Chooser {
+  readonly signal?: AbortSignal | undefined;
+  readonly onPrepare?: ((report: PrepareReport) => void) | undefined;
+}
+
 /** Words that the text encoder sees: the 1000 whose token embeddings lie nearest, of a vocabulary that has more. */
 const ENCODED = 1000;
 /** Texts encoded together. */
-const BATCH = 256;
+const BATCH = 128;
 
 /**
  * The words that the concepts' removal is likeliest to harm: those nearest to the concepts by the text encoder, the
  * concepts taking turns. What is compared is the cosine between the states of the end tokens, the words' mean taken off.
  *
  * Words of the concepts' names, in the singular or the plural, are none of them.
+ * @param job reports of many words' encoding go to its `onPrepare`; what they lead to is kept in the user's cache
  * @returns the nearest first; fewer than `count` where there are not as many
  * @throws ABORTED
  */
 export async function nearestWords(
-  model: Model,
+  model: StableDiffusion,
   concepts: readonly string[],
   { count, words }: Pick<NeighbourSettings, "count" | "words">,
-  signal?: AbortSignal,
-): Promise<string[]> {
+  job: Chooser = {},
+): Promise<readonly string[]> {
   const own = new Set(concepts.flatMap(wordsOf).flatMap((word) => [word, singular(word)]));
   const all = words.length > 0 ? words : await wholeWords(model.tokenizer);
   const candidates = [...new Set(all)].filter(
     (text) => !wordsOf(text).every((word) => own.has(word) || own.has(singular(word))),
   );
   if (candidates.length === 0) return [];
-  const chosen = await noGrad(() =>
-    scope(async () => {
-      const encoded = Math.max(ENCODED, 2 * count);
-      const near =
-        candidates.length <= encoded
-          ? candidates
-          : await foremost(concepts, candidates, encoded, (prompts) => lastEmbeddings(model, prompts));
-      return foremost(concepts, near, count, (prompts) => endStates(model, prompts, signal));
-    }),
+  const encoded = Math.max(ENCODED, 2 * count);
+  const states = (prompts: readonly string[]): Promise<Tensor> => endStates(model, prompts, job);
+  const embeddings = (prompts: readonly string[]): Promise<Tensor> => lastEmbeddings(model, prompts);
+  if (candidates.length <= encoded) return foremost(concepts, candidates, count, states);
+  const identity = { model: await modelIdentity(model, job.signal), concepts, count, candidates };
+  return remembered(identity, async () =>
+    foremost(concepts, await foremost(concepts, candidates, encoded, embeddings), count, states),
   );
-  return [...chosen];
 }
 
 /** Of some words the `count` whose vectors point most in the directions of the concepts', as seen from their mean. */
@@ -110,10 +117,14 @@ async function foremost(
   count: number,
   vectorsOf: (prompts: readonly string[]) => Promise<Tensor>,
 ): Promise<readonly string[]> {
-  const vectors = await vectorsOf(words); // (m, d)
-  const mean = vectors.mean(0, true);
-  const ours = unit((await vectorsOf(concepts)).sub(mean)); // (n, d)
-  const cosines = await ours.matmul(unit(vectors.sub(mean)).transpose(0, 1)).data(); // (n, m)
+  const cosines = await noGrad(() =>
+    scope(async () => {
+      const vectors = await vectorsOf(words); // (m, d)
+      const mean = vectors.mean(0, true);
+      const ours = unit((await vectorsOf(concepts)).sub(mean)); // (n, d)
+      return ours.matmul(unit(vectors.sub(mean)).transpose(0, 1)).data(); // (n, m)
+    }),
+  );
   const orders = concepts.map((_, concept) => {
     const own = Array.from(cosines.slice(concept * words.length, (concept + 1) * words.length), Number);
     return words.map((_word, index) => index).sort((a, b) => own[b]! - own[a]! || a - b);
@@ -126,7 +137,7 @@ async function foremost(
 
 /** The embedding of each text's last token, (m, d) float32. */
 async function lastEmbeddings(
-  { tokenizer, textEncoder, device }: Model,
+  { tokenizer, textEncoder, device }: StableDiffusion,
   prompts: readonly string[],
 ): Promise<Tensor> {
   const ids = tokenizer.encode(prompts, { padding: false }).map((row) => row.at(-2)!);
@@ -136,11 +147,12 @@ async function lastEmbeddings(
 
 /** The state of each text's end token, (m, d) float32. What pads a row comes behind it, and the encoder is causal. */
 async function endStates(
-  { tokenizer, textEncoder, device }: Model,
+  { tokenizer, textEncoder, device }: StableDiffusion,
   prompts: readonly string[],
-  signal: AbortSignal | undefined,
+  { signal, onPrepare }: Chooser,
 ): Promise<Tensor> {
   const parts: Tensor[] = [];
+  const start = performance.now();
   for (let first = 0; first < prompts.length; first += BATCH) {
     throwIfAborted(signal);
     const rows = tokenizer.encode(prompts.slice(first, first + BATCH), { padding: false });
@@ -156,6 +168,10 @@ async function endStates(
       return flat.rows(rows.map((row, index) => index * length + row.length - 1)).settled();
     });
     parts.push(part);
+    const done = Math.min(first + BATCH, prompts.length);
+    if (prompts.length <= BATCH) continue;
+    const etaSeconds = ((performance.now() - start) / 1000 / done) * (prompts.length - done);
+    onPrepare?.({ what: "word", done, total: prompts.length, etaSeconds });
   }
   return Tensor.cat(parts);
 }

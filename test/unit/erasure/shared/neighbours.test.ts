@@ -1,3 +1,4 @@
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../../lib/erasure/erase";
@@ -6,7 +7,8 @@ import type { EsdOptions } from "../../../../lib/erasure/methods/esd";
 import { NEIGHBOURS, nearestWords } from "../../../../lib/erasure/shared/neighbours";
 import { scope } from "../../../../lib/runtime/scope";
 import { wholeWords } from "../../../../lib/text/vocabulary";
-import type { StepReport } from "../../../../lib/training/step-report";
+import { cacheFolder } from "../../../../lib/runtime/cache-directory";
+import type { PrepareReport, StepReport } from "../../../../lib/training/step-report";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { weightHashes } from "../../../support/hashes";
 import { matrix } from "../../../support/matrix";
@@ -40,7 +42,11 @@ describe("nearestWords", () => {
     golden = await loadGolden("small");
     ({ model } = golden);
   });
-  afterAll(() => golden.dispose());
+  beforeEach(() => void (process.env["XDG_CACHE_HOME"] = temporaryDirectory()));
+  afterAll(async () => {
+    delete process.env["XDG_CACHE_HOME"];
+    await golden.dispose();
+  });
 
   /** The state at the end token of a full row. */
   async function endState(text: string): Promise<number[]> {
@@ -82,11 +88,32 @@ describe("nearestWords", () => {
     const near = nearestFirst(others, others.map(embedding), embedding("church")).slice(0, ENCODED);
     const vectors = await Promise.all(near.map(endState));
     const expected = nearestFirst(near, vectors, await endState("church"));
-    const found = await nearestWords(model, ["church"], { count: 50, words });
+    const reports: PrepareReport[] = [];
+    const onPrepare = (report: PrepareReport) => void reports.push(report);
+    const found = await nearestWords(model, ["church"], { count: 50, words }, { onPrepare });
     // In float32 what is all but level may change places.
     for (const [place, word] of found.entries())
       expect(Math.abs(expected.indexOf(word) - place)).toBeLessThanOrEqual(1);
     expect(found).toHaveLength(50);
+    expect(reports.map(({ what, total }) => [what, total])).toContainEqual(["word", ENCODED]);
+    expect(reports.at(-1)).toMatchObject({ done: ENCODED, etaSeconds: 0 });
+    const encode = jest.spyOn(model.textEncoder, "forward");
+    expect(await nearestWords(model, ["church"], { count: 50, words })).toEqual(found);
+    expect(encode).not.toHaveBeenCalled();
+    await nearestWords(model, ["church"], { count: 49, words });
+    expect(encode).toHaveBeenCalled();
+    encode.mockRestore();
+  });
+
+  it("chooses again where the cache holds something else or can't be written", async () => {
+    const words = (await wholeWords(model.tokenizer)).slice(0, ENCODED + 100);
+    const choose = (): Promise<readonly string[]> => nearestWords(model, ["church"], { count: 5, words });
+    const found = await choose();
+    const folder = join(cacheFolder(), "neighbours");
+    for (const name of await readdir(folder)) await writeFile(join(folder, name), '{"words":[1]}');
+    expect(await choose()).toEqual(found);
+    process.env["XDG_CACHE_HOME"] = "/proc/none";
+    expect(await choose()).toEqual(found);
   });
 
   it("takes whole words of the tokenizer where none are given, the same ones each time", async () => {
@@ -103,7 +130,7 @@ describe("nearestWords", () => {
   });
 
   it("stops on a signal", async () => {
-    const call = nearestWords(model, ["church"], { count: 3, words: WORDS }, AbortSignal.abort());
+    const call = nearestWords(model, ["church"], { count: 3, words: WORDS }, { signal: AbortSignal.abort() });
     await expect(call).rejects.toMatchObject({ code: "ABORTED" });
   });
 
