@@ -94,8 +94,9 @@ export const ca = defineMethod({
     );
     const encoder = words ?? job;
     const learned = words?.tensors() ?? job.weights();
-    const weights = await job.learn("weights", learned, { ...o, decoupled: true });
     const preservation = await job.preservation(o);
+    const filter = await preservation.filter(await job.encode(concepts));
+    const weights = await job.learn("weights", learned, { ...o, decoupled: true, filter });
 
     await job.iterate(o.iterations, async (i) => {
       const { anchors: named, mask, targets, clean } = await noGrad(() => made.next(i));

@@ -76,8 +76,8 @@ export const kpop = defineMethod({
     const lambda = parseSchedule("lambda", o.lambda);
     const prompt = LearnedPrompt.create(job, o.prompt, texts.map(({ concept }) => concept)); // prettier-ignore
     const p = await job.learn("prompt", prompt.tensors(), { ...o, learningRate: o.promptLearningRate });
-    const weights = await job.adam(o);
     const preservation = await job.preservation(o);
+    const weights = await job.adam({ ...o, filter: await preservation.filter(concepts) });
     const latents = await job.latents(o, { towards: concepts, empty });
     const { selectivity } = o.prompt;
 

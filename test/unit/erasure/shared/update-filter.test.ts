@@ -1,0 +1,103 @@
+import { erase } from "../../../../lib/erasure/erase";
+import { filterFor } from "../../../../lib/erasure/shared/update-filter";
+import { scope } from "../../../../lib/runtime/scope";
+import { Tensor } from "../../../../lib/runtime/tensor";
+import { loadGolden, type GoldenModel } from "../../../support/golden-model";
+import {
+  divideRight,
+  identity,
+  matrix,
+  minus,
+  norm,
+  plus,
+  product,
+  relativeDistance,
+  times,
+  transpose,
+  type Matrix,
+} from "../../../support/matrix";
+
+const WORDS = ["temple", "castle", "radio", "dog"];
+const [STRENGTH, FLOOR] = [5, 0.2];
+
+/** A (A + s B)⁻¹ in plain numbers. */
+function filterOf(erased: Matrix, held: Matrix, strength: number, floor: number): Matrix {
+  const moment = (rows: Matrix): Matrix => times(product(transpose(rows), rows), 1 / rows.length);
+  const other = moment(held);
+  const width = other.length;
+  const energy = other.reduce((sum, row, i) => sum + row[i]!, 0) / width;
+  const own = plus(moment(erased), times(identity(width), floor * energy));
+  return divideRight(own, plus(own, times(other, strength)));
+}
+
+describe("filterFor", () => {
+  it("passes what the concept's states alone use and takes what the held ones alone use", async () => {
+    const erased = { context: Tensor.from([2, 0, 0, 2, 0, 0], [1, 2, 3]) };
+    const held = { context: Tensor.from([0, 3, 0, 0, 3, 0], [1, 2, 3]) };
+    const { matrix: filter, applies } = await filterFor(erased, held, { spare: 4, spareFloor: 0.1 });
+    // E[c cᵀ] is 4 and 9 on its axis; the floor 0.1 of a mean of 3; so 4.3 / 4.3, 0.3 / (0.3 + 4 · 9) and 0.3 / 0.3.
+    const expected = [
+      [1, 0, 0],
+      [0, 0.3 / 36.3, 0],
+      [0, 0, 1],
+    ];
+    expect(relativeDistance(await matrix(filter), expected)).toBeLessThan(1e-6);
+    expect(applies("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")).toBe(true);
+    for (const other of ["attn2.to_q.weight", "attn1.to_v.weight", "attn2.to_out.0.weight"])
+      expect(applies(`mid_block.attentions.0.transformer_blocks.0.${other}`)).toBe(false);
+  });
+});
+
+describe("sparing what the held prompts read", () => {
+  let golden: GoldenModel;
+  beforeAll(async () => {
+    golden = await loadGolden("small");
+  });
+  afterAll(() => golden.dispose());
+
+  it.each(["kpop", "esd"] as const)(
+    "multiplies a step of %s by the filter, and other weights' by nothing",
+    async (method) => {
+      const { model } = golden;
+      const step = async (spare: number): Promise<Map<string, Matrix>> => {
+        const erasure = await erase(model, {
+          ...{
+            method,
+            concepts: "church",
+            neighbours: { words: WORDS },
+            seed: 3,
+            iterations: 1,
+            samplingSteps: 4,
+          },
+          ...{ poolSize: 1, learningRate: 1e-2, spare, spareFloor: FLOOR },
+        });
+        const steps = new Map<string, Matrix>();
+        for (const name of erasure.model.changed) {
+          const [after, before] = [erasure.model.unet, model.unet].map((unet) => unet.parameter(name));
+          if (after!.shape.length === 2) steps.set(name, minus(await matrix(after!), await matrix(before!)));
+        }
+        erasure.dispose();
+        return steps;
+      };
+      const rows = (texts: string[]): Promise<Matrix> =>
+        scope(async () => {
+          const { context } = await model.condition(texts);
+          return matrix(context.reshape([context.size / context.shape[2]!, context.shape[2]!]));
+        });
+      const filter = filterOf(await rows(["church"]), await rows(WORDS), STRENGTH, FLOOR);
+      const [plain, filtered] = [await step(0), await step(STRENGTH)];
+      let seen = 0;
+      for (const [name, full] of plain) {
+        const reads = /attn2\.to_[kv]\.weight$/.test(name);
+        if (reads) seen++;
+        expect(norm(full)).toBeGreaterThan(0);
+        // Both steps are differences of float32 weights, near 1, by about 1e-2.
+        expect(relativeDistance(filtered.get(name)!, reads ? product(full, filter) : full)).toBeLessThan(
+          1e-4,
+        );
+      }
+      expect(seen).toBeGreaterThan(0);
+      expect(seen).toBeLessThan(plain.size);
+    },
+  );
+});
