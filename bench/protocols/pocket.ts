@@ -55,6 +55,15 @@ export const pocket: Protocol = {
         })),
       ],
     },
+    // With neighbours each step is filtered, so that rates are higher.
+    "kpop-neighbours": {
+      base: {},
+      candidates: [2e-3, 4e-3, 6e-3, 8e-3].map((from) => ({
+        label: `rate from ${from.toExponential()}`,
+        options: { learningRate: { from, to: 5e-5, shape: "cosine" } },
+      })),
+    },
+    "esd-neighbours": { candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     esd: { candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     uce: {
       candidates: [

@@ -11,6 +11,7 @@ import type { ErasureParts } from "./parts";
 import type { TrajectoryOptions } from "./shared/latent-options";
 import type { LatentSource } from "./shared/latent-source";
 import { openLatents, type LatentTexts } from "./shared/open-latents";
+import { filterFor, type SpareOptions } from "./shared/update-filter";
 import { Preservation, type PreservationOptions } from "./shared/preservation";
 
 /** What a method works with: never files, devices or flags. It owns what it hands out. */
@@ -60,9 +61,9 @@ export class ErasureJob extends Job implements ErasureParts {
     return new Map(this.trained.map((name) => [name, network.parameter(name)]));
   }
 
-  /** Adam over the trained weights of the result. */
-  adam(options: PlayerOptions): Promise<Player> {
-    return this.learn("weights", this.weights(), options);
+  /** Adam over the trained weights of the result, whose steps spare what held texts read as far as `spare` says. */
+  async adam(options: Omit<PlayerOptions, "filter"> & SpareOptions): Promise<Player> {
+    return this.learn("weights", this.weights(), { ...options, filter: await filterFor(this, options) });
   }
 
   /** Noisy latents to train on, of trajectories that are guided towards texts. A pool is filled when iterations begin. */

@@ -118,6 +118,11 @@ function typedKeys(
   return typed;
 }
 
+/** An option whose default follows from other options: its owner fills it in where nothing is given (`settle`). */
+export function open<T, G>(option: Option<T, G>): Option<T, G> {
+  return { ...option, default: undefined };
+}
+
 /** Another name of an option. */
 export function alias<G>(of: string, option: Option<unknown, G>): Option<never, G> {
   return {

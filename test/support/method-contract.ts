@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import { erase } from "../../lib/erasure/erase";
 import type { Erasure } from "../../lib/erasure/erasure";
+import { parseOptions } from "../../lib/erasure/method";
 import { methodNamed, type EraseOptions } from "../../lib/erasure/registry";
 import * as safetensors from "../../lib/io/safetensors";
 import { selectParameters, type ParameterSelector } from "../../lib/models/parameter-selector";
-import { complete } from "../../lib/options/option";
 import type { Tensor } from "../../lib/runtime/tensor";
 import type { PrepareReport } from "../../lib/training/step-report";
 import { loadGolden, type GoldenModel } from "./golden-model";
@@ -65,7 +65,7 @@ export function describeMethod(name: string): void {
 
     it("changes only selected weights, some of them or how the model denoises, and leaves the input as it was", async () => {
       const after = await snapshot(reference.model);
-      const own = complete(method.options, short(), { concepts: ["church"] });
+      const own = parseOptions(method, short(), { concepts: ["church"] });
       const network = method.network?.(own) ?? "unet";
       const selector = method.parameters?.(own) ?? (own["parameters"] as ParameterSelector | undefined);
       const names = golden.model[network].parameterNames();

@@ -65,8 +65,8 @@ export const esd = defineMethod({
     const from = o.from === undefined ? concepts : await encode(o.from);
     const empty = await job.encode([""]);
     const byStudent = o.sampledBy === "student";
+    const weights = await job.adam(o);
     const preservation = await job.preservation(o);
-    const weights = await job.adam({ ...o, filter: await preservation.filter(concepts) });
     const latents = await job.latents(o, { towards: from, empty, by: byStudent ? student : teacher });
 
     await job.iterate(o.iterations, async (i) => {

@@ -43,8 +43,8 @@ const MEMBERS = {
   words: texts([], "words to choose from, one a line; by default the tokenizer's whole words"),
 };
 
-/** Where nothing is asked for, nothing is kept: the methods' defaults were chosen without. */
-const DEFAULT = "off";
+/** Where nothing is asked for, what is near is kept. */
+const DEFAULT = "nearest";
 
 /** The option of what is kept beside `preserve`. */
 export const NEIGHBOURS: Option<NeighbourSettings, Neighbours> = {

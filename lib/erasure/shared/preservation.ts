@@ -1,18 +1,17 @@
 import { joined, rows, type Condition } from "../../diffusion/condition";
 import { noGrad } from "../../runtime/grad-mode";
 import type { Tensor } from "../../runtime/tensor";
-import type { Backward, Losses, UpdateFilter } from "../../training/player";
+import type { Backward, Losses } from "../../training/player";
 import type { ErasureRun } from "../parts";
 import type { LatentBatch } from "./latent-source";
 import { predictionError, type ErrorSpace } from "./prediction-error";
 import { fillTemplates } from "./texts";
-import { filterFor, type SpareOptions } from "./update-filter";
 import { WordSearch } from "./word-search";
 
 type Batch = Pick<LatentBatch, "latents" | "timesteps">;
 
 /** How prompts are held in place. */
-export interface PreservationOptions extends SpareOptions {
+export interface PreservationOptions {
   readonly preserveWeight: number;
   /** Ways to name a neighbour. Default the bare word. */
   readonly templates?: readonly string[];
@@ -55,12 +54,6 @@ export class Preservation {
           )
         : null;
     return new Preservation(job, prompts, counts, adversary, options);
-  }
-
-  /** What the weights' steps go through so that they spare the prompts; null where there are none, or no filter is wanted. */
-  async filter(erased: Condition): Promise<UpdateFilter | null> {
-    const { prompts, options } = this;
-    return prompts === null || (options.spare ?? 0) === 0 ? null : filterFor(erased, prompts, options);
   }
 
   /** Texts c_r to hold in an iteration, one for each item; null where there are none. */

@@ -18,6 +18,10 @@ import {
 } from "../../../support/matrix";
 
 const WORDS = ["temple", "castle", "radio", "dog"];
+const PHRASINGS = [
+  ...["{}", "a photo of a {}", "a picture of {}", "a painting of the {}", "{} in the style of art"],
+  ...["many {}", "{} on a table", "a small red {}", "two of {} at night"],
+];
 const [STRENGTH, FLOOR] = [5, 0.2];
 
 /** A (A + s B)⁻¹ in plain numbers. */
@@ -31,20 +35,40 @@ function filterOf(erased: Matrix, held: Matrix, strength: number, floor: number)
 }
 
 describe("filterFor", () => {
+  const states: Record<string, number[]> = { church: [2, 0, 0], kept: [0, 3, 0], dog: [0, 3, 0] };
+  const job = {
+    concepts: ["church"],
+    preserve: ["kept"],
+    neighbours: ["dog"],
+    encode: (texts: readonly string[]) => {
+      const rows = texts.map((text) => states[Object.keys(states).find((name) => text.includes(name))!]!);
+      return Promise.resolve({ context: Tensor.from(rows.flat(), [texts.length, 1, 3]) });
+    },
+  };
+
   it("passes what the concept's states alone use and takes what the held ones alone use", async () => {
-    const erased = { context: Tensor.from([2, 0, 0, 2, 0, 0], [1, 2, 3]) };
-    const held = { context: Tensor.from([0, 3, 0, 0, 3, 0], [1, 2, 3]) };
-    const { matrix: filter, applies } = await filterFor(erased, held, { spare: 4, spareFloor: 0.1 });
+    const filter = await filterFor(job, { spare: 4, spareFloor: 0.1 });
     // E[c cᵀ] is 4 and 9 on its axis; the floor 0.1 of a mean of 3; so 4.3 / 4.3, 0.3 / (0.3 + 4 · 9) and 0.3 / 0.3.
     const expected = [
       [1, 0, 0],
       [0, 0.3 / 36.3, 0],
       [0, 0, 1],
     ];
-    expect(relativeDistance(await matrix(filter), expected)).toBeLessThan(1e-6);
-    expect(applies("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")).toBe(true);
-    for (const other of ["attn2.to_q.weight", "attn1.to_v.weight", "attn2.to_out.0.weight"])
-      expect(applies(`mid_block.attentions.0.transformer_blocks.0.${other}`)).toBe(false);
+    expect(relativeDistance(await matrix(filter!.matrix), expected)).toBeLessThan(1e-6);
+    const at = (module: string): string => `mid_block.attentions.0.transformer_blocks.0.${module}.weight`;
+    for (const reads of ["attn2.to_k", "attn2.to_v"]) expect(filter!.applies(at(reads))).toBe(true);
+    for (const other of ["attn2.to_q", "attn1.to_v", "attn2.to_out.0"])
+      expect(filter!.applies(at(other))).toBe(false);
+  });
+
+  it("is none where no neighbours are kept or nothing is to be spared", async () => {
+    expect(await filterFor({ ...job, neighbours: [] }, { spare: 4 })).toBeNull();
+    expect(await filterFor(job, { spare: 0 })).toBeNull();
+  });
+
+  it("stops on a signal", async () => {
+    const stopped = filterFor({ ...job, signal: AbortSignal.abort() }, { spare: 4 });
+    await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
   });
 });
 
@@ -84,7 +108,9 @@ describe("sparing what the held prompts read", () => {
           const { context } = await model.condition(texts);
           return matrix(context.reshape([context.size / context.shape[2]!, context.shape[2]!]));
         });
-      const filter = filterOf(await rows(["church"]), await rows(WORDS), STRENGTH, FLOOR);
+      const phrased = (names: string[]): string[] =>
+        names.flatMap((name) => PHRASINGS.map((phrasing) => phrasing.replace("{}", name)));
+      const filter = filterOf(await rows(phrased(["church"])), await rows(phrased(WORDS)), STRENGTH, FLOOR);
       const [plain, filtered] = [await step(0), await step(STRENGTH)];
       let seen = 0;
       for (const [name, full] of plain) {
