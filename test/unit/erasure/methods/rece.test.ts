@@ -1,9 +1,9 @@
-import { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
+import type { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../../lib/erasure/erase";
 import { derivedRows, type ReceOptions } from "../../../../lib/erasure/methods/rece";
 import { applyRidgeEdit, ridgeEdit } from "../../../../lib/erasure/shared/closed-form";
 import { Random } from "../../../../lib/runtime/random";
-import { Tensor } from "../../../../lib/runtime/tensor";
+import type { Tensor } from "../../../../lib/runtime/tensor";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { weightHashes } from "../../../support/hashes";
 import {
