@@ -44,8 +44,8 @@ const OPTIONS = {
    * captions of COCO. Default none given: 128 whole words of the tokenizer, evenly from its vocabulary.
    */
   captions: texts([], "texts in general; words of the tokenizer where none are given"),
-  /** Which keys and values of cross-attention are edited. Default the values, /attn2\.to_v/. */
-  parameters: keysAndValues(/attn2\.to_v/),
+  /** Which keys and values of cross-attention are edited. Default "xattn-v", the values. */
+  parameters: keysAndValues("xattn-v"),
 };
 
 /**

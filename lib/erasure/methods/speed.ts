@@ -51,8 +51,8 @@ export const speed = defineMethod({
     retainScale: number(1, "weight of a small change", { above: 0 }),
     /** How soft the invariants are, λ >= 0; 0, the default: they stay exactly. 0.5 in the published run for nudity. */
     lambda: number(0, "how soft the invariants are; 0: they stay exactly", { from: 0 }),
-    /** Which keys and values of cross-attention are edited. Default the values, /attn2\.to_v/: keys decide on the layout. */
-    parameters: keysAndValues(/attn2\.to_v/),
+    /** Which keys and values of cross-attention are edited. Default "xattn-v", the values: keys decide on the layout. */
+    parameters: keysAndValues("xattn-v"),
   },
   fit: (o, { tokenizer }, { concepts }) =>
     void pairRows(tokenizer, concepts, o.guide, o.templates, o.alignment),

@@ -11,7 +11,7 @@ import type { RowAlignment } from "./paired-rows";
 
 /** Which keys and values of cross-attention a closed form edits. */
 export function keysAndValues(initial: ParameterSelector = "xattn-kv"): Option<ParameterSelector> {
-  const any = selector(initial, "keys and values that may change: xattn-kv, or a /pattern/");
+  const any = selector(initial, "keys and values that may change: xattn-kv, xattn-v, or a /pattern/");
   return {
     ...any,
     fit(name, value, { unet }) {
