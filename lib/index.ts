@@ -108,6 +108,10 @@ export {
 } from "./erasure/choose-alpha";
 export { TaskVector, type ApplyOptions, type TaskVectorFields } from "./erasure/task-vector";
 export type { UceOptions } from "./erasure/methods/uce";
+export type { ReceOptions } from "./erasure/methods/rece";
+export type { RoundScore } from "./erasure/shared/best-round";
+export type { SpeedOptions } from "./erasure/methods/speed";
+export type { OceOptions } from "./erasure/methods/oce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
 export { METHOD_NAMES, type EraseOptions, type MethodOptions } from "./erasure/registry";
 export {

@@ -36,8 +36,10 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   readonly short: string;
   /** The paper. */
   readonly reference: string;
-  /** A closed form draws nothing at random, so a seed changes nothing; an inference method changes no weights. */
+  /** An inference method changes no weights. */
   readonly kind: MethodKind;
+  /** Whether it draws at random, so that a seed tells runs apart. Default where it trains. */
+  readonly draws?: boolean;
   /** Its own options. What it may change is chosen by the one called `parameters`, where it has one. */
   readonly options: S;
   /** What the benchmark runs it with on the built-in model; false: it is compared only where it is asked for. */

@@ -3,13 +3,16 @@ import type { Method, OptionsOf } from "./method";
 import { ca } from "./methods/ca";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
+import { oce } from "./methods/oce";
+import { rece } from "./methods/rece";
 import { sld } from "./methods/sld";
+import { speed } from "./methods/speed";
 import { taskVector } from "./methods/task-vector";
 import { time } from "./methods/time";
 import { uce } from "./methods/uce";
 
 /** All methods, the default first: the one list, which types, command line, tests and benchmark follow. */
-export const METHODS = [kpop, esd, uce, ca, taskVector, sld, time] as const;
+export const METHODS = [kpop, esd, uce, ca, taskVector, sld, time, rece, speed, oce] as const;
 
 type Methods = (typeof METHODS)[number];
 type Default = (typeof METHODS)[0];

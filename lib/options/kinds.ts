@@ -201,6 +201,19 @@ export function tensor(help: string): Option<Tensor | undefined, Tensor> {
   };
 }
 
+/** A function of the caller's, or none. */
+export function callback<F extends (...args: never[]) => unknown>(help: string): Option<F | undefined, F> {
+  return {
+    default: undefined,
+    help,
+    check(name, value) {
+      if (typeof value !== "function") throw invalid(name, "a function", value);
+      return value as F;
+    },
+    flag: null,
+  };
+}
+
 /** An option, or one of some words in its place. @param initial where that is no value of the option itself */
 export function either<T, G, const W extends string>(
   option: Option<T, G>,

@@ -22,10 +22,13 @@ import {
   type KpopErrorCode,
   type KpopOptions,
   type PrepareReport,
+  type OceOptions,
   type PromptLayers,
   type Ranking,
   type Rate,
+  type ReceOptions,
   type RunManifest,
+  type SpeedOptions,
   type StepReport,
   type UNetConfig,
 } from "../../lib/index";
@@ -215,6 +218,20 @@ export async function erasing(): Promise<void> {
   void ca;
   const esd: EraseOptions = { method: "esd", concepts: "church" } satisfies EsdOptions;
   void esd;
+  const rece: EraseOptions = {
+    ...{ method: "rece", concepts: "church", epochs: 2, start: { alignment: "tail", lambda: 0.1 } },
+    validate: async (view, round) => {
+      exactly<StableDiffusion>()(view);
+      return (await view.generate("church")).length - round;
+    },
+  } satisfies ReceOptions;
+  void rece;
+  // @ts-expect-error a score is a number
+  await erase(model, { method: "rece", concepts: "church", validate: () => "good" });
+  const speed: EraseOptions = { method: "speed", concepts: "church", filter: false } satisfies SpeedOptions;
+  void speed;
+  const oce: EraseOptions = { method: "oce", concepts: "church", captions: ["a dog"] } satisfies OceOptions;
+  void oce;
   await result.save("folder", { format: "single-file", force: true });
 }
 

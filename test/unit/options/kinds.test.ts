@@ -234,6 +234,14 @@ const cases: Record<string, Kind> = {
       [null, /it to be a Tensor/],
     ],
   },
+  "a function": {
+    option: kinds.callback("help"),
+    takes: [() => 1],
+    refuses: [
+      ["() => 1", /it to be a function/],
+      [null, /it to be a function/],
+    ],
+  },
   "a number or a word": {
     option: kinds.either(kinds.number(1, "help", { from: 0 }), ["shared", "auto"], "auto"),
     takes: [0.3, "shared", "auto"],
