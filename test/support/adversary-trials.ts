@@ -33,7 +33,7 @@ export function runAdversary(
 ): Promise<Erasure> {
   const short = {
     ...{ concepts: "church", neighbours: "off", seed: SEED, iterations: 2, learningRate: RATE },
-    ...{ samplingSteps: 4, poolSize: 2, vocabulary: VOCABULARY, searchLearningRate: 0.1 },
+    ...{ samplingSteps: 4, poolSize: 2, spare: 0, vocabulary: VOCABULARY, searchLearningRate: 0.1 },
     ...(directory === undefined ? {} : { checkpoint: { directory, every: 100 } }),
   };
   return erase(golden.model, { ...short, ...options, method } as MethodOptions<"eap">);

@@ -74,7 +74,7 @@ export const sdd = defineMethod({
     const towards = rows(conditions, Array.from({ length }, (_, text) => from + text)); // prettier-ignore
     const empty = await job.encode([""]);
     const average = await job.average(o.momentum);
-    const weights = await job.learn("weights", job.weights(), { ...o, decoupled: true });
+    const weights = await job.adam({ ...o, decoupled: true });
     const preservation = await job.preservation(o);
     const latents = await job.latents(o, { towards, empty, by: average.model });
 

@@ -28,7 +28,7 @@ describe("SDD", () => {
   const run = (options: Partial<SddOptions> = {}): Promise<Erasure> =>
     erase(golden.model, {
       ...{ concepts: "church", neighbours: "off", seed: SEED, iterations: 3, learningRate: RATE },
-      ...{ samplingSteps: 6, poolSize: 2, momentum: 0.5, ...options, method: "sdd" },
+      ...{ samplingSteps: 6, poolSize: 2, spare: 0, momentum: 0.5, ...options, method: "sdd" },
     });
 
   interface Variant {

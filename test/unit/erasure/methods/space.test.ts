@@ -25,7 +25,7 @@ describe("All but One", () => {
   const run = (options: Partial<SpaceOptions> = {}): Promise<Erasure> =>
     erase(golden.model, {
       ...{ concepts: "church", neighbours: "off", seed: SEED, iterations: 3, learningRate: 2e-4 },
-      ...{ samplingSteps: 6, poolSize: 2, ...options, method: "space" },
+      ...{ samplingSteps: 6, poolSize: 2, spare: 0, ...options, method: "space" },
     });
 
   interface Variant {
