@@ -8,6 +8,7 @@ export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io
 export { machineLoad } from "./runtime/busy-check";
 export { makeFolder } from "./files/make-folder";
 export { onDisk } from "./files/system-error";
+export { readWords } from "./files/word-list";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";

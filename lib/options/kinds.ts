@@ -139,6 +139,23 @@ export function texts(
   };
 }
 
+/** Words: a list of them, or the path of a file that has one on each line. */
+export function wordList(help: string): Option<string | readonly string[]> {
+  const list = texts([], help);
+  return {
+    ...list,
+    check: (name, value, about) =>
+      typeof value === "string" ? check.filePath(name, value) : list.check(name, value, about),
+    files: "alone",
+    flag: {
+      form: "value",
+      word: "file|text",
+      repeatable: true,
+      read: (typed) => (typed.length === 1 ? typed[0] : [...typed]),
+    },
+  };
+}
+
 /** Texts with "{}" in them, at least one. */
 export function templates(initial: readonly string[], help: string): Option<readonly string[], string[]> {
   return {
