@@ -125,6 +125,7 @@ export {
   type Evaluation,
 } from "./evaluation/evaluate";
 export type { EvaluateOptions, EvaluationProgress } from "./evaluation/evaluate-options";
+export type { Judge } from "./evaluation/judge";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
 export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";
 export { IMAGENETTE, type ClassList } from "./evaluation/classifier-files";
@@ -150,6 +151,22 @@ export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion
 export type { KeySearchOptions } from "./attack/methods/key-search";
 export type { RingABellOptions } from "./attack/methods/ring-a-bell";
 export type { UnlearnDiffOptions } from "./attack/methods/unlearn-diff";
+export { certify, type CertifiedErasure, type CertifyOptions } from "./certificate/certify";
+export { verify, type VerifyOptions } from "./certificate/verify";
+export { newSigningKey, type SigningKeyFiles } from "./certificate/signing-key";
+export type { RedrawnPicture, Verification, VerificationCheck } from "./certificate/verification";
+export type {
+  CertifiedArtefact,
+  CertifiedEvaluation,
+  CertifiedFigures,
+  CertifiedPicture,
+  ErasureCertificate,
+} from "./certificate/statement";
+export type { CheckpointIdentity, NetworkIdentity } from "./certificate/checkpoint-identity";
+export type { Envelope } from "./certificate/envelope";
+export type { RerunOptions } from "./certificate/rerun";
+export type { ModelCardOptions } from "./certificate/write-model-card";
+export type { MachineKind } from "./runtime/machine";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
 export {
   installRuntime,

@@ -3,19 +3,23 @@
  * declarations that are published.
  */
 import {
+  certify,
   erase,
   evaluate,
   generateImageSet,
   ImageClassifier,
   KpopError,
+  newSigningKey,
   PromptKey,
   safetensors,
   StableDiffusion,
   Tensor,
+  verify,
   type CaOptions,
   type CommonOptions,
   type EraseOptions,
   type Erasure,
+  type ErasureCertificate,
   type Evaluation,
   type EsdOptions,
   type Image,
@@ -249,6 +253,33 @@ export function failing(error: unknown): KpopErrorCode | undefined {
   // @ts-expect-error no such code
   if (error.code === "OOPS") return undefined;
   return error.code;
+}
+
+export async function certifying(): Promise<void> {
+  const { privateKey, publicKey } = await newSigningKey("signer.pem");
+  const made = await certify("folder", {
+    base: "pocket",
+    signingKey: privateKey,
+    evaluations: ["measured"],
+    file: "certificate.json",
+    modelCard: { license: "mit" },
+  });
+  exactly<ErasureCertificate>()(made.certificate);
+  const found = await verify("certificate.json", {
+    signer: publicKey,
+    model: "folder",
+    rerun: 2,
+    classifier: "pocket",
+    device: "cpu",
+    onProgress: (done, total) => void (done / total),
+  });
+  exactly<boolean>()(found.ok);
+  exactly<ErasureCertificate | null>()(found.certificate);
+  exactly<Rate | undefined>()(made.certificate.evaluations[0]!.figures.esr[1]);
+  // @ts-expect-error a signing key is needed
+  await certify("folder", { base: "pocket" });
+  // @ts-expect-error misspelt
+  await verify("certificate.json", { signers: publicKey });
 }
 
 export async function evaluating(): Promise<void> {
