@@ -10,7 +10,7 @@ process.env.OMP_NUM_THREADS ??= "1";
 
 /** @type {import("jest").Config} */
 const project = {
-  testEnvironment: "node",
+  testEnvironment: "<rootDir>/scripts/jest-environment.cjs",
   transform: {
     "^.+\\.ts$": [
       "@swc/jest",
