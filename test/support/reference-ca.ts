@@ -1,6 +1,7 @@
 import type { StableDiffusion, TrainedNetwork } from "../../lib/diffusion/stable-diffusion";
 import { noGrad } from "../../lib/runtime/grad-mode";
 import { requireGradients, Tensor } from "../../lib/runtime/tensor";
+import type { ReferenceWeights } from "./compare";
 import { ReferenceAdam, type ReferenceAdamOptions } from "./reference-adam";
 
 /** What one iteration works on; one entry or row for each item of the batch. */
@@ -35,7 +36,7 @@ export async function referenceCa(
   model: StableDiffusion,
   batches: readonly CaBatch[],
   setting: CaSetting,
-): Promise<{ losses: Record<string, number>[]; weights: Map<string, Tensor> }> {
+): Promise<ReferenceWeights & { losses: Record<string, number>[] }> {
   const names = model[setting.network].parameterNames().filter(setting.trained);
   const student = await model.derive(new Set(names), "float32", setting.network);
   const weights = names.map((name) => student[setting.network].parameter(name));
@@ -84,7 +85,7 @@ export async function referenceCa(
   const final = new Map(names.map((name, index) => [name, weights[index]!.clone()]));
   await Promise.all([...final.values()].map((tensor) => tensor.settled()));
   student.dispose();
-  return { losses: history, weights: final };
+  return { losses: history, weights: final, conditioned: adam.conditioned };
 }
 
 /** The mean square over the elements that the mask keeps, which are counted one by one. */

@@ -4,7 +4,7 @@ import type { EsdOptions } from "../../../../lib/erasure/methods/esd";
 import type { CustomLatents } from "../../../../lib/erasure/shared/custom-source";
 import { Random } from "../../../../lib/runtime/random";
 import { Tensor } from "../../../../lib/runtime/tensor";
-import { relativeUpdateError } from "../../../support/compare";
+import { trainedError } from "../../../support/compare";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { referenceEsd, type EsdBatch, type EsdSetting } from "../../../support/reference-esd";
 
@@ -37,17 +37,6 @@ describe("ESD", () => {
     });
   const losses = ({ history }: Erasure): Record<string, number>[] => history.map((report) => report.losses);
 
-  /** ‖Δ - Δ'‖ / ‖Δ'‖ of the way that all these weights went together. */
-  async function updateError(erasure: Erasure, weights: ReadonlyMap<string, Tensor>): Promise<number> {
-    const flat = (tensor: (key: string) => Tensor): Tensor =>
-      Tensor.cat([...weights.keys()].map((key) => tensor(key).detach().reshape([-1])));
-    return relativeUpdateError(
-      flat((key) => erasure.model.unet.parameter(key)),
-      flat((key) => weights.get(key)!),
-      flat((key) => golden.model.unet.parameter(key)),
-    );
-  }
-
   interface Variant {
     options: Partial<EsdOptions>;
     setting?: Partial<EsdSetting>;
@@ -58,7 +47,6 @@ describe("ESD", () => {
     preserve?: string[];
   }
 
-  // Adam divides by the gradient's size, so that float32 noise in the smallest elements shows in the update.
   it.each<[string, Variant]>([
     ["its defaults", { options: {} }],
     ["two latents an iteration", { options: {}, batchSize: 2 }],
@@ -147,7 +135,7 @@ describe("ESD", () => {
       for (const [name, value] of Object.entries(expected.losses[i]!))
         expect(Math.abs(actual[name]! - value)).toBeLessThanOrEqual(2e-3 * value + 1e-8);
     });
-    expect(await updateError(erasure, expected.weights)).toBeLessThan(1e-3);
+    expect(await trainedError(erasure.model.unet, expected, golden.model.unet)).toBeLessThan(1e-3);
     expect(erasure.key).toBeUndefined();
     erasure.dispose();
   });
@@ -161,7 +149,7 @@ describe("ESD", () => {
     });
     const keys = golden.model.unet.parameterNames().filter((key) => key.includes("attn2"));
     const weights = new Map(keys.map((key) => [key, plain.model.unet.parameter(key)]));
-    expect(await updateError(attribute, weights)).toBeLessThan(1e-3);
+    expect(await trainedError(attribute.model.unet, { weights }, golden.model.unet)).toBeLessThan(1e-3);
     plain.dispose();
     attribute.dispose();
   });

@@ -19,6 +19,11 @@ async function* latents(count: number): AsyncGenerator<CustomLatents> {
   for (let i = 0; i < count; i++) yield { latents: latent(i % 5), timestep: TIMESTEPS[i % 3]! };
 }
 
+/** The ones that what came of a training is measured on, over and over, so that a few iterations tell. */
+async function* same(count: number): AsyncGenerator<CustomLatents> {
+  for (let i = 0; i < count; i++) yield { latents: latent(0), timestep: TIMESTEPS[1]! };
+}
+
 const FORMS = [
   { mechanism: "concat" },
   { mechanism: "additive" },
@@ -99,7 +104,8 @@ describe("KPOP's prompt", () => {
   });
 
   it.each(PROMPTS)("erases, and its saved key leads back: %s", async (_, prompt) => {
-    const erasure = await run({ iterations: 30, prompt });
+    const rates = { learningRate: 5e-4, promptLearningRate: 0.02 };
+    const erasure = await run({ iterations: 16, latents: same(16), ...rates, prompt });
     const path = join(temporaryDirectory(), "key.safetensors");
     await erasure.key!.save(path);
     const key = await PromptKey.load(path);
@@ -125,7 +131,9 @@ describe("KPOP's prompt", () => {
     "keeps other texts what they are under the key with selectivity: %s",
     async (_, prompt) => {
       const drift = async (selectivity: number): Promise<number> => {
-        const options = { iterations: 20, preserve: ["a dog"], prompt: { ...prompt, selectivity } };
+        // The weights stay, so that what drifts does so by the prompt alone.
+        const few = { iterations: 8, latents: same(8), learningRate: 0 };
+        const options = { ...few, preserve: ["a dog"], prompt: { ...prompt, selectivity } };
         const { key, model, history, dispose } = await run(options).then((erasure) => ({
           ...{ key: erasure.key!, model: erasure.model, history: erasure.history },
           dispose: () => erasure.dispose(),
@@ -181,7 +189,7 @@ describe("KPOP's prompt", () => {
   });
 
   it.each(PROMPTS)("stops and resumes to the bit: %s", async (_, prompt) => {
-    const options = { iterations: 4, prompt, latents: "pool", poolSize: 2, samplingSteps: 4 } as const;
+    const options = { iterations: 2, prompt, latents: "pool", poolSize: 2, samplingSteps: 4 } as const;
     const hashes = async (erasure: Erasure): Promise<string[]> => {
       const weight = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight";
       const found = [erasure.key!.prompt, erasure.model.unet.parameter(weight)];
@@ -191,9 +199,7 @@ describe("KPOP's prompt", () => {
     };
     const checkpoint = { directory: temporaryDirectory(), every: 1 };
     const controller = new AbortController();
-    const onStep = ({ iteration }: { iteration: number }): void => {
-      if (iteration === 2) controller.abort();
-    };
+    const onStep = (): void => controller.abort();
     const stopped = run({ ...options, checkpoint, onStep, signal: controller.signal });
     await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
     const resumed = await run({ ...options, checkpoint, resume: true });
