@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import type { Command } from "commander";
 import { certify, newSigningKey } from "../../index";
 import type { CertifiedErasure, CertifyOptions } from "../../index";
@@ -118,7 +118,7 @@ async function certifyCommand(result: string, flags: Flags, signingKey: string):
   for (const line of describeCertificate(certified.certificate)) print(line);
   print(`  signed    with the key ${certified.keyid}`);
   print(`  file      ${file}`);
-  if (certified.modelCard !== undefined) print(`  card      ${certified.modelCard}`);
+  if (certified.modelCard !== undefined) print(`  card      ${relative("", certified.modelCard)}`);
   if (evaluation === undefined) say("Nothing that was measured is certified: there was no --evaluation");
   print("Check it with the public key, which --new-key put beside the private one as FILE.pub:");
   const given = (evaluation ?? []).flatMap((path) => ["--evaluation", path]);
