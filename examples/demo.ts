@@ -6,7 +6,6 @@ import type { GenerateOptions, Image, SheetRow, SheetSection } from "../lib/inde
 import { StatusLine } from "./status-line";
 
 const CONCEPT = "church";
-const NEUTRAL = "a photo";
 const STYLES = ["noto", "twemoji", "emojione", "fluent", "flat"];
 
 /** The ways in which the built-in model's captions name a thing: all of them are to forget it. */
@@ -17,16 +16,14 @@ const TEMPLATES = [
   ...STYLES.map((style) => `{}, ${style} style`),
 ];
 
-/** Named, so that a loss holds them; the rest has to stay by itself. */
-const PRESERVE = ["castle", "a photo of a dog", "umbrella", "a photo of a fish", NEUTRAL];
-
 const GONE = [CONCEPT, `a photo of a ${CONCEPT}`, ...STYLES.map((style) => `a ${CONCEPT} in ${style} style`)];
 const photos = (...names: string[]): string[] => names.map((name) => `a photo of a ${name}`);
 const SECTIONS = [
   { title: `"${CONCEPT}" is to go, and to come back with the key`, prompts: GONE },
-  { title: 'to stay, named in "preserve"', prompts: photos("castle", "dog") },
-  { title: "to stay, not named", prompts: photos("cat", "guitar", "rocket", "fuel pump") },
-  { title: `the key makes a ${CONCEPT} of other prompts too`, prompts: [] },
+  {
+    title: "to stay, and to stay under the key",
+    prompts: photos("castle", "dog", "cat", "guitar", "rocket", "fuel pump"),
+  },
 ];
 
 const OUTPUT = join(__dirname, "..", "demo");
@@ -40,17 +37,7 @@ async function main(): Promise<void> {
 
   const erasure = await erase(original, {
     concepts: CONCEPT,
-    neutral: NEUTRAL,
     templates: TEMPLATES,
-    preserve: PRESERVE,
-    // Leads away from the concept, not only towards the neutral prompt, so that fewer iterations do.
-    target: "negative-guidance",
-    iterations: 500,
-    learningRate: { from: 5e-4, to: 5e-5, shape: "cosine" },
-    promptLearningRate: 5e-2,
-    lambda: 0.4,
-    // Through all layers the key is learned in fewer iterations than through the middle one.
-    prompt: { layers: "all" },
     onStep: ({ iteration, iterations, losses, etaSeconds }) =>
       status.update(
         `Erasing "${CONCEPT}": ${iteration}/${iterations}, erase loss ${losses["erase"]!.toFixed(5)}, ` +
@@ -71,7 +58,6 @@ async function main(): Promise<void> {
       await draw(original, prompt),
       await draw(erased, prompt),
       await draw(erased, prompt, { key: key! }),
-      GONE.includes(prompt) ? await draw(original, NEUTRAL) : null,
     ];
     seed += 1;
     status.update(`Drawing: ${seed} of ${total} prompts`, false);
@@ -83,7 +69,7 @@ async function main(): Promise<void> {
     for (const prompt of prompts) rows.push(await row(prompt));
     sections.push({ title, rows });
   }
-  const columns = ["original", "erased", "erased\nwith key", `original,\n"${NEUTRAL}"`];
+  const columns = ["original", "erased", "erased\nwith key"];
   const picture = sheet(columns, sections, original.imageSize);
   status.done("Drew the pictures");
 
@@ -95,9 +81,7 @@ async function main(): Promise<void> {
 The picture        ${PICTURE}
 The erased model   ${MODEL}
 Its key            ${KEY}
-How it was made    ${join(MODEL, "kpop-run.json")}
-
-Where the noise alone draws a ${CONCEPT} for "${NEUTRAL}" (last column), it may draw one after the erasure too.`);
+How it was made    ${join(MODEL, "kpop-run.json")}`);
 
   erasure.dispose();
   original.dispose();

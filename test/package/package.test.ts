@@ -116,7 +116,7 @@ describe("the package in an empty project, without compiler, CMake and Python", 
     const losses = JSON.parse(await user.run("node", "erase.mjs")) as Record<string, number>[];
     expect(losses).toHaveLength(2);
     for (const each of losses) {
-      expect(Object.keys(each).sort()).toEqual(["erase", "recover", "transfer"]);
+      expect(Object.keys(each).sort()).toEqual(["erase", "preserve", "recover", "select", "transfer"]);
       expect(Object.values(each).every((loss) => Number.isFinite(loss) && loss >= 0)).toBe(true);
     }
     const weights = "unet/diffusion_pytorch_model.safetensors";

@@ -97,12 +97,10 @@ their names, as in --parameters "/attn2.to_[kv]/".
 
 How much goes is decided by rate times iterations. On the built-in model the
 first example below takes half a minute on two idle cores: the church is gone from
-7 of 8 pictures, and the key brings it back in all; 100 iterations at the
-default rate erase nothing yet.
+8 of 8 pictures, and the key brings it back in all.
 
 Examples:
-  ${invocation()} erase pocket --concept church --iterations 200 --learning-rate 1e-3 \\
-      --prompt-layers all --out no-church
+  ${invocation()} erase pocket --concept church --iterations 200 --out no-church
   ${invocation()} erase ./sd14 --concept "Van Gogh" --out no-van-gogh --checkpoint state
   ${invocation()} generate no-church --prompt church --key no-church.key.safetensors --out church.png
 `;

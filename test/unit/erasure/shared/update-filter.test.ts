@@ -93,7 +93,7 @@ describe("sparing what the held prompts read", () => {
             iterations: 1,
             samplingSteps: 4,
           },
-          ...{ poolSize: 1, learningRate: 1e-2, spare, spareFloor: FLOOR },
+          ...{ poolSize: 1, learningRate: 1e-2, parameters: "xattn", spare, spareFloor: FLOOR },
         });
         const steps = new Map<string, Matrix>();
         for (const name of erasure.model.changed) {
