@@ -70,7 +70,8 @@ describe("OCE", () => {
     return plus(plus(erasing, general), kept);
   }
 
-  const trace = (a: Matrix, b: Matrix): number => a.flat().reduce((sum, x, i) => sum + x * b.flat()[i]!, 0);
+  const trace = (a: Matrix, b: Matrix): number =>
+    a.reduce((sum, line, i) => sum + line.reduce((part, x, j) => part + x * b[i]![j]!, 0), 0);
 
   it("turns values by the rotation that solves its Procrustes problem, which a certificate proves", async () => {
     const erasure = await run();
