@@ -34,7 +34,10 @@ module.exports = {
       runner: "<rootDir>/scripts/jest-serial-runner.cjs",
     },
   ],
-  maxWorkers: Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 30 / GIB_PER_WORKER))),
+  maxWorkers: Math.max(
+    1,
+    Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 30 / GIB_PER_WORKER)),
+  ),
   testTimeout: 60_000,
   reporters: ["default", "<rootDir>/scripts/jest-summary-reporter.cjs"],
 };

@@ -12,8 +12,8 @@ interface Outcome {
 
 describe("a run killed in the middle", () => {
   it.each([
-    ["the golden checkpoint", golden("small"), 10, 3, 2],
-    ["the built-in model", "pocket", 5, 2, 1],
+    ["the golden checkpoint", golden("small"), 7, 2, 2],
+    ["the built-in model", "pocket", 3, 1, 1],
   ])(
     "on %s ends, resumed, with the bits of one that was not",
     async (_, model, iterations, kills, ahead) => {

@@ -23,13 +23,10 @@ describe("worker threads", () => {
     expect(held).toBe(true);
   });
 
-  it.each([0, 30, 150])(
-    "can be terminated %i ms into a training, and the main thread works on",
-    async (delay) => {
-      const result = resultOf(await runProgram("terminate-worker.mjs", [golden("small"), delay]));
-      expect(result).toEqual({ code: 1, during: true, after: true });
-    },
-  );
+  it("can be terminated 0, 30 and 150 ms into a training, and the main thread works on", async () => {
+    const results = resultOf(await runProgram("terminate-worker.mjs", [golden("small"), 0, 30, 150]));
+    expect(results).toEqual(Array(3).fill({ code: 1, during: true, after: true }));
+  });
 });
 
 describe("a process that ends", () => {

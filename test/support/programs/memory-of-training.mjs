@@ -9,8 +9,7 @@ const resident = [];
 const erasure = await erase(model, {
   concepts: "church",
   iterations,
-  batchSize: 4,
-  poolSize: 4,
+  poolSize: 1,
   samplingSteps: 10,
   parameters: "full",
   onStep({ iteration }) {
