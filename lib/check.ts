@@ -56,6 +56,15 @@ export function filePath(name: string, value: unknown): string {
   return path;
 }
 
+/** Paths, none of them twice; none where nothing is given. @throws INVALID_ARGUMENT */
+export function filePaths(name: string, value: unknown): string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw invalid(name, "a list of paths", value);
+  const paths = value.map((path) => filePath(name, path));
+  if (new Set(paths).size !== paths.length) throw invalid(name, "free of repetitions", value);
+  return paths;
+}
+
 /** True or false, and nothing that only stands for them. @throws INVALID_ARGUMENT */
 export function flag(name: string, value: unknown): boolean {
   if (typeof value !== "boolean") throw invalid(name, "true or false", value);

@@ -93,9 +93,13 @@ export type { CommonOptions, Method, MethodKind } from "./erasure/method";
 export type { Complete, Flag, Given, Option, OptionSet } from "./options/option";
 export type { RunOptions } from "./training/run-options";
 export type { PrepareReport, StepReport } from "./training/step-report";
+export type { AgeOptions } from "./erasure/methods/age";
 export type { CaOptions } from "./erasure/methods/ca";
+export type { EapOptions } from "./erasure/methods/eap";
 export type { EsdOptions } from "./erasure/methods/esd";
+export type { SddOptions } from "./erasure/methods/sdd";
 export type { SldOptions } from "./erasure/methods/sld";
+export type { SpaceOptions } from "./erasure/methods/space";
 export type { KpopOptions } from "./erasure/methods/kpop";
 export type { PromptOptions } from "./erasure/shared/learned-prompt";
 export type { TaskVectorOptions } from "./erasure/methods/task-vector";
@@ -108,6 +112,10 @@ export {
 } from "./erasure/choose-alpha";
 export { TaskVector, type ApplyOptions, type TaskVectorFields } from "./erasure/task-vector";
 export type { UceOptions } from "./erasure/methods/uce";
+export type { ReceOptions } from "./erasure/methods/rece";
+export type { RoundScore } from "./erasure/shared/best-round";
+export type { SpeedOptions } from "./erasure/methods/speed";
+export type { OceOptions } from "./erasure/methods/oce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
 export { METHOD_NAMES, type EraseOptions, type MethodOptions } from "./erasure/registry";
 export {
@@ -117,6 +125,7 @@ export {
   type Evaluation,
 } from "./evaluation/evaluate";
 export type { EvaluateOptions, EvaluationProgress } from "./evaluation/evaluate-options";
+export type { Judge } from "./evaluation/judge";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
 export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";
 export { IMAGENETTE, type ClassList } from "./evaluation/classifier-files";
@@ -142,6 +151,22 @@ export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion
 export type { KeySearchOptions } from "./attack/methods/key-search";
 export type { RingABellOptions } from "./attack/methods/ring-a-bell";
 export type { UnlearnDiffOptions } from "./attack/methods/unlearn-diff";
+export { certify, type CertifiedErasure, type CertifyOptions } from "./certificate/certify";
+export { verify, type VerifyOptions } from "./certificate/verify";
+export { newSigningKey, type SigningKeyFiles } from "./certificate/signing-key";
+export type { RedrawnPicture, Verification, VerificationCheck } from "./certificate/verification";
+export type {
+  CertifiedArtefact,
+  CertifiedEvaluation,
+  CertifiedFigures,
+  CertifiedPicture,
+  ErasureCertificate,
+} from "./certificate/statement";
+export type { CheckpointIdentity, NetworkIdentity } from "./certificate/checkpoint-identity";
+export type { Envelope } from "./certificate/envelope";
+export type { RerunOptions } from "./certificate/rerun";
+export type { ModelCardOptions } from "./certificate/write-model-card";
+export type { MachineKind } from "./runtime/machine";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
 export {
   installRuntime,

@@ -8,6 +8,7 @@ export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io
 export { machineLoad } from "./runtime/busy-check";
 export { makeFolder } from "./files/make-folder";
 export { onDisk } from "./files/system-error";
+export { readWords } from "./files/word-list";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
@@ -16,6 +17,8 @@ export { FormError, readInteger, readNumber } from "./options/read";
 export { complete, defaultsOf, type Flag, type Option, type OptionSet } from "./options/option";
 export type { Artefact } from "./erasure/artefact";
 export type { Method } from "./erasure/method";
+export { applyRidgeEdit, ridgeEdit } from "./erasure/shared/closed-form";
+export { nullSpaceEdits } from "./erasure/shared/null-space";
 export { NEIGHBOUR_FLAGS } from "./erasure/shared/neighbours";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
 export { EVALUATE_OPTIONS } from "./evaluation/evaluate-options";

@@ -5,6 +5,9 @@ const STYLE_TEMPLATES = ["an airplane in {}", "a cat in {}", "a guitar in {}", "
 const rates = (...of: number[]): Candidate[] =>
   of.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
 
+/** A run of the methods whose own defaults are those of Stable Diffusion 1.x. */
+const SHORT = { iterations: 200, templates: ["{}", "a photo of a {}"] };
+
 /** The same experiments on the built-in model, whose ten emoji stand for Imagenette's classes. */
 export const pocket: Protocol = {
   name: "pocket",
@@ -55,6 +58,15 @@ export const pocket: Protocol = {
         })),
       ],
     },
+    // With neighbours each step is filtered, so that rates are higher.
+    "kpop-neighbours": {
+      base: {},
+      candidates: [2e-3, 4e-3, 6e-3, 8e-3].map((from) => ({
+        label: `rate from ${from.toExponential()}`,
+        options: { learningRate: { from, to: 5e-5, shape: "cosine" } },
+      })),
+    },
+    "esd-neighbours": { candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     esd: { candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     uce: {
       candidates: [
@@ -72,6 +84,11 @@ export const pocket: Protocol = {
         options: { preset },
       })),
     },
+    // An average with a time constant of 1000 updates holds little of 200.
+    sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(7e-4, 1e-3, 2e-3) },
+    space: { base: SHORT, candidates: rates(5e-4, 1e-3, 2e-3) },
+    eap: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
+    age: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],

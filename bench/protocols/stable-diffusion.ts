@@ -38,7 +38,12 @@ export const stableDiffusion: Protocol = {
       base: { iterations: 100, images: 200, learningRate: 1.6e-5, batchSize: 8 },
       candidates: [{ label: "published", options: {} }],
     },
-    // Nothing is published but the idea: the library's defaults, with a rate for wider layers.
+    sdd: { base: { latents: "restart" }, candidates: [{ label: "published", options: {} }] },
+    eap: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
+    age: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
+    // Nothing is published but the idea.
+    space: { candidates: [{ label: "defaults", options: {} }] },
+    // The same, with a rate for wider layers.
     "task-vector": {
       base: { learningRate: 1e-5, iterations: 1000 },
       candidates: [{ label: "α 1", options: { alpha: 1 } }],

@@ -4,6 +4,7 @@ import { inspect, KpopError, PromptKey } from "../index";
 import type { SaveFormat } from "../index";
 import { checkOutputFile, checkOutputFolder, reserveOutputFolder, RUN_STATE_FILE } from "../internal";
 import type { CheckOutputOptions, Reservation } from "../internal";
+import { withForceHint } from "./force-hint";
 import { quoted } from "./format";
 
 /** Where an erasure leaves what it makes. */
@@ -118,16 +119,6 @@ function refuseWithin(folder: string, name: string, path: string, why: string): 
     "INVALID_ARGUMENT",
     `Expected ${name} to lie outside of ${folder} but received "${path}": ${why}`,
   );
-}
-
-async function withForceHint(check: () => Promise<void>): Promise<void> {
-  try {
-    await check();
-  } catch (error) {
-    if (!(error instanceof KpopError)) throw error;
-    const message = error.message.replace("ask for it to be replaced (force)", "replace it with --force");
-    throw new KpopError(error.code, message, { cause: error });
-  }
 }
 
 async function missing(path: string): Promise<boolean> {

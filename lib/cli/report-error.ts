@@ -13,6 +13,10 @@ const INTERRUPTED = 130;
 /** Flags that are not called as the option that they set. */
 const CALLED: Readonly<Record<string, string>> = {
   concepts: "concept",
+  artefacts: "artefact",
+  evaluations: "evaluation",
+  "model-card-license": "license",
+  "model-card-base-model": "base-model",
   "checkpoint-directory": "checkpoint",
   "neighbours-choose": "neighbours",
   "neighbours-count": "neighbour-count",

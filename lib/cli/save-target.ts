@@ -3,6 +3,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { KpopError } from "../index";
 import { checkOutputFile, checkOutputFolder, makeFolder } from "../internal";
+import { withForceHint } from "./force-hint";
 
 /** Layouts that a whole model is written in. */
 export type ModelFormat = "diffusers" | "single-file";
@@ -41,16 +42,10 @@ export async function checkSaveTarget(
     );
   if (resolve(model) === resolve(out))
     throw new KpopError("INVALID_ARGUMENT", `Expected --out to be another place than the model ${model}`);
-  try {
-    if (meant === "diffusers") await checkOutputFolder(out, { force });
-    else {
-      await makeFolder(dirname(out));
-      await checkOutputFile(out, { force });
-    }
-  } catch (error) {
-    if (!(error instanceof KpopError)) throw error;
-    const message = error.message.replace("ask for it to be replaced (force)", "replace it with --force");
-    throw new KpopError(error.code, message, { cause: error });
-  }
+  await withForceHint(async () => {
+    if (meant === "diffusers") return checkOutputFolder(out, { force });
+    await makeFolder(dirname(out));
+    return checkOutputFile(out, { force });
+  });
   return meant;
 }

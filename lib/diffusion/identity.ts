@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { onDisk } from "../files/system-error";
 import { Image } from "../io/image";
-import type { Complete, OptionSet } from "../options/option";
+import type { Complete, Option, OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { VERSION } from "../version";
@@ -37,8 +37,12 @@ export async function optionsIdentity<S extends OptionSet>(
 ): Promise<Record<string, unknown>> {
   const found: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(values as Record<string, unknown>))
-    found[key] = options[key]?.files === true ? await filesIdentity(value) : await contentOf(value);
+    found[key] = isPath(options[key], value) ? await filesIdentity(value) : await contentOf(value);
   return found;
+}
+
+function isPath(option: Option | undefined, value: unknown): boolean {
+  return option?.files === true || (option?.files === "alone" && typeof value === "string");
 }
 
 /** A value as JSON that differs wherever contents do. */

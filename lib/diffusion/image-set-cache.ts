@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { finite, knownKeys, nonEmptyString } from "../check";
 import { onDisk } from "../files/system-error";
 import { cacheFolder } from "../runtime/cache-directory";
-import { DESCRIPTION_FILE } from "./image-set-files";
+import { DESCRIPTION_FILE, MACHINE_FILE, PICTURE_FILE, SET_NAME } from "./image-set-files";
 
 /** Which sets are meant. */
 export interface PictureCacheOptions {
@@ -23,9 +23,6 @@ export interface CachedPictures {
   usedAt: Date;
 }
 
-/** What `generateImageSet` calls the folder of a set. */
-const SET_NAME = /^[0-9a-f]{32}$/;
-const OWN_FILE = /^[a-z0-9-]+-\d+-[0-9a-f]{16}\.png$/;
 const DAY_MS = 24 * 3600 * 1000;
 
 /** Sets of pictures that were kept so as not to be made again, the oldest first. @throws INVALID_ARGUMENT, IO_ERROR */
@@ -34,8 +31,8 @@ export async function listCachedPictures(options: PictureCacheOptions = {}): Pro
 }
 
 /**
- * Removes sets of pictures. What stands in their folders beside pictures and their description stays, and so do folders
- * of other names.
+ * Removes sets of pictures. What stands in their folders beside pictures and what is told of them stays, and so do
+ * folders of other names.
  * @returns the sets whose pictures are gone
  * @throws INVALID_ARGUMENT, IO_ERROR
  */
@@ -61,14 +58,17 @@ async function sets(options: PictureCacheOptions): Promise<{ set: CachedPictures
     const directory = join(root, name);
     const names = SET_NAME.test(name) ? await entries(directory) : [];
     if (!names.includes(DESCRIPTION_FILE)) continue;
-    const files = names.filter((file) => OWN_FILE.test(file)).map((file) => join(directory, file));
+    const own = (pattern: RegExp): string[] =>
+      names.filter((file) => pattern.test(file)).map((file) => join(directory, file));
+    const [pictures, told] = [own(PICTURE_FILE), own(MACHINE_FILE)];
+    const files = [...pictures, ...told];
     const stats = await Promise.all(
       [join(directory, DESCRIPTION_FILE), ...files].map((path) => stat(path).catch(() => null)),
     );
     const bytes = stats.reduce((sum, one) => sum + (one?.size ?? 0), 0);
     const usedAt = new Date(Math.max(...stats.map((one) => one?.mtimeMs ?? 0)));
     if (usedAt.getTime() <= before)
-      found.push({ set: { directory, pictures: files.length, bytes, usedAt }, files });
+      found.push({ set: { directory, pictures: pictures.length, bytes, usedAt }, files });
   }
   return found.sort((a, b) => a.set.usedAt.getTime() - b.set.usedAt.getTime());
 }

@@ -1,18 +1,25 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { forEachLimited } from "../files/for-each-limited";
-import { formatJson, readText } from "../files/json-file";
+import { formatJson, parseJsonObject, readText } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
 import { pngSize } from "../io/png-structure";
 import { onDisk } from "../files/system-error";
+import { machineKind, type MachineKind } from "../runtime/machine";
 import { digest } from "./identity";
 import type { ImageSetIdentity } from "./image-set-identity";
 import type { StableDiffusion } from "./stable-diffusion";
 
+/** What the folder of a set is called. */
+export const SET_NAME = /^[0-9a-f]{32}$/;
+/** What a picture in it is called. */
+export const PICTURE_FILE = /^[a-z0-9-]+-\d+-[0-9a-f]{16}\.png$/;
 /** Says what a folder's pictures are of; for people, and for telling a damaged folder. */
 export const DESCRIPTION_FILE = "set.json";
+/** Says on what kind of machine pictures of a folder were drawn: a file for each kind. */
+export const MACHINE_FILE = /^machine-[0-9a-f]{16}\.json$/;
 /** Files looked at together. */
 const READS = 8;
 
@@ -35,6 +42,21 @@ export async function openFolder(parent: string, identity: ImageSetIdentity): Pr
     );
   }
   return folder;
+}
+
+/** Leaves word that pictures of a set are drawn here. Before the first: none is then without. @throws NO_SPACE, IO_ERROR */
+export async function noteMachine(folder: string, device: string): Promise<void> {
+  const kind = machineKind(device);
+  const path = join(folder, `machine-${digest(kind).slice(0, 16)}.json`);
+  if ((await stat(path).catch(() => null)) === null) await writeFileAtomically(path, formatJson({ kind }));
+}
+
+/** The kind of machine that drew all pictures of a set; null where there were several, or it is not known. */
+export async function machineOf(folder: string): Promise<MachineKind | null> {
+  const [name, ...others] = (await readdir(folder).catch(() => [])).filter((one) => MACHINE_FILE.test(one));
+  if (name === undefined || others.length > 0) return null;
+  const path = join(folder, name);
+  return (parseJsonObject(await readText(path), path)["kind"] ?? null) as MachineKind | null;
 }
 
 /** A name that says what the picture is of, and tells it from every other. */

@@ -7,7 +7,7 @@ import { Tensor } from "../runtime/tensor";
 import type { Given } from "../options/option";
 import { checkGenerate, startingNoise } from "./generate";
 import { DRAWING_OPTIONS, type GenerateOptions } from "./generate-options";
-import { fileName, findMissing, openFolder } from "./image-set-files";
+import { fileName, findMissing, noteMachine, openFolder } from "./image-set-files";
 import { imageSetIdentity, type SharedOptions } from "./image-set-identity";
 import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
@@ -111,6 +111,7 @@ export async function generateImageSet(
   const sees = ({ prompt }: Picture): boolean => key === undefined || seesKey(key, prompt);
   const groups = [missing.filter(sees), missing.filter((picture) => !sees(picture))];
   const batches = groups.flatMap((group) => inBatches(group, shared.batchSize));
+  if (batches.length > 0) await noteMachine(directory, model.device);
   const clock = new Clock(batches.length * stepsOf(model, shared));
   let generated = 0;
   const report = (etaSeconds: number): Promise<void> => {
@@ -137,6 +138,37 @@ export async function generateImageSet(
   return new ImageSet(directory, items, paths, generated);
 }
 
+/** A picture that is drawn again. */
+export interface PlacedItem extends ImageSetItem {
+  /** Index in the list that it was drawn of. */
+  place: number;
+}
+
+/**
+ * Draws pictures at the places of a batch that `generateImageSet` gives them, and keeps none: on the same kind of machine
+ * they have the same bytes.
+ * @param job.onDrawn told after each batch how many are drawn
+ * @returns them in their order
+ * @throws INVALID_ARGUMENT, OUT_OF_MEMORY, ABORTED
+ * @internal
+ */
+export async function drawAtPlaces(
+  model: StableDiffusion,
+  pictures: readonly PlacedItem[],
+  options: Given<typeof DRAWING_OPTIONS>,
+  { onDrawn, ...job }: Pick<GenerateOptions, "signal"> & { onDrawn?(done: number): unknown },
+): Promise<Image[]> {
+  const shared = sharedOptions(model, pictures, options);
+  const drawn = new Map<PlacedItem, Image>();
+  for (const batch of inBatches(pictures, shared.batchSize)) {
+    const images = await generateBatch(model, batch, shared, job);
+    for (const [place, picture] of batch.entries())
+      if (picture !== undefined) drawn.set(picture, images[place]!);
+    await tell(onDrawn, drawn.size);
+  }
+  return pictures.map((picture) => drawn.get(picture)!);
+}
+
 function check(
   model: StableDiffusion,
   items: readonly ImageSetItem[],
@@ -152,10 +184,18 @@ function check(
     knownKeys("an item", item, ["prompt", "seed"]);
     integer("seed", item.seed, 0);
   }
+  return sharedOptions(model, items, options);
+}
+
+function sharedOptions(
+  model: StableDiffusion,
+  items: readonly ImageSetItem[],
+  options: Given<typeof DRAWING_OPTIONS>,
+): SharedOptions {
   const generateOptions = Object.fromEntries(
     DRAWING.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
   );
-  const prompts = (items as readonly ImageSetItem[]).map(({ prompt }) => prompt);
+  const prompts = items.map(({ prompt }) => prompt);
   const o = checkGenerate(model, prompts, generateOptions);
   const { steps, guidanceScale, negativePrompt, width, height, keyGuidance, batchSize } = o;
   const sampler = options.sampler ?? model.defaultSampler;
@@ -167,14 +207,12 @@ function stepsOf(model: StableDiffusion, { sampler, steps }: SharedOptions): num
   return samplerNamed(sampler).timesteps(model.schedule, steps).length;
 }
 
-interface Picture extends ImageSetItem {
+interface Picture extends PlacedItem {
   path: string;
-  /** Index in the list. */
-  place: number;
 }
 
 /** Batches by place; undefined where there is nothing to make. */
-function inBatches(pictures: readonly Picture[], size: number): (Picture | undefined)[][] {
+function inBatches<P extends PlacedItem>(pictures: readonly P[], size: number): (P | undefined)[][] {
   const queues = Array.from({ length: size }, (_, place) =>
     pictures.filter((picture) => picture.place % size === place),
   );
@@ -184,7 +222,7 @@ function inBatches(pictures: readonly Picture[], size: number): (Picture | undef
 
 async function generateBatch(
   model: StableDiffusion,
-  batch: readonly (Picture | undefined)[],
+  batch: readonly (PlacedItem | undefined)[],
   options: SharedOptions,
   job: Pick<GenerateOptions, "key" | "signal" | "onStep">,
 ): Promise<Image[]> {

@@ -20,8 +20,10 @@ const fileHashes = new FileHashes();
  * SHA-256 of every weight file that a model was read from: a checkpoint's by its place there, a delta's as delta/NAME.
  * @throws NOT_FOUND, IO_ERROR, ABORTED
  */
-export async function hashInputs(model: Model, signal?: AbortSignal): Promise<Record<string, string>> {
-  const { source } = model;
+export async function hashInputs(
+  { source }: Pick<Model, "source">,
+  signal?: AbortSignal,
+): Promise<Record<string, string>> {
   const names = new Map(weightFiles(source).map(({ path }) => [path, placeIn(source.path, path)]));
   // A delta is no file of the checkpoint, but tensors come from it.
   for (const component of COMPONENTS)
@@ -61,7 +63,7 @@ export async function hashChanges(model: Model): Promise<string | null> {
 }
 
 /** Hashes at most a few milliseconds at a time, so that the event loop turns meanwhile. */
-async function updateBetweenTurns(hash: Hash, bytes: Uint8Array): Promise<void> {
+export async function updateBetweenTurns(hash: Hash, bytes: Uint8Array): Promise<void> {
   for (let start = 0; start < bytes.length; start += BYTES_AT_ONCE) {
     if (start > 0) await setImmediate();
     hash.update(bytes.subarray(start, start + BYTES_AT_ONCE));

@@ -5,7 +5,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
 import { selectParameters } from "../models/parameter-selector";
-import { complete, fit, type Complete, type OptionSet } from "../options/option";
+import { fit, type Complete, type OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
 import { unscoped } from "../runtime/scope";
 import { parseRunOptions, RUN_OPTIONS, type ParsedRunOptions } from "../training/run-options";
@@ -13,7 +13,7 @@ import type { PrepareReport } from "../training/step-report";
 import { Erasure } from "./erasure";
 import { ErasureJob } from "./job";
 import { describeOptions, versions } from "./manifest";
-import type { Method } from "./method";
+import { parseOptions, type Method } from "./method";
 import { NEIGHBOURS, nearestWords, type Neighbours, type NeighbourSettings } from "./shared/neighbours";
 import { methodNamed, type EraseOptions } from "./registry";
 
@@ -131,8 +131,7 @@ function parseRequest(options: EraseOptions): Request {
   }
   jobOptions(options, "onPrepare");
   const settings = parseRunOptions(options);
-  const own = complete(method.options, options as object as Record<string, unknown>, { concepts });
-  method.check?.(own, { concepts });
+  const own = parseOptions(method, options as object as Record<string, unknown>, { concepts });
   const neighbours = neighboursFor(method, own, options.neighbours, concepts);
   return {
     method,

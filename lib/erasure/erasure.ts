@@ -23,6 +23,7 @@ import { weightFilesBelow } from "../io/weight-files-below";
 import type { RunManifest } from "./manifest";
 import type { StepReport } from "../training/step-report";
 import type { Artefact } from "./artefact";
+import { readBaseCard } from "./base-card";
 import { MODEL_CARD_FILE, modelCard } from "./model-card";
 import { TaskVector } from "./task-vector";
 
@@ -102,7 +103,7 @@ export class Erasure {
         extraFiles: async (folder) => ({
           ...extra,
           [MANIFEST_FILE]: await this.describe(folder),
-          [MODEL_CARD_FILE]: modelCard(this.manifest, this.model.source.path),
+          [MODEL_CARD_FILE]: await this.card(),
         }),
       });
       return;
@@ -132,6 +133,11 @@ export class Erasure {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  private async card(): Promise<string> {
+    const { path } = this.model.source;
+    return modelCard(this.manifest, path, await readBaseCard(path));
   }
 
   private async describe(folder: string): Promise<string> {

@@ -8,9 +8,11 @@ import { Job, type JobSettings } from "../training/job";
 import type { Player, PlayerOptions } from "../training/player";
 import type { Artefact } from "./artefact";
 import type { ErasureParts } from "./parts";
+import { Average } from "./shared/average";
 import type { TrajectoryOptions } from "./shared/latent-options";
 import type { LatentSource } from "./shared/latent-source";
 import { openLatents, type LatentTexts } from "./shared/open-latents";
+import { filterFor, type SpareOptions } from "./shared/update-filter";
 import { Preservation, type PreservationOptions } from "./shared/preservation";
 
 /** What a method works with: never files, devices or flags. It owns what it hands out. */
@@ -60,14 +62,23 @@ export class ErasureJob extends Job implements ErasureParts {
     return new Map(this.trained.map((name) => [name, network.parameter(name)]));
   }
 
-  /** Adam over the trained weights of the result. */
-  adam(options: PlayerOptions): Promise<Player> {
-    return this.learn("weights", this.weights(), options);
+  /** Adam over the trained weights of the result, whose steps spare what held texts read as far as `spare` says. */
+  async adam(options: Omit<PlayerOptions, "filter"> & SpareOptions): Promise<Player> {
+    return this.learn("weights", this.weights(), { ...options, filter: await filterFor(this, options) });
   }
 
-  /** Noisy latents to train on, of trajectories that are guided towards texts. A pool is filled when iterations begin. */
-  async latents(options: TrajectoryOptions, texts: LatentTexts): Promise<LatentSource> {
-    return this.part("latents", await openLatents(this, options, texts));
+  /** A moving average of the trained weights, which predicts as a model does. @param momentum what an update leaves of it */
+  async average(momentum: number): Promise<Average> {
+    return this.part("average", this.hold(await Average.create(this, momentum)));
+  }
+
+  /**
+   * Noisy latents to train on, of trajectories that are guided towards texts. A pool is filled when iterations begin.
+   * @param name of its part of the state. Sources of several names, with as many texts each, have the same noise,
+   *   timesteps and text indices item by item: they differ by where the texts lead.
+   */
+  async latents(options: TrajectoryOptions, texts: LatentTexts, name = "latents"): Promise<LatentSource> {
+    return this.part(name, await openLatents(this, options, texts));
   }
 
   /** The loss that holds `preserve` and the neighbours in place; it is none where there are none. */

@@ -1,7 +1,7 @@
 import { KpopError } from "../errors";
 import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
 import type { ParameterSelector } from "../models/parameter-selector";
-import type { About, Complete, Given, OptionSet } from "../options/option";
+import { complete, type About, type Complete, type Given, type OptionSet } from "../options/option";
 import type { RunOptions } from "../training/run-options";
 import type { PrepareReport } from "../training/step-report";
 import type { ErasureJob } from "./job";
@@ -16,7 +16,7 @@ export interface CommonOptions extends RunOptions {
   /**
    * Words that are kept beside `preserve`, being near to the concepts. "nearest": the 100 nearest of the tokenizer's whole
    * words. "adversarial" leads training to those of them that the weights harm most, for an evaluation of either model more
-   * for each of an iteration's latents. Default "off", as published figures are made.
+   * for each of an iteration's latents. "off" keeps none, as in published figures. Default "nearest".
    */
   neighbours?: Neighbours;
   /** Told while a method makes what it trains on, where it does: CA's pictures, a pool's trajectories. */
@@ -36,14 +36,18 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   readonly short: string;
   /** The paper. */
   readonly reference: string;
-  /** A closed form draws nothing at random, so a seed changes nothing; an inference method changes no weights. */
+  /** An inference method changes no weights. */
   readonly kind: MethodKind;
+  /** Whether it draws at random, so that a seed tells runs apart. Default where it trains. */
+  readonly draws?: boolean;
   /** Its own options. What it may change is chosen by the one called `parameters`, where it has one. */
   readonly options: S;
   /** What the benchmark runs it with on the built-in model; false: it is compared only where it is asked for. */
   readonly entrant: Readonly<Given<S>> | false;
   /** Names of the artefacts that it leaves beside the model. */
   artefacts?(concepts: readonly string[]): readonly string[];
+  /** Fills in the `open` options that were not given. */
+  settle?(o: Complete<S>, about: About): Complete<S>;
   /** Refuses values that do not go together; needs no model. @throws INVALID_ARGUMENT */
   check?(o: Complete<S>, about: About): void;
   /** Refuses what does not fit a model and the concepts. @throws INVALID_ARGUMENT */
@@ -61,6 +65,18 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
 export type Method<N extends string = string, S extends OptionSet = OptionSet> = Readonly<
   MethodDefinition<N, S>
 >;
+
+/** A method's own options, complete and checked. @throws INVALID_ARGUMENT naming the option */
+export function parseOptions<S extends OptionSet>(
+  method: Method<string, S>,
+  given: Readonly<Record<string, unknown>>,
+  about: About,
+): Complete<S> {
+  const parsed = complete(method.options, given, about);
+  const own = method.settle?.(parsed, about) ?? parsed;
+  method.check?.(own, about);
+  return own;
+}
 
 /** What a user gives for a method. */
 export type OptionsOf<M extends Method> = CommonOptions & { method: M["name"] } & Given<M["options"]>;

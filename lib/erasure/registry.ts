@@ -1,15 +1,37 @@
 import { oneOf } from "../check";
 import type { Method, OptionsOf } from "./method";
+import { age } from "./methods/age";
 import { ca } from "./methods/ca";
+import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
+import { oce } from "./methods/oce";
+import { rece } from "./methods/rece";
+import { sdd } from "./methods/sdd";
 import { sld } from "./methods/sld";
+import { space } from "./methods/space";
+import { speed } from "./methods/speed";
 import { taskVector } from "./methods/task-vector";
 import { time } from "./methods/time";
 import { uce } from "./methods/uce";
 
 /** All methods, the default first: the one list, which types, command line, tests and benchmark follow. */
-export const METHODS = [kpop, esd, uce, ca, taskVector, sld, time] as const;
+export const METHODS = [
+  kpop,
+  esd,
+  uce,
+  ca,
+  taskVector,
+  sld,
+  time,
+  rece,
+  speed,
+  oce,
+  sdd,
+  space,
+  eap,
+  age,
+] as const;
 
 type Methods = (typeof METHODS)[number];
 type Default = (typeof METHODS)[0];

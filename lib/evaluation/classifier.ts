@@ -43,6 +43,16 @@ export abstract class Classifier {
   }
 
   /**
+   * What tells it from others: SHA-256 over weights, classes and preprocessing, 64 hexadecimal digits. Null where it has
+   * none, as a class of your own unless you give it one.
+   * @throws ABORTED
+   */
+  async hash(signal?: AbortSignal): Promise<string | null> {
+    throwIfAborted(signal);
+    return null;
+  }
+
+  /**
    * Ranks all classes for each picture.
    * @throws INVALID_ARGUMENT, OUT_OF_MEMORY, ABORTED
    */

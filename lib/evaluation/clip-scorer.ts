@@ -11,6 +11,7 @@ import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 import { CLIPTokenizer } from "../text/clip-tokenizer";
+import { hashNetwork } from "./judge";
 import { loadNetwork } from "./load-network";
 import { preprocess, type Preprocessing } from "./preprocess";
 import { clipPreprocessing } from "./clip-preprocessing";
@@ -106,6 +107,11 @@ export class ClipScorer {
     const shape = [rows.length, this.tokenizer.maxLength];
     const ids = Tensor.from(rows.flat(), shape, { dtype: "int64", device: this.device });
     return unit(await this.network.textFeatures(ids));
+  }
+
+  /** What tells it from others: SHA-256 over weights and preprocessing, 64 hexadecimal digits. @throws ABORTED */
+  async hash(signal?: AbortSignal): Promise<string> {
+    return hashNetwork(this.network, [this.network.config, this.preprocessing], signal);
   }
 
   /** What cosines are multiplied by before a softmax over classes: e to the learned scale. */

@@ -13,6 +13,7 @@ import { classifierFor } from "./classifier-for";
 import { ClipScorer } from "./clip-scorer";
 import { parseEvaluateOptions, type EvaluatedClass, type ParsedOptions } from "./evaluate-options";
 import type { EvaluateOptions } from "./evaluate-options";
+import { judgeOf, type Judge } from "./judge";
 import { averageRate, erasedRate, meanOf, preservedRate, type Mean, type Rate } from "./rates";
 
 /** Pictures loaded together. */
@@ -53,6 +54,10 @@ export interface Evaluation {
   psr: Record<number, Rate>;
   /** Mean CLIP scores over the pictures of each group; only with a CLIP. */
   clipScore?: { erased?: Mean; preserved?: Mean };
+  /** What named the pictures. */
+  classifier: Judge;
+  /** What gave the CLIP scores; only with a CLIP. */
+  clip?: Judge;
   pictures: EvaluatedPicture[];
   /** Number of pictures, and of those that were made by this call. */
   images: number;
@@ -97,6 +102,8 @@ export async function evaluate(
     const pictures = await look(set, o, { classifier, outputs, clip });
     const evaluation = {
       ...summarize(o.classes, pictures, topK),
+      classifier: await judgeOf(classifier, o.signal),
+      ...(clip === undefined ? {} : { clip: await judgeOf(clip, o.signal) }),
       pictures,
       images: set.length,
       generated: set.generated,
@@ -212,13 +219,13 @@ async function look(
   return pictures;
 }
 
-function summarize(
+/** Rates, and mean CLIP scores, as they follow from what was seen in each picture. @internal */
+export function summarize(
   classes: readonly EvaluatedClass[],
-  pictures: readonly EvaluatedPicture[],
+  pictures: readonly Omit<EvaluatedPicture, "path">[],
   topK: readonly number[],
 ): Pick<Evaluation, "classes" | "esr" | "psr" | "clipScore"> {
-  const scoresOf = (some: readonly EvaluatedPicture[]): number[] =>
-    some.flatMap(({ clipScore }) => clipScore ?? []);
+  const scoresOf = (some: typeof pictures): number[] => some.flatMap(({ clipScore }) => clipScore ?? []);
   const evaluated = classes.map(({ name, group, prompt }): ClassEvaluation => {
     const own = pictures.filter((picture) => picture.class === name);
     const ranks = own.map(({ rank }) => rank);

@@ -9,6 +9,7 @@ import { ResNet } from "../models/resnet";
 import type { Tensor } from "../runtime/tensor";
 import { Classifier } from "./classifier";
 import { describeFile, describeFolder, type ClassList, type ClassifierDescription } from "./classifier-files";
+import { hashNetwork } from "./judge";
 import { loadNetwork } from "./load-network";
 import { preprocess, type Preprocessing } from "./preprocess";
 
@@ -65,6 +66,11 @@ export class ImageClassifier extends Classifier {
     const network = new ResNet(config, path);
     await loadNetwork(network, weights, { device, ...(signal === undefined ? {} : { signal }) });
     return new ImageClassifier(path, network, device, classes, preprocessing);
+  }
+
+  override async hash(signal?: AbortSignal): Promise<string> {
+    const { network, classes, preprocessing } = this;
+    return hashNetwork(network, [network.config, [...classes], preprocessing], signal);
   }
 
   protected async logits(images: readonly Image[]): Promise<Tensor> {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { invalid, nonEmptyString } from "../check";
 import type { Image } from "../io/image";
 import { scope, unscoped } from "../runtime/scope";
@@ -11,6 +12,7 @@ export interface Embedder {
   readonly temperature: Tensor;
   imageFeatures(images: readonly Image[]): Promise<Tensor>;
   textFeatures(texts: readonly string[]): Promise<Tensor>;
+  hash(signal?: AbortSignal): Promise<string>;
 }
 
 /** Gives a picture to the class whose text lies nearest (arXiv 2103.00020, section 3.1). */
@@ -39,6 +41,11 @@ export class ZeroShotClassifier extends Classifier {
 
   get origin(): string {
     return `${this.embedder.origin}, zero-shot,`;
+  }
+
+  override async hash(signal?: AbortSignal): Promise<string> {
+    const parts = [await this.embedder.hash(signal), [...this.classes], this.texts];
+    return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
   }
 
   protected async logits(images: readonly Image[]): Promise<Tensor> {

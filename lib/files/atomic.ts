@@ -13,17 +13,19 @@ const tidied = new Set<string>();
  *  same folder, fsync, rename. The temporary is removed when anything fails. A symbolic link stays, and what it leads to
  *  is written.
  *  @param content the whole content (text as UTF-8), or a function that writes it
+ *  @param options.mode who may read and write it, such as 0o600; default what the process gives its files
  *  @throws NO_SPACE, NOT_FOUND, IO_ERROR */
 export async function writeFileAtomically(
   path: string,
   content: string | Uint8Array | ((file: FileHandle) => Promise<void>),
+  options: { mode?: number } = {},
 ): Promise<void> {
   await onDisk("write", path, async () => {
     const target = await throughLink(path);
     await tidyOnce(dirname(target));
     const temporary = temporaryBeside(target);
     try {
-      const file = await open(temporary, "wx");
+      const file = await open(temporary, "wx", options.mode);
       try {
         if (typeof content === "function") await content(file);
         else await file.writeFile(content);

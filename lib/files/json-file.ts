@@ -40,6 +40,15 @@ export function isJsonObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** An object but for some of its keys. */
+export function without<T extends object, const K extends keyof T>(
+  value: T,
+  ...keys: readonly K[]
+): Omit<T, K> {
+  const rest = Object.entries(value).filter(([key]) => !keys.includes(key as K));
+  return Object.fromEntries(rest) as Omit<T, K>;
+}
+
 /** The usual form of config files: two spaces, a line end at the end. */
 export function formatJson(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;

@@ -6,12 +6,16 @@ import { onDisk } from "./system-error";
 const CHUNK = 4 * 2 ** 20;
 
 /** SHA-256 of a file's bytes as 64 hexadecimal digits, read in chunks of 4 MiB.
+ *  @param options.prefix bytes that are hashed before them; default none
  *  @throws NOT_FOUND, IO_ERROR, ABORTED */
-export async function sha256File(path: string, options: { signal?: AbortSignal } = {}): Promise<string> {
+export async function sha256File(
+  path: string,
+  options: { signal?: AbortSignal; prefix?: Uint8Array } = {},
+): Promise<string> {
   return await onDisk("read", path, async () => {
     const file = await open(path, "r");
     try {
-      const hash = createHash("sha256");
+      const hash = createHash("sha256").update(options.prefix ?? new Uint8Array());
       const buffer = new Uint8Array(CHUNK);
       for (;;) {
         throwIfAborted(options.signal);

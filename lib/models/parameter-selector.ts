@@ -6,6 +6,7 @@ import { KpopError } from "../errors";
 const groups = Object.freeze({
   xattn: (name: string) => name.includes("attn2"),
   "xattn-kv": (name: string) => /attn2\.to_[kv]/.test(name),
+  "xattn-v": (name: string) => /attn2\.to_v/.test(name),
   attn: (name: string) => /\.to_(?:[qkv]|out)\b/.test(name),
   noxattn: (name: string) => !/^conv_out\.|^conv_norm_out\.|attn2|time_embed/.test(name),
   selfattn: (name: string) => name.includes("attn1"),
@@ -22,7 +23,7 @@ const groups = Object.freeze({
 /**
  * Which UNet parameters a method may change, by key:
  * - "xattn": cross-attention (attn2)
- * - "xattn-kv": the key and value projections of cross-attention
+ * - "xattn-kv", "xattn-v": the key and value projections of cross-attention, or the latter alone
  * - "attn": the query, key, value and output projections of all attention, as in CA
  * - "selfattn": self-attention (attn1)
  * - "noxattn": all but cross-attention, the time embedding and the output head; the ESD paper's ESD-u

@@ -139,6 +139,23 @@ export function texts(
   };
 }
 
+/** Words: a list of them, or the path of a file that has one on each line. */
+export function wordList(help: string): Option<string | readonly string[]> {
+  const list = texts([], help);
+  return {
+    ...list,
+    check: (name, value, about) =>
+      typeof value === "string" ? check.filePath(name, value) : list.check(name, value, about),
+    files: "alone",
+    flag: {
+      form: "value",
+      word: "file|text",
+      repeatable: true,
+      read: (typed) => (typed.length === 1 ? typed[0] : [...typed]),
+    },
+  };
+}
+
 /** Texts with "{}" in them, at least one. */
 export function templates(initial: readonly string[], help: string): Option<readonly string[], string[]> {
   return {
@@ -196,6 +213,19 @@ export function tensor(help: string): Option<Tensor | undefined, Tensor> {
     check(name, value) {
       if (!(value instanceof Tensor)) throw invalid(name, "a Tensor", value);
       return value;
+    },
+    flag: null,
+  };
+}
+
+/** A function of the caller's, or none. */
+export function callback<F extends (...args: never[]) => unknown>(help: string): Option<F | undefined, F> {
+  return {
+    default: undefined,
+    help,
+    check(name, value) {
+      if (typeof value !== "function") throw invalid(name, "a function", value);
+      return value as F;
     },
     flag: null,
   };

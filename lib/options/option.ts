@@ -49,8 +49,11 @@ export interface Option<T = unknown, G = T> {
   check(name: string, value: unknown, about: About): T;
   /** Refuses a value that does not fit a model. @throws INVALID_ARGUMENT naming the option */
   fit?(name: string, value: T, model: Fitting): void;
-  /** Whether its texts are paths of files, whose contents decide the result. Default false. */
-  readonly files?: true;
+  /**
+   * Whether its texts are paths of files, whose contents decide the result: all of them, or one that stands alone, in the
+   * place of a list. Default none is.
+   */
+  readonly files?: true | "alone";
   /** Key of the option that this is another name of; it has no value of its own. */
   readonly aliasOf?: string;
   /** Null where a command line has no words for it: tensors, functions, streams. */
@@ -116,6 +119,11 @@ function typedKeys(
     typed.set(aliasOf, key);
   }
   return typed;
+}
+
+/** An option whose default follows from other options: its owner fills it in where nothing is given (`settle`). */
+export function open<T, G>(option: Option<T, G>): Option<T, G> {
+  return { ...option, default: undefined };
 }
 
 /** Another name of an option. */

@@ -9,6 +9,8 @@ export interface NvidiaState {
   driver: string | null;
   /** This process can see the device files: a container may have been started without them. */
   deviceFiles: boolean;
+  /** What the driver calls each graphics processor; none where it does not say. */
+  models: string[];
 }
 
 const VENDOR = "0x10de";
@@ -20,6 +22,7 @@ export function nvidiaState(root: string = "/"): NvidiaState {
     hardware: hasHardware(join(root, "sys/bus/pci/devices")),
     driver: driverVersion(join(root, "proc/driver/nvidia/version")),
     deviceFiles: existsSync(join(root, "dev/nvidiactl")),
+    models: modelNames(join(root, "proc/driver/nvidia/gpus")),
   };
 }
 
@@ -34,6 +37,13 @@ function hasHardware(devices: string): boolean {
 function driverVersion(path: string): string | null {
   if (!existsSync(path)) return null;
   return /Kernel Module.*?\s(\d+(?:\.\d+)+)/.exec(contentOf(path))?.[1] ?? "unknown";
+}
+
+function modelNames(gpus: string): string[] {
+  return namesIn(gpus).flatMap((name) => {
+    const model = /^Model:\s*(.+)$/m.exec(contentOf(join(gpus, name, "information")))?.[1];
+    return model === undefined ? [] : [model.trim()];
+  });
 }
 
 function namesIn(folder: string): string[] {

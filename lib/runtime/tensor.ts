@@ -211,6 +211,13 @@ export class Tensor {
   eigenvectors(): Tensor {
     return run("eigenvectors", [this]);
   }
+  /**
+   * The rotation R (RᵀR = 1, det R = 1) with the largest tr(Rᵀ·this), of a (..., n, n) of float32 or float64: with its
+   * singular value decomposition U Σ Vᵀ, R = U diag(1, …, 1, det UVᵀ) Vᵀ (the orthogonal Procrustes problem).
+   */
+  nearestRotation(): Tensor {
+    return run("nearest_rotation", [this]);
+  }
   sum(dims?: number | readonly number[], keepDim = false): Tensor {
     return dims === undefined ? run("sum_all", [this]) : run("sum", [this], reduction(dims, keepDim));
   }

@@ -35,6 +35,8 @@ export class Job {
   private readonly state: RunState;
   /** Whether the state is that of the iterations done, with nothing of the next. */
   private whole = true;
+  /** When the first closed form began. */
+  private began: number | undefined;
 
   constructor(protected readonly settings: JobSettings) {
     this.random = new Random(settings.seed);
@@ -156,17 +158,20 @@ export class Job {
     }
   }
 
-  /** Solves `count` parts of a closed form, one after the other, and reports each. It keeps no state. */
-  async closedForm(count: number, solve: (index: number) => Promise<Losses>): Promise<void> {
-    const begin = performance.now();
+  /**
+   * Solves `count` parts of a closed form, one after the other, and reports each. It keeps no state.
+   * @param total of all parts, where a form is called for in several goes
+   */
+  async closedForm(count: number, solve: (index: number) => Promise<Losses>, total = count): Promise<void> {
+    this.began ??= performance.now();
     for (let index = 0; index < count; index++) {
       throwIfAborted(this.signal);
       const [losses] = await scope(async () => readLosses([await solve(index)]));
-      const seconds = (performance.now() - begin) / 1000;
-      const iteration = index + 1;
-      const etaSeconds = (seconds / iteration) * (count - iteration);
+      const seconds = (performance.now() - this.began) / 1000;
+      const iteration = this.history.length + 1;
+      const etaSeconds = (seconds / iteration) * (total - iteration);
       checkFinite(losses!, iteration, undefined);
-      await this.report({ iteration, iterations: count, losses: losses!, seconds, etaSeconds });
+      await this.report({ iteration, iterations: total, losses: losses!, seconds, etaSeconds });
     }
   }
 

@@ -1,6 +1,7 @@
 import { clipGradients } from "../nn/clip-gradients";
 import { Adam, type AdamOptions } from "../nn/optimizer";
 import { parseSchedule, type Schedule, type ScheduleFunction } from "../nn/schedules";
+import { noGrad } from "../runtime/grad-mode";
 import { scope } from "../runtime/scope";
 import { requireGradients, Tensor } from "../runtime/tensor";
 import type { StatePart } from "./run-state";
@@ -11,13 +12,22 @@ export type Losses = Readonly<Record<string, Tensor | number | null>>;
 /** Adds the gradient of weight · loss to the player's tensors and frees the graph. @returns the loss, unweighted */
 export type Backward = (loss: Tensor, weight?: number) => Promise<Tensor>;
 
-/** Adam's constants, its rate, and what comes before its step. */
+/** A linear map that updates of some of the tensors go through: ΔW → ΔW M. */
+export interface UpdateFilter {
+  /** M, (d, d), for tensors of shape (n, d), in their dtype. */
+  readonly matrix: Tensor;
+  applies(name: string): boolean;
+}
+
+/** Adam's constants, its rate, and what comes before and after its step. */
 export interface PlayerOptions extends AdamOptions {
   readonly learningRate: Schedule;
   /** Of the run, for rates that change over it. */
   readonly iterations: number;
   /** Norm that the gradients of all tensors together are scaled down to. Default: they stay as they are. */
   readonly maxGradientNorm?: number;
+  /** What Adam's steps go through. Default: nothing. */
+  readonly filter?: UpdateFilter | null;
 }
 
 /** One side of a training: tensors, and the optimizer that moves them. They ask for gradients within `update` alone. */
@@ -60,9 +70,31 @@ export class Player implements StatePart {
     });
     const { iterations, maxGradientNorm } = this.options;
     if (maxGradientNorm !== undefined) await clipGradients(tensors, maxGradientNorm);
+    const unfiltered = this.beforeFilter();
     await this.optimizer.step(this.learningRate(iteration % iterations, iterations));
     await requireGradients(tensors, false);
+    await this.filterStep(unfiltered);
     return result;
+  }
+
+  /** What the tensors hold whose steps are filtered. */
+  private beforeFilter(): [now: Tensor, before: Tensor][] {
+    const { filter } = this.options;
+    if (filter === undefined || filter === null) return [];
+    const filtered = [...this.learned].filter(([name]) => filter.applies(name));
+    return filtered.map(([, tensor]) => [tensor, tensor.detach().clone()]);
+  }
+
+  private async filterStep(filtered: readonly [now: Tensor, before: Tensor][]): Promise<void> {
+    for (const [tensor, before] of filtered) {
+      await noGrad(() =>
+        scope(async () => {
+          const step = tensor.detach().sub(before);
+          await tensor.copyFrom(before.add(step.matmul(this.options.filter!.matrix)));
+        }),
+      );
+      before.dispose();
+    }
   }
 
   /** Forgets the moments, as a new optimizer would. */

@@ -41,6 +41,16 @@ at::Tensor solve_factored(const at::Tensor& b, const at::Tensor& factor) {
   return b.is_meta() ? factor.matmul(b) : at::cholesky_solve(b, factor);
 }
 
+/** The R of determinant 1 with the largest tr(R^T M): U V^T of M's singular value decomposition, with the last column of U
+ *  turned round where that is a reflection. */
+at::Tensor nearest_rotation(const at::Tensor& matrix) {
+  const auto [u, s, vh] = at::linalg_svd(matrix, /*full_matrices=*/true);
+  if (matrix.is_meta()) return u.matmul(vh);
+  const auto last = u.size(-1) - 1;
+  const auto turned = u.narrow(-1, last, 1) * at::linalg_det(u.matmul(vh)).sign().unsqueeze(-1).unsqueeze(-1);
+  return at::cat({u.narrow(-1, 0, last), turned}, -1).matmul(vh);
+}
+
 constexpr TensorOp kOps[] = {
 #define KPOP_OP(NAME, INPUTS, ...)                                                            \
   {#NAME, INPUTS,                                                                             \

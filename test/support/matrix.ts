@@ -69,3 +69,44 @@ export function meanSquare(a: Matrix): number {
 function dot(a: readonly number[], b: readonly number[]): number {
   return a.reduce((sum, x, i) => sum + x * b[i]!, 0);
 }
+
+/** Eigenvectors as columns and eigenvalues of a symmetric matrix, in no order, by Jacobi's rotations. */
+export function symmetricEigen(given: Matrix): { vectors: Matrix; values: number[] } {
+  const size = given.length;
+  const a = given.map((row) => [...row]);
+  const v = identity(size).map((row) => [...row]);
+  const scale = norm(given);
+  for (let sweep = 0; sweep < 30; sweep++) {
+    for (let p = 0; p < size; p++)
+      for (let q = p + 1; q < size; q++) {
+        if (Math.abs(a[p]![q]!) < 1e-18 * scale) continue;
+        const theta = (a[q]![q]! - a[p]![p]!) / (2 * a[p]![q]!);
+        const t = (theta < 0 ? -1 : 1) / (Math.abs(theta) + Math.hypot(theta, 1));
+        const c = 1 / Math.hypot(t, 1);
+        const turn = (row: number[]): void => {
+          const [x, y] = [row[p]!, row[q]!];
+          [row[p], row[q]] = [c * x - c * t * y, c * t * x + c * y];
+        };
+        a.forEach(turn);
+        v.forEach(turn);
+        const [x, y] = [a[p]!, a[q]!];
+        a[p] = x.map((value, i) => c * value - c * t * y[i]!);
+        a[q] = x.map((value, i) => c * t * value + c * y[i]!);
+      }
+  }
+  return { vectors: v, values: a.map((row, i) => row[i]!) };
+}
+
+/** Orthonormal rows that span what the given rows do, one for each, by Gram and Schmidt's process, made twice. */
+export function orthonormal(rows: Matrix): Matrix {
+  return rows.reduce<number[][]>((basis, row) => {
+    let rest = [...row];
+    for (let pass = 0; pass < 2; pass++)
+      for (const other of basis) {
+        const along = dot(rest, other);
+        rest = rest.map((x, i) => x - along * other[i]!);
+      }
+    const length = Math.sqrt(dot(rest, rest));
+    return [...basis, rest.map((x) => x / length)];
+  }, []);
+}

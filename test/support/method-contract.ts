@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import { erase } from "../../lib/erasure/erase";
 import type { Erasure } from "../../lib/erasure/erasure";
+import { parseOptions } from "../../lib/erasure/method";
 import { methodNamed, type EraseOptions } from "../../lib/erasure/registry";
 import * as safetensors from "../../lib/io/safetensors";
 import { selectParameters, type ParameterSelector } from "../../lib/models/parameter-selector";
-import { complete } from "../../lib/options/option";
 import type { Tensor } from "../../lib/runtime/tensor";
 import type { PrepareReport } from "../../lib/training/step-report";
 import { loadGolden, type GoldenModel } from "./golden-model";
@@ -28,6 +28,9 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
     images: 2,
     samplingSteps: "images" in options ? 2 : 6,
     poolSize: 2,
+    vocabulary: ["dog", "fish", "castle", "house", "tree", "temple"],
+    candidates: 5,
+    words: 4,
     batchSize: Math.min(2, (options["batchSize"]?.default as number | undefined) ?? 2),
     learningRate: 1e-3,
     cacheDirectory,
@@ -39,8 +42,8 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
 export function describeMethod(name: string): void {
   describe(`method ${name}`, () => {
     const method = methodNamed(name);
-    /** Closed forms and inference draw nothing at random. */
-    const drawn = method.kind === "training";
+    /** Most closed forms, and inference, draw nothing at random. */
+    const drawn = method.draws ?? method.kind === "training";
     let golden: GoldenModel;
     let folder: string;
     /** The input model before any run, and a run that most tests look at. */
@@ -65,7 +68,7 @@ export function describeMethod(name: string): void {
 
     it("changes only selected weights, some of them or how the model denoises, and leaves the input as it was", async () => {
       const after = await snapshot(reference.model);
-      const own = complete(method.options, short(), { concepts: ["church"] });
+      const own = parseOptions(method, short(), { concepts: ["church"] });
       const network = method.network?.(own) ?? "unet";
       const selector = method.parameters?.(own) ?? (own["parameters"] as ParameterSelector | undefined);
       const names = golden.model[network].parameterNames();
@@ -215,7 +218,7 @@ export function describeMethod(name: string): void {
       expect(again.filter(({ what }) => what !== "picture")).toEqual([]);
       resumed.dispose();
       // A closed form keeps no state that could be another run's.
-      if (!drawn) return;
+      if (method.kind !== "training") return;
       const other = erase(golden.model, options({ checkpoint, resume: true, seed: 9 }));
       await expect(other).rejects.toMatchObject({
         ...INVALID,

@@ -3,29 +3,36 @@
  * declarations that are published.
  */
 import {
+  certify,
   erase,
   evaluate,
   generateImageSet,
   ImageClassifier,
   KpopError,
+  newSigningKey,
   PromptKey,
   safetensors,
   StableDiffusion,
   Tensor,
+  verify,
   type CaOptions,
   type CommonOptions,
   type EraseOptions,
   type Erasure,
+  type ErasureCertificate,
   type Evaluation,
   type EsdOptions,
   type Image,
   type KpopErrorCode,
   type KpopOptions,
   type PrepareReport,
+  type OceOptions,
   type PromptLayers,
   type Ranking,
   type Rate,
+  type ReceOptions,
   type RunManifest,
+  type SpeedOptions,
   type StepReport,
   type UNetConfig,
 } from "../../lib/index";
@@ -215,6 +222,20 @@ export async function erasing(): Promise<void> {
   void ca;
   const esd: EraseOptions = { method: "esd", concepts: "church" } satisfies EsdOptions;
   void esd;
+  const rece: EraseOptions = {
+    ...{ method: "rece", concepts: "church", epochs: 2, start: { alignment: "tail", lambda: 0.1 } },
+    validate: async (view, round) => {
+      exactly<StableDiffusion>()(view);
+      return (await view.generate("church")).length - round;
+    },
+  } satisfies ReceOptions;
+  void rece;
+  // @ts-expect-error a score is a number
+  await erase(model, { method: "rece", concepts: "church", validate: () => "good" });
+  const speed: EraseOptions = { method: "speed", concepts: "church", filter: false } satisfies SpeedOptions;
+  void speed;
+  const oce: EraseOptions = { method: "oce", concepts: "church", captions: ["a dog"] } satisfies OceOptions;
+  void oce;
   await result.save("folder", { format: "single-file", force: true });
 }
 
@@ -232,6 +253,33 @@ export function failing(error: unknown): KpopErrorCode | undefined {
   // @ts-expect-error no such code
   if (error.code === "OOPS") return undefined;
   return error.code;
+}
+
+export async function certifying(): Promise<void> {
+  const { privateKey, publicKey } = await newSigningKey("signer.pem");
+  const made = await certify("folder", {
+    base: "pocket",
+    signingKey: privateKey,
+    evaluations: ["measured"],
+    file: "certificate.json",
+    modelCard: { license: "mit" },
+  });
+  exactly<ErasureCertificate>()(made.certificate);
+  const found = await verify("certificate.json", {
+    signer: publicKey,
+    model: "folder",
+    rerun: 2,
+    classifier: "pocket",
+    device: "cpu",
+    onProgress: (done, total) => void (done / total),
+  });
+  exactly<boolean>()(found.ok);
+  exactly<ErasureCertificate | null>()(found.certificate);
+  exactly<Rate | undefined>()(made.certificate.evaluations[0]!.figures.esr[1]);
+  // @ts-expect-error a signing key is needed
+  await certify("folder", { base: "pocket" });
+  // @ts-expect-error misspelt
+  await verify("certificate.json", { signers: publicKey });
 }
 
 export async function evaluating(): Promise<void> {

@@ -1,3 +1,4 @@
+import { closedFormsCase } from "./closed-forms";
 import { latentsCase } from "./latents";
 import { loadCase } from "./load";
 import { picturesCase } from "./pictures";
@@ -14,4 +15,5 @@ export const CASES: readonly SpeedCase[] = [
   loadCase("copied"),
   latentsCase("pool"),
   latentsCase("restart"),
+  closedFormsCase(),
 ];

@@ -17,6 +17,8 @@ export interface TrajectoryStep {
 export interface TrajectoryStop {
   readonly executed: number;
   readonly timestep: { readonly from: number; readonly to: number };
+  /** Timestep whose ᾱ the published scripts make x̂₀ with: of the DDIM step that t lies behind. */
+  readonly level: number;
 }
 
 export interface TrainingTrajectory {
@@ -65,7 +67,7 @@ function aligned(schedule: NoiseSchedule, count: number): TrainingTrajectory {
   const stride = strideOf(schedule, count);
   return {
     steps: timesteps.map((t) => step(schedule, t, t - stride)),
-    stops: timesteps.map((t, executed) => ({ executed, timestep: { from: t, to: t } })),
+    stops: timesteps.map((t, executed) => ({ executed, timestep: { from: t, to: t }, level: t })),
   };
 }
 
@@ -79,6 +81,7 @@ function compvis(schedule: NoiseSchedule, count: number): TrainingTrajectory {
     stops: Array.from({ length: count }, (_, draw) => ({
       executed: Math.min(count - draw, count - 1),
       timestep: { from: edge(draw), to: edge(draw + 1) - 1 },
+      level: draw * strideOf(schedule, count) + 1,
     })),
   };
 }

@@ -10,6 +10,7 @@ import { pictures } from "../shared/picture-options";
 import { LEAST_CELLS } from "../shared/placement";
 import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
 import { training } from "../shared/training-options";
+import { filterFor } from "../shared/update-filter";
 
 /**
  * CA: concept ablation (Kumari et al. 2023, arXiv 2303.13516).
@@ -94,7 +95,8 @@ export const ca = defineMethod({
     );
     const encoder = words ?? job;
     const learned = words?.tensors() ?? job.weights();
-    const weights = await job.learn("weights", learned, { ...o, decoupled: true });
+    const filter = await filterFor(job, o);
+    const weights = await job.learn("weights", learned, { ...o, decoupled: true, filter });
     const preservation = await job.preservation(o);
 
     await job.iterate(o.iterations, async (i) => {

@@ -1,9 +1,9 @@
 import { repeated, rows } from "../../diffusion/condition";
 import { evaluateEach } from "../../diffusion/predict";
-import { choice, number, perConcept, schedule, text } from "../../options/kinds";
+import { number, perConcept, schedule, text } from "../../options/kinds";
 import { noGrad } from "../../runtime/grad-mode";
 import { defineMethod, type OptionsOf } from "../method";
-import { checkTrajectories, trajectories } from "../shared/latent-options";
+import { checkTrajectories, sampledBy, trajectories } from "../shared/latent-options";
 import { fillTemplates } from "../shared/texts";
 import { ENTRANT, training } from "../shared/training-options";
 
@@ -41,11 +41,7 @@ export const esd = defineMethod({
      * Whose trajectories z_t comes from: the "student", as the paper has it, or the frozen "teacher", as in its later
      * script, whose pool costs no evaluation of its own: 3 an iteration in place of 4. Default "student".
      */
-    sampledBy: choice(
-      "student",
-      ["student", "teacher"],
-      "whose trajectories noisy latents come from: student or teacher",
-    ),
+    sampledBy: sampledBy("student"),
     ...training(),
     /**
      * Adam's rate for the weights. Default 1e-4, chosen on an earlier built-in model with "church", by eye and in one run

@@ -1,8 +1,9 @@
 import { repeated, rows } from "../../diffusion/condition";
 import { evaluateEach } from "../../diffusion/predict";
 import { parseSchedule } from "../../nn/schedules";
-import { choice, schedule, text } from "../../options/kinds";
+import { choice, integer, schedule, selector, templates, text } from "../../options/kinds";
 import { noGrad } from "../../runtime/grad-mode";
+import { open } from "../../options/option";
 import { defineMethod, type OptionsOf } from "../method";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
 import { checkPrompt, fitPrompt, LearnedPrompt, learnedPrompt } from "../shared/learned-prompt";
@@ -24,43 +25,85 @@ export const kpop = defineMethod({
   short: "moves the concept from the weights into a prompt, which brings it back",
   reference: "arXiv 2403.12326",
   kind: "training",
-  // Through the middle layer alone the key brings little back after so few iterations.
-  entrant: { ...ENTRANT, prompt: { layers: "all", perConcept: true }, promptLearningRate: 5e-2 },
+  // As published, but for the layers: through the middle one alone the key brings little back after so few iterations.
+  entrant: {
+    ...ENTRANT,
+    prompt: { form: "free", mechanism: "concat", size: 10, layers: "all", perConcept: true },
+    parameters: "xattn",
+  },
   options: {
-    /** What the concept is turned into, c_n. Default "a photo". */
-    neutral: text("a photo", "prompt that the concept is turned into", { blank: true }),
+    /** What the concept is turned into, c_n, where the target is "neutral". Default "a photo". */
+    neutral: open(
+      text("a photo", 'prompt that the concept is turned into; default "a photo"', { blank: true }),
+    ),
     /**
-     * Target of L1: the teacher's ε(c_n), or ESD's 2ε("") - ε(c_e), which leads away from the concept and erases in
-     * fewer iterations. Default "neutral".
+     * Target of L1: the paper's ε(c_n), "neutral", or ESD's 2ε("") - ε(c_e), which leads away from the concept. Where
+     * neighbours hold the concept in place, the way to c_n is too short to leave it. Default "negative-guidance"; "neutral"
+     * where `neutral` is given or the prompt is free.
      */
-    target: choice(
-      "neutral",
-      ["neutral", "negative-guidance"],
-      "what the erased prediction is drawn to: neutral, or negative-guidance (ESD's)",
+    target: open(
+      choice(
+        "negative-guidance",
+        ["neutral", "negative-guidance"],
+        "what the erased prediction is drawn to: neutral, or negative-guidance (ESD's)",
+      ),
     ),
     ...training(),
+    /** Updates of the weights. Default 400, and 50 more for each concept behind the first; 1000 with a free prompt. */
+    iterations: open(
+      integer(1000, "updates of the weights; default 400, and 50 more for each further concept", {
+        from: 1,
+      }),
+    ),
     /**
-     * Adam's rate for the weights. Default 2e-4, chosen on an earlier built-in model: rate × iterations decides how much
-     * goes, of the concept and of the rest. For the wider layers of Stable Diffusion 1.x begin with the paper's 1e-5;
-     * nothing was measured at that size.
+     * Adam's rate for the weights: rate × iterations decides how much goes, of the concept and of the rest. Default 4e-3,
+     * falling along a cosine to 5e-5, chosen on the built-in model together with `spare`, which takes most of each step; with
+     * a free prompt 2e-4, chosen on an earlier one. For the wider layers of Stable Diffusion 1.x begin with the paper's
+     * 1e-5; nothing was measured at that size.
      */
-    learningRate: schedule(2e-4, "Adam's rate for the weights"),
+    learningRate: open(schedule(2e-4, "Adam's rate for the weights; default a cosine from 4e-3 to 5e-5")),
     /**
-     * Adam's rate for the prompt. Default 5e-2: Adam moves an element by about its rate a step, and the prompt has to
-     * reach the length of a text's rows (elements near 0.6) while the weights are still on their way.
+     * The weights that may change. Default "xattn-kv", what reads the text: with these alone the key brings everything back
+     * and leaves other texts alone. With a free prompt "xattn", as published.
      */
-    promptLearningRate: schedule(5e-2, "Adam's rate for the learned prompt"),
+    parameters: open(
+      selector(
+        "xattn-kv",
+        "weights that may change: a group (xattn, xattn-kv, selfattn, noxattn, full, ...) or a /pattern/",
+      ),
+    ),
+    /**
+     * Adam's rate for the prompt. Adam moves an element by about its rate a step. Default 3e-3 for an amortised prompt, a
+     * function that has to stay small on other texts; 5e-2 for a free one, which has to reach the length of a text's rows
+     * (elements near 0.6) while the weights are still on their way.
+     */
+    promptLearningRate: open(schedule(5e-2, "Adam's rate for the learned prompt; default 3e-3")),
     /**
      * Weight of L2, the loss that keeps the concept under the prompt. Default 0.1, the paper's. More brings more back and
-     * erases less: on an earlier built-in model, in all layers, 0.1 left 2 pictures of 21 and brought 19 back after 500
-     * iterations; 1 left 9 and brought 20 back after 400.
+     * erases less.
      */
     lambda: schedule(0.1, "weight of the loss that keeps the concept under the prompt"),
     /** The learned prompt. */
     prompt: learnedPrompt(),
     ...trajectories(),
+    /** Ways to name each concept, "{}" standing for it; each is trained on. Default "{}" and "a photo of a {}"; with a free prompt "{}". */
+    templates: open(templates(["{}"], 'ways to name a concept; default "{}" and "a photo of a {}"')),
   },
   artefacts: () => ["key"],
+  settle(o, { concepts }) {
+    const ours = o.prompt.form === "amortised";
+    const away = ours && o.neutral === undefined;
+    return {
+      ...o,
+      neutral: o.neutral ?? "a photo",
+      target: o.target ?? (away ? "negative-guidance" : "neutral"),
+      iterations: o.iterations ?? (ours ? 350 + 50 * concepts.length : 1000),
+      learningRate: o.learningRate ?? (ours ? { from: 4e-3, to: 5e-5, shape: "cosine" } : 2e-4),
+      promptLearningRate: o.promptLearningRate ?? (ours ? 3e-3 : 5e-2),
+      parameters: o.parameters ?? (ours ? "xattn-kv" : "xattn"),
+      templates: o.templates ?? (ours ? ["{}", "a photo of a {}"] : ["{}"]),
+    };
+  },
   check(o) {
     checkTrajectories(o);
     checkPrompt(o.prompt);

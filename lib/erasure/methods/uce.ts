@@ -1,14 +1,48 @@
-import { either, number, choice, perConcept, templates, text } from "../../options/kinds";
-import { alias } from "../../options/option";
+import { either, number, choice, templates } from "../../options/kinds";
+import type { Complete } from "../../options/option";
 import { Tensor } from "../../runtime/tensor";
+import type { ErasureJob } from "../job";
 import { defineMethod, type OptionsOf } from "../method";
-import { editProjections, keysAndValues } from "../shared/edit-projections";
+import { editProjections, guides, keysAndValues } from "../shared/edit-projections";
 import { pairRows, promptRows, type RowPair } from "../shared/paired-rows";
 import { encodeRows } from "../shared/text-rows";
 
-const GUIDE = perConcept(
-  text("", "text that the concepts are turned into: one for all, or one for each", { blank: true }),
-);
+/** Options of UCE. */
+export const UCE_OPTIONS = {
+  /**
+   * `alignment`: "last-token" is the authors' current script; "tail" their first one, on which RECE builds. Default "tail":
+   * the rows behind the last token know the concept as well. On an earlier built-in model, with the twelve phrasings of its
+   * captions as templates, "last-token" left four churches of four (guide "", "a photo"), "tail" none (guide "dog", five
+   * prompts preserved).
+   */
+  ...guides("tail"),
+  /** Weight of a concept's rows, > 0. Default 1. */
+  eraseScale: number(1, "weight of the concepts' token rows", { above: 0 }),
+  /**
+   * Weight of the held texts' rows, >= 0; "shared" is max(0.1, 1/n) for n texts, neighbours counted. "auto", the
+   * default, is "shared", and 1 for "last-token".
+   */
+  preserveScale: either(
+    number(1, "weight of the preserved prompts' token rows; shared is max(0.1, 1/prompts)", { from: 0 }),
+    ["shared", "auto"],
+    "auto",
+  ),
+  /** Weight λ > 0 of staying with the old weights. Default 0.5. */
+  lambda: number(0.5, "weight of staying with the old weights", { above: 0 }),
+  /**
+   * "replace" (default): the target is the guide's output. "tensor": that output without its component along the
+   * concept's own, both taken as one (rows × channels) matrix.
+   */
+  technique: choice(
+    "replace",
+    ["replace", "tensor"],
+    '"replace" by what the guide gives, or by what is left of it off the concept\'s ("tensor")',
+  ),
+  /** Ways to name a concept, "{}" standing for it and for its guide; all are edited. Default the bare name. */
+  templates: templates(["{}"], 'ways to name a concept, such as "a photo of a {}"'),
+  /** Which keys and values of cross-attention are edited. Default "xattn-kv", all; /attn2\.to_k/ the keys alone. */
+  parameters: keysAndValues(),
+};
 
 /**
  * UCE: unified concept editing (arXiv 2308.14761).
@@ -26,81 +60,42 @@ export const uce = defineMethod({
   reference: "arXiv 2308.14761",
   kind: "closed form",
   entrant: { templates: ["{}", "a photo of a {}"] },
-  options: {
-    /**
-     * What the concepts are to give instead: one text for all, or one for each. Default "", which with the bare name as
-     * template stands for the start token; the paper takes "art" for artists.
-     */
-    guide: GUIDE,
-    /** The same as `guide`. */
-    target: alias("guide", GUIDE),
-    /**
-     * "last-token": the row of the concept's last token goes where that of its guide goes; of prompts to preserve
-     * the last token is held. The authors' current script.
-     * "tail": also all rows behind, end tokens included, as far as both texts have them; of prompts to preserve all rows
-     * are held. Their first script, on which RECE builds.
-     * "all": row i of the text goes where row i of the guide's goes; of prompts to preserve all rows are held.
-     *
-     * Default "tail": the rows behind the last token know the concept as well. On an earlier built-in model, with the twelve
-     * phrasings of its captions as templates, "last-token" left four churches of four (guide "", "a photo"), "tail" none
-     * (guide "dog", five prompts preserved).
-     */
-    alignment: choice(
-      "tail",
-      ["last-token", "tail", "all"],
-      'token rows that are edited: "last-token", "tail" (it and all behind) or "all"',
-    ),
-    /** Weight of a concept's rows, > 0. Default 1. */
-    eraseScale: number(1, "weight of the concepts' token rows", { above: 0 }),
-    /**
-     * Weight of the held texts' rows, >= 0; "shared" is max(0.1, 1/n) for n texts, neighbours counted. "auto", the
-     * default, is "shared", and 1 for "last-token".
-     */
-    preserveScale: either(
-      number(1, "weight of the preserved prompts' token rows; shared is max(0.1, 1/prompts)", { from: 0 }),
-      ["shared", "auto"],
-      "auto",
-    ),
-    /** Weight λ > 0 of staying with the old weights. Default 0.5. */
-    lambda: number(0.5, "weight of staying with the old weights", { above: 0 }),
-    /**
-     * "replace" (default): the target is the guide's output. "tensor": that output without its component along the
-     * concept's own, both taken as one (rows × channels) matrix.
-     */
-    technique: choice(
-      "replace",
-      ["replace", "tensor"],
-      '"replace" by what the guide gives, or by what is left of it off the concept\'s ("tensor")',
-    ),
-    /** Ways to name a concept, "{}" standing for it and for its guide; all are edited. Default the bare name. */
-    templates: templates(["{}"], 'ways to name a concept, such as "a photo of a {}"'),
-    /** Which keys and values of cross-attention are edited. Default "xattn-kv", all; /attn2\.to_k/ the keys alone. */
-    parameters: keysAndValues(),
-  },
+  options: UCE_OPTIONS,
   fit: (o, { tokenizer }, { concepts }) =>
     void pairRows(tokenizer, concepts, o.guide, o.templates, o.alignment),
-  async run(job, o) {
-    const { tokenizer } = job.base;
-    const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
-    const held = job.held.map((prompt) => promptRows(tokenizer, prompt, o.alignment));
-    const keys = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
-    const guides = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
-    const replace = o.technique === "replace";
-    const problem = {
-      moved: { rows: keys, weights: o.eraseScale, ...(replace ? { targets: guides } : {}) },
-      ...(held.length === 0
-        ? {}
-        : { held: { rows: await encodeRows(job, held), weights: heldWeight(o, held.length) } }),
-      lambda: o.lambda,
-    };
-    if (replace) return editProjections(job, problem);
-    const membership = rowsOfTexts(pairs, keys.device);
-    await editProjections(job, problem, (weight) => withoutOwn(weight, keys, guides, membership));
-  },
+  run: (job, o) => editAsUce(job, o, job.held),
 });
 
 /** Options of UCE, before defaults. */
 export type UceOptions = OptionsOf<typeof uce>;
+
+/**
+ * UCE's edit of the model as it came.
+ * @param texts to hold
+ * @param total parts of the whole run, where other edits follow
+ */
+export async function editAsUce(
+  job: ErasureJob,
+  o: Complete<typeof UCE_OPTIONS>,
+  texts: readonly string[],
+  total?: number,
+): Promise<void> {
+  const { tokenizer } = job.base;
+  const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
+  const held = texts.map((text) => promptRows(tokenizer, text, o.alignment));
+  const keys = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
+  const guided = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
+  const replace = o.technique === "replace";
+  const problem = {
+    moved: { rows: keys, weights: o.eraseScale, ...(replace ? { targets: guided } : {}) },
+    ...(held.length === 0
+      ? {}
+      : { held: { rows: await encodeRows(job, held), weights: heldWeight(o, held.length) } }),
+    lambda: o.lambda,
+  };
+  const valuesOf = replace ? undefined : withoutOwn(pairs, keys, guided);
+  await editProjections(job, problem, { valuesOf, ...(total === undefined ? {} : { total }) });
+}
 
 function heldWeight(
   { alignment, preserveScale }: { alignment: string; preserveScale: number | "shared" | "auto" },
@@ -114,16 +109,18 @@ function heldWeight(
 /**
  * The targets of "tensor", V - <V, U> U, (n, out), text by text, with V the guide's outputs and U the concept's, divided
  * by their norm.
- * @param membership 1 where a row (n) belongs to a text (T), else 0, (T, n)
  */
-function withoutOwn(weight: Tensor, keys: Tensor, guides: Tensor, membership: Tensor): Tensor {
-  const projection = weight.to("float64").transpose(0, 1); // (d, out)
-  const own = keys.matmul(projection); // (n, out)
-  const given = guides.matmul(projection); // (n, out)
+function withoutOwn(pairs: readonly RowPair[], keys: Tensor, guided: Tensor): (weight: Tensor) => Tensor {
+  const membership = rowsOfTexts(pairs, keys.device); // 1 where a row (n) belongs to a text (T), else 0, (T, n)
   const byText = (products: Tensor): Tensor => membership.matmul(products.sum(1, true)); // (T, 1)
-  // Where the concept has no output, nothing lies along it.
-  const share = byText(own.mul(given)).div(byText(own.square()).clamp(Number.MIN_VALUE, Infinity));
-  return given.sub(own.mul(membership.transpose(0, 1).matmul(share)));
+  return (weight) => {
+    const projection = weight.to("float64").transpose(0, 1); // (d, out)
+    const own = keys.matmul(projection); // (n, out)
+    const given = guided.matmul(projection); // (n, out)
+    // Where the concept has no output, nothing lies along it.
+    const share = byText(own.mul(given)).div(byText(own.square()).clamp(Number.MIN_VALUE, Infinity));
+    return given.sub(own.mul(membership.transpose(0, 1).matmul(share)));
+  };
 }
 
 /** (T, n) float64. */

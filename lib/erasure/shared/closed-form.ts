@@ -87,19 +87,25 @@ export async function ridgeEdit(problem: RidgeProblem): Promise<RidgeEdit> {
       const scaled = scaledRows(moved); // S K (n, d)
       const ridge = scaledIdentity(width, lambda, scaled.device).add(gram(scaled, moved.rows));
       const system = held === undefined ? ridge : ridge.add(gram(scaledRows(held), held.rows)); // A (d, d)
-      const factor = await factorise(system, lambda);
+      const factor = await factorise(system, `with lambda ${lambda} they are not: raise lambda`);
       const gain = scaled.transpose(0, 1).choleskySolve(factor).transpose(0, 1).contiguous(); // (n, d)
-      const drift =
-        held === undefined
-          ? null
-          : { count: held.rows.shape[0]!, gain: gain.matmul(gram(held.rows, held.rows)) };
-      // Rows given in float64 are not copied by `to`; the edit has to outlive them.
-      const keys = moved.rows.to("float64").clone();
-      const targets = moved.targets?.to("float64").clone() ?? null;
-      if (targets !== null && keys.shape[0]! > width / 2) return fold(keys, targets, gain, drift);
-      return { moved: { form: "rows", keys, targets }, gain, held: drift };
+      return editOf(moved, gain, held?.rows);
     }),
   );
+}
+
+/** The edit W' = W + B · gain, where B is what the outputs of the moved rows lack: see `RidgeEdit`. */
+export function editOf(
+  moved: Omit<RidgeProblem["moved"], "weights">,
+  gain: Tensor,
+  held?: Tensor,
+): RidgeEdit {
+  const drift = held === undefined ? null : { count: held.shape[0]!, gain: gain.matmul(gram(held, held)) };
+  // Rows given in float64 are not copied by `to`; the edit has to outlive them.
+  const keys = moved.rows.to("float64").clone();
+  const targets = moved.targets?.to("float64").clone() ?? null;
+  if (targets !== null && keys.shape[0]! > keys.shape[1]! / 2) return fold(keys, targets, gain, drift);
+  return { moved: { form: "rows", keys, targets }, gain, held: drift };
 }
 
 /**
@@ -187,25 +193,27 @@ function scaledRows({ rows, weights }: WeightedRows): Tensor {
   return double.mul(typeof weights === "number" ? weights : weights.to("float64").unsqueeze(1));
 }
 
-/** Σ a_i b_iᵀ over rows, (d, d). */
-function gram(a: Tensor, b: Tensor): Tensor {
+/** Σ a_i b_iᵀ over rows, (d, d) float64. */
+export function gram(a: Tensor, b: Tensor): Tensor {
   return a.to("float64").transpose(0, 1).matmul(b.to("float64"));
 }
 
-function scaledIdentity(size: number, value: number, device: string): Tensor {
+/** `value` times the identity, (size, size) float64. */
+export function scaledIdentity(size: number, value: number, device: string): Tensor {
   const elements = new Float64Array(size * size);
   for (let i = 0; i < size; i++) elements[i * size + i] = value;
   return Tensor.from(elements, [size, size], { device });
 }
 
-async function factorise(system: Tensor, lambda: number): Promise<Tensor> {
+/** @param otherwise what is said of normal equations that have no factor, and what to do. @throws NUMERIC_FAILURE */
+export async function factorise(system: Tensor, otherwise: string): Promise<Tensor> {
   try {
     return await system.cholesky().settled();
   } catch (cause) {
     if (!(cause instanceof KpopError) || cause.code !== "NUMERIC_FAILURE") throw cause;
     throw new KpopError(
       "NUMERIC_FAILURE",
-      `Expected the normal equations of the closed form to be positive definite in float64 but with lambda ${lambda} they are not: raise lambda`,
+      `Expected the normal equations of the closed form to be positive definite in float64 but ${otherwise}`,
       { cause },
     );
   }

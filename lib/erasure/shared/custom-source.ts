@@ -51,6 +51,7 @@ export class CustomSource implements LatentSource {
       latents: Tensor.cat(items.map(({ latents }) => latents.to({ dtype: "float32", device: base.device }))),
       timesteps: items.map(({ timestep }) => timestep),
       texts: items.map((_, item) => random.at("custom", iteration, item).below(this.textCount)),
+      trajectories: items.map((_, item) => iteration * this.batchSize + item),
     };
   }
 

@@ -43,6 +43,15 @@ export function trajectories() {
   };
 }
 
+/** The option of whose trajectories z_t comes from. */
+export function sampledBy(initial: "student" | "teacher") {
+  return choice(
+    initial,
+    ["student", "teacher"],
+    "whose trajectories noisy latents come from: student or teacher",
+  );
+}
+
 /** `trajectories()`, complete, with the batch that is taken of them. */
 export type TrajectoryOptions = Complete<ReturnType<typeof trajectories>> & { readonly batchSize: number };
 

@@ -3,41 +3,61 @@ import type { Condition } from "../../diffusion/condition";
 import { keyModel } from "../../diffusion/key-model";
 import { applyPrompt, type Prompted } from "../../diffusion/prompt-form";
 import { PromptKey } from "../../diffusion/prompt-key";
-import { AS_PUBLISHED, checkDesign, drawPrompt, fitDesign, promptOptions, promptShape } from "../../diffusion/prompt-options"; // prettier-ignore
+import { AS_PUBLISHED, type PromptDefaults, checkDesign, drawPrompt, fitDesign, promptOptions, promptShape } from "../../diffusion/prompt-options"; // prettier-ignore
 import { flag, number, tensor } from "../../options/kinds";
-import { group, type Complete, type Fitting, type Given } from "../../options/option";
+import { group, type Complete, type Fitting, type Given, type Option } from "../../options/option";
 import { keep, scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { ErasureJob } from "../job";
 
-/**
- * Defaults: as published. The fewer the layers are, the longer the key takes to learn: on the shipped model, in "mid", it
- * brings "church" back in 16 of 16 pictures after 1000 iterations, but none of five concepts after 200, where "all" brings
- * back 7 of 30.
- */
-const OPTIONS = Object.freeze({
-  ...promptOptions(AS_PUBLISHED),
-  /**
-   * Weight of the term that keeps other texts c_o what they are under the key, ‖ε_θ'(z_t, t, c_o, p) - ε_θ(z_t, t, c_o)‖²,
-   * in the step of transfer. c_o are the prompts to preserve and the neighbours. Default 0.
-   */
-  selectivity: number(0, "weight of keeping other texts what they are under the key", { from: 0 }),
-  /**
-   * Its start: (k, d), or (n, k, d) with `perConcept`; decides `size`. Of an amortised one (2 · hidden, d), the rows of A
-   * before those of B. Default: draws of `scale`.
-   */
-  init: tensor("its start, in place of random draws"),
-  /** A prompt of its own for each concept. Default false. */
-  perConcept: flag(false, "one for each concept"),
-});
+function members(defaults: PromptDefaults, selectivity: number) {
+  return Object.freeze({
+    ...promptOptions(defaults),
+    /**
+     * Weight of the term that keeps other texts c_o what they are under the key, ‖ε_θ'(z_t, t, c_o, p) - ε_θ(z_t, t, c_o)‖²,
+     * in the step of transfer. c_o are the prompts to preserve and the neighbours. Default 2; 0 as published.
+     */
+    selectivity: number(selectivity, "weight of keeping other texts what they are under the key", {
+      from: 0,
+    }),
+    /**
+     * Its start: (k, d), or (n, k, d) with `perConcept`; decides `size`. Of an amortised one (2 · hidden, d), the rows of A
+     * before those of B. Default: draws of `scale`.
+     */
+    init: tensor("its start, in place of random draws"),
+    /** A prompt of its own for each concept. Default false. */
+    perConcept: flag(false, "one for each concept"),
+  });
+}
+
+/** What is taken where nothing but an amortised form is asked for. */
+const OPTIONS = members({ ...AS_PUBLISHED, form: "amortised", mechanism: "additive", layers: "all" }, 2);
+/** What is taken where the published prompt is described: a free one. */
+const PUBLISHED = members(AS_PUBLISHED, 0);
+/** Members that a free prompt is described by. */
+const DESCRIBES_FREE = ["size", "mechanism", "layers", "place", "init", "perConcept"];
 
 /** The learned prompt of KPOP. */
 export type PromptOptions = Given<typeof OPTIONS>;
 type Parsed = Complete<typeof OPTIONS>;
 
-/** The option that holds what a learned prompt is like. */
-export function learnedPrompt() {
-  return group(OPTIONS, "the learned prompt");
+/**
+ * The option that holds what a learned prompt is like. Without a form, a prompt of which size, mechanism, layers, place,
+ * start or `perConcept` is given is the published one: free, behind the text ("concat") in the middle layer.
+ */
+export function learnedPrompt(): Option<Parsed, PromptOptions> {
+  const [own, published] = [group(OPTIONS, "the learned prompt"), group(PUBLISHED, "the learned prompt")];
+  const isPublished = (value: unknown): boolean => {
+    if (typeof value !== "object" || value === null) return false;
+    const { form, ...others } = value as PromptOptions;
+    return form === undefined
+      ? Object.keys(others).some((key) => DESCRIBES_FREE.includes(key))
+      : form === "free";
+  };
+  return {
+    ...own,
+    check: (name, value, about) => (isPublished(value) ? published : own).check(name, value, about),
+  };
 }
 
 /** Refuses values that do not go together. @throws INVALID_ARGUMENT */

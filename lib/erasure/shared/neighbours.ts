@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { invalid, knownKeys } from "../../check";
 import { modelIdentity } from "../../diffusion/identity";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
@@ -43,8 +44,8 @@ const MEMBERS = {
   words: texts([], "words to choose from, one a line; by default the tokenizer's whole words"),
 };
 
-/** Where nothing is asked for, nothing is kept: the methods' defaults were chosen without. */
-const DEFAULT = "off";
+/** Where nothing is asked for, what is near is kept. */
+const DEFAULT = "nearest";
 
 /** The option of what is kept beside `preserve`. */
 export const NEIGHBOURS: Option<NeighbourSettings, Neighbours> = {
@@ -78,6 +79,8 @@ export interface Chooser {
 const ENCODED = 1000;
 /** Texts encoded together. */
 const BATCH = 128;
+/** Texts tokenized before anything else on the JS thread gets its turn. */
+const TOKENIZED = 512;
 
 /**
  * The words that the concepts' removal is likeliest to harm: those nearest to the concepts by the text encoder, the
@@ -94,20 +97,50 @@ export async function nearestWords(
   { count, words }: Pick<NeighbourSettings, "count" | "words">,
   job: Chooser = {},
 ): Promise<readonly string[]> {
-  const own = new Set(concepts.flatMap(wordsOf).flatMap((word) => [word, singular(word)]));
-  const all = words.length > 0 ? words : await wholeWords(model.tokenizer);
-  const candidates = [...new Set(all)].filter(
-    (text) => !wordsOf(text).every((word) => own.has(word) || own.has(singular(word))),
-  );
+  const candidates = await otherWords(model, concepts, words);
   if (candidates.length === 0) return [];
   const encoded = Math.max(ENCODED, 2 * count);
   const states = (prompts: readonly string[]): Promise<Tensor> => endStates(model, prompts, job);
-  const embeddings = (prompts: readonly string[]): Promise<Tensor> => lastEmbeddings(model, prompts);
   if (candidates.length <= encoded) return foremost(concepts, candidates, count, states);
   const identity = { model: await modelIdentity(model, job.signal), concepts, count, candidates };
   return remembered(identity, async () =>
-    foremost(concepts, await foremost(concepts, candidates, encoded, embeddings), count, states),
+    foremost(concepts, await roughlyNearest(model, concepts, candidates, encoded), count, states),
   );
+}
+
+/**
+ * Words that are none of the concepts' own; of more than `count`, those whose token embeddings lie nearest to theirs.
+ * @param given words to choose from; none: the whole words of the checkpoint's tokenizer
+ */
+export async function candidateWords(
+  model: StableDiffusion,
+  concepts: readonly string[],
+  given: readonly string[],
+  count: number,
+): Promise<readonly string[]> {
+  const candidates = await otherWords(model, concepts, given);
+  return candidates.length <= count ? candidates : roughlyNearest(model, concepts, candidates, count);
+}
+
+async function otherWords(
+  { tokenizer }: StableDiffusion,
+  concepts: readonly string[],
+  given: readonly string[],
+): Promise<string[]> {
+  const own = new Set(concepts.flatMap(wordsOf).flatMap((word) => [word, singular(word)]));
+  const all = given.length > 0 ? given : await wholeWords(tokenizer);
+  return [...new Set(all)].filter(
+    (text) => !wordsOf(text).every((word) => own.has(word) || own.has(singular(word))),
+  );
+}
+
+function roughlyNearest(
+  model: StableDiffusion,
+  concepts: readonly string[],
+  words: readonly string[],
+  count: number,
+): Promise<readonly string[]> {
+  return foremost(concepts, words, count, (some) => lastEmbeddings(model, some));
 }
 
 /** Of some words the `count` whose vectors point most in the directions of the concepts', as seen from their mean. */
@@ -140,7 +173,12 @@ async function lastEmbeddings(
   { tokenizer, textEncoder, device }: StableDiffusion,
   prompts: readonly string[],
 ): Promise<Tensor> {
-  const ids = tokenizer.encode(prompts, { padding: false }).map((row) => row.at(-2)!);
+  const ids: number[] = [];
+  for (let first = 0; first < prompts.length; first += TOKENIZED) {
+    await setImmediate();
+    const rows = tokenizer.encode(prompts.slice(first, first + TOKENIZED), { padding: false });
+    ids.push(...rows.map((row) => row.at(-2)!));
+  }
   const tensor = Tensor.from(ids, [1, ids.length], { dtype: "int64", device });
   return (await textEncoder.embedTokens(tensor)).squeeze(0).to("float32");
 }

@@ -1,4 +1,4 @@
-import { textsIn, type Condition } from "../../diffusion/condition";
+import type { Condition } from "../../diffusion/condition";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import type { ErasureRun } from "../parts";
 import { CustomSource } from "./custom-source";
@@ -6,12 +6,12 @@ import type { TrajectoryOptions } from "./latent-options";
 import type { LatentSource } from "./latent-source";
 import { PoolSource } from "./pool-source";
 import { RestartSource } from "./restart-source";
-import { TrajectorySampler } from "./trajectory-sampler";
+import { textsOf, TrajectorySampler, type TrajectoryTexts } from "./trajectory-sampler";
 
 /** What trajectories are guided by. */
 export interface LatentTexts {
   /** What they lead towards, n texts, one drawn for each. */
-  readonly towards: Condition;
+  readonly towards: Condition | TrajectoryTexts;
   /** Of "". */
   readonly empty: Condition;
   /** Whose trajectories they are. Default the student's, as it is when a step is taken. */
@@ -25,9 +25,10 @@ export async function openLatents(
   { towards, empty, by = job.student }: LatentTexts,
 ): Promise<LatentSource> {
   const { batchSize, latents, poolSize } = options;
-  const textCount = textsIn(towards);
+  const texts = "context" in towards ? textsOf(towards) : towards;
+  const textCount = texts.count;
   if (typeof latents !== "string") return new CustomSource(job, latents, batchSize, textCount);
-  const sampler = new TrajectorySampler(job, options, towards, empty, by);
+  const sampler = new TrajectorySampler(job, options, texts, empty, by);
   if (latents === "restart") return new RestartSource(job, sampler, batchSize, textCount);
   const aligned = options.sampling === "aligned";
   return new PoolSource(job, sampler, { size: poolSize, batchSize, textCount, aligned });

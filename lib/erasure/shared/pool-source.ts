@@ -10,6 +10,8 @@ interface Member {
   /** Index into the stops, in the order of their noise levels. */
   position: number;
   text: number;
+  /** How many began before it. */
+  trajectory: number;
   /** How often the trajectory has begun anew. */
   runs: number;
 }
@@ -68,11 +70,13 @@ export class PoolSource implements LatentSource {
         const { from, to } = this.stops[this.members[index]!.position]!.timestep;
         return from + random.at("pool", "timestep", iteration, item).below(to - from + 1);
       }),
+      levels: this.chosen.map((index) => this.stops[this.members[index]!.position]!.level),
       texts: this.chosen.map((index) => this.members[index]!.text),
+      trajectories: this.chosen.map((index) => this.members[index]!.trajectory),
     };
   }
 
-  async advance(_iteration: number, predictions: KnownPredictions): Promise<void> {
+  async advance(_iteration: number, predictions: KnownPredictions = {}): Promise<void> {
     await noGrad(() => this.moveOn(predictions));
   }
 
@@ -89,8 +93,10 @@ export class PoolSource implements LatentSource {
         const from = this.stops[member.position]!.executed;
         const to = this.stops[position]!.executed;
         const known = this.options.aligned ? ofItem(predictions, item) : undefined;
-        const moved = await this.sampler.move(this.latents[index]!, member.text, from, to, this.stride, {
+        const { text, trajectory } = member;
+        const moved = await this.sampler.move(this.latents[index]!, text, from, to, this.stride, {
           known,
+          trajectory,
         });
         await this.latents[index]!.copyFrom(moved);
       });
@@ -113,18 +119,18 @@ export class PoolSource implements LatentSource {
   }
 
   private async begin(index: number, position: number, signal?: AbortSignal): Promise<void> {
-    const begun = this.members.reduce((sum, { runs }) => sum + runs + 1, 0);
+    const trajectory = this.members.reduce((sum, { runs }) => sum + runs + 1, 0);
     const runs = (this.members[index]?.runs ?? -1) + 1;
-    const text = this.textOf(begun);
+    const text = this.textOf(trajectory);
     await scope(async () => {
       const noise = this.sampler.noise("pool", "noise", index, runs);
       const { executed } = this.stops[position]!;
-      const moved = await this.sampler.move(noise, text, 0, executed, this.stride, { signal });
+      const moved = await this.sampler.move(noise, text, 0, executed, this.stride, { signal, trajectory });
       const held = this.latents[index];
       if (held === undefined) this.latents[index] = this.job.hold(moved);
       else await held.copyFrom(moved);
     });
-    this.members[index] = { position, text, runs };
+    this.members[index] = { position, text, trajectory, runs };
   }
 
   /** The text of the n-th trajectory: of each textCount in a row, every one has another. */
@@ -143,6 +149,8 @@ function distinct(random: Random, count: number, end: number): number[] {
 
 function ofItem({ conditional, unconditional }: KnownPredictions, item: number): KnownPredictions {
   const one = (tensor: Tensor): Tensor => tensor.detach().slice(0, item, item + 1);
-  if (unconditional === undefined) return { conditional: one(conditional) };
-  return { conditional: one(conditional), unconditional: one(unconditional) };
+  return {
+    ...(conditional === undefined ? {} : { conditional: one(conditional) }),
+    ...(unconditional === undefined ? {} : { unconditional: one(unconditional) }),
+  };
 }

@@ -4,11 +4,11 @@ import type { Tensor } from "../../runtime/tensor";
 import type { Backward, Losses } from "../../training/player";
 import type { ErasureRun } from "../parts";
 import type { LatentBatch } from "./latent-source";
-import { predictionError, type ErrorSpace } from "./prediction-error";
+import { errorIn, type ErrorSpace } from "./prediction-error";
 import { fillTemplates } from "./texts";
-import { WordSearch } from "./word-search";
+import { drawsOf, WordSearch } from "./word-search";
 
-type Batch = Pick<LatentBatch, "latents" | "timesteps">;
+type Batch = Pick<LatentBatch, "latents" | "timesteps" | "levels">;
 
 /** How prompts are held in place. */
 export interface PreservationOptions {
@@ -68,7 +68,7 @@ export class Preservation {
       (kind, item) => kind * first + job.random.at("preserve", iteration, item).below(counts[kind]!),
     );
     if (adversary === null) return rows(prompts, indices);
-    const found = await adversary.draw(kinds.length, "preserve", iteration);
+    const found = await adversary.draw(drawsOf(kinds.length, "preserve", iteration));
     if (counts.length === 1) return found;
     const both = joined([rows(prompts, indices), found]);
     return rows(both, kinds.map((kind, item) => kind * kinds.length + item)); // prettier-ignore
@@ -89,16 +89,14 @@ export class Preservation {
   async search(iteration: number, batch: Batch): Promise<Losses> {
     if (this.adversary === null) return {};
     const loss = (words: Condition): Promise<Tensor> => this.loss(batch, words);
-    return { harm: await this.adversary.ascend(iteration, batch.timesteps.length, loss) };
+    const draws = drawsOf(batch.timesteps.length, "search", iteration);
+    return { harm: await this.adversary.ascend(iteration, draws, loss) };
   }
 
   private async loss(batch: Batch, texts: Condition): Promise<Tensor> {
     const { job, options } = this;
     const before = await noGrad(() => job.teacher.predict(batch, texts));
     const now = await job.student.predict(batch, texts, { grad: true });
-    const { timesteps } = batch;
-    return predictionError(now, before, {
-      ...{ space: options.space ?? "noise", schedule: job.base.schedule, timesteps },
-    });
+    return errorIn(options.space ?? "noise", job.base.schedule)(now, before, batch);
   }
 }

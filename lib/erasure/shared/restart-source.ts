@@ -18,17 +18,23 @@ export class RestartSource implements LatentSource {
     const { stops } = this.sampler.trajectory;
     const latents: Tensor[] = [];
     const timesteps: number[] = [];
+    const levels: number[] = [];
     const texts: number[] = [];
+    const trajectories: number[] = [];
     for (let item = 0; item < this.batchSize; item++) {
       const draw = random.at("restart", iteration, item);
-      const { executed, timestep } = stops[draw.at("stop").below(stops.length)]!;
+      const { executed, timestep, level } = stops[draw.at("stop").below(stops.length)]!;
       const text = draw.at("text").below(this.textCount);
       const noise = this.sampler.noise("restart", iteration, item, "noise");
-      latents.push(await noGrad(() => this.sampler.move(noise, text, 0, executed, 1, { signal })));
+      const trajectory = iteration * this.batchSize + item;
+      const run = { signal, trajectory };
+      latents.push(await noGrad(() => this.sampler.move(noise, text, 0, executed, 1, run)));
       timesteps.push(timestep.from + draw.at("timestep").below(timestep.to - timestep.from + 1));
+      levels.push(level);
       texts.push(text);
+      trajectories.push(trajectory);
     }
-    return { latents: Tensor.cat(latents), timesteps, texts };
+    return { latents: Tensor.cat(latents), timesteps, levels, texts, trajectories };
   }
 
   async advance(): Promise<void> {}

@@ -1,4 +1,5 @@
 import { integer, number, schedule, selector } from "../../options/kinds";
+import { sparing } from "./update-filter";
 
 /** Options of every method that trains the network's weights. */
 export function training() {
@@ -16,6 +17,7 @@ export function training() {
     ),
     /** Weight of the loss that holds `preserve` and the neighbours in place. Default 1. */
     preserveWeight: number(1, "weight of the loss on the preserved prompts", { from: 0 }),
+    ...sparing(10),
   };
 }
 

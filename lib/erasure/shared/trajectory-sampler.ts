@@ -1,4 +1,4 @@
-import { rows, type Condition } from "../../diffusion/condition";
+import { rows, textsIn, type Condition } from "../../diffusion/condition";
 import { combine } from "../../diffusion/guidance";
 import { evaluateEach, predictNoise, type Denoiser } from "../../diffusion/predict";
 import { ddimCoefficients } from "../../diffusion/samplers/ddim";
@@ -21,20 +21,39 @@ export interface TrajectoryShape {
   readonly startGuidance: number;
 }
 
+/** How a trajectory is moved on. */
+interface MoveOptions {
+  readonly known?: KnownPredictions | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly trajectory?: number;
+}
+
+/** Texts that trajectories lead towards. */
+export interface TrajectoryTexts {
+  /** How many there are. */
+  readonly count: number;
+  /** One of them, as the trajectory of that number has it: (1, L, d). */
+  of(text: number, trajectory: number): Promise<Condition>;
+}
+
+/** A condition's texts, the same for every trajectory. */
+export function textsOf(condition: Condition): TrajectoryTexts {
+  return { count: textsIn(condition), of: async (text) => rows(condition, [text]) };
+}
+
 /** Moves latents along guided DDIM trajectories of a network, without gradients. */
 export class TrajectorySampler {
   readonly trajectory: TrainingTrajectory;
   private readonly latentShape: readonly number[];
 
   /**
-   * @param texts the conditions by index
    * @param empty of ""
    * @param network whose predictions move them
    */
   constructor(
     private readonly job: Pick<ErasureRun, "base" | "random">,
     private readonly options: TrajectoryShape,
-    private readonly texts: Condition,
+    private readonly texts: TrajectoryTexts,
     private readonly empty: Condition,
     private readonly network: Denoiser,
   ) {
@@ -54,14 +73,10 @@ export class TrajectorySampler {
     return Tensor.zeros(this.latentShape, { device: this.job.base.device });
   }
 
-  /** The condition of one text. */
-  text(index: number): Condition {
-    return rows(this.texts, [index]);
-  }
-
   /**
    * The latents after `to` steps, from those after `from`; a larger stride takes fewer, longer steps.
    * @param options.known predictions for the first of the steps, where there are any already
+   * @param options.trajectory its number, where texts are not the same for all. Default 0
    * @param options.signal stops it between steps; not to be given within an update, which is to be whole
    * @throws ABORTED
    */
@@ -71,13 +86,15 @@ export class TrajectorySampler {
     from: number,
     to: number,
     stride = 1,
-    { known, signal }: { known?: KnownPredictions | undefined; signal?: AbortSignal | undefined } = {},
+    { known, signal, trajectory = 0 }: MoveOptions = {},
   ): Promise<Tensor> {
+    if (from >= to) return latents.detach().clone();
     return scope(async () => {
+      const condition = await this.texts.of(text, trajectory);
       let z = latents;
       for (let at = from; at < to; at = Math.min(at + stride, to)) {
         throwIfAborted(signal);
-        z = await this.step(z, text, at, Math.min(at + stride, to), at === from ? known : undefined);
+        z = await this.step(z, condition, at, Math.min(at + stride, to), at === from ? known : undefined);
       }
       return z.detach().clone();
     });
@@ -85,7 +102,7 @@ export class TrajectorySampler {
 
   private async step(
     z: Tensor,
-    text: number,
+    text: Condition,
     from: number,
     to: number,
     known: KnownPredictions | undefined,
@@ -102,20 +119,21 @@ export class TrajectorySampler {
   private async guided(
     z: Tensor,
     timestep: number,
-    text: number,
-    known: KnownPredictions | undefined,
+    text: Condition,
+    known: KnownPredictions = {},
   ): Promise<Tensor> {
     const { empty, network } = this;
     const { startGuidance: scale } = this.options;
     const batch = { latents: z, timesteps: [timestep] };
     const one = (condition: Condition): Promise<Tensor> => predictNoise(network, batch, condition);
-    if (scale === 1) return known?.conditional ?? one(this.text(text));
-    if (known !== undefined)
-      return combine(known.unconditional ?? (await one(empty)), known.conditional, scale);
-    const [unconditional, conditional] = await evaluateEach(network, batch, [
-      empty,
-      this.text(text),
-    ] as const);
+    if (scale === 1) return known.conditional ?? one(text);
+    if (known.unconditional !== undefined || known.conditional !== undefined)
+      return combine(
+        known.unconditional ?? (await one(empty)),
+        known.conditional ?? (await one(text)),
+        scale,
+      );
+    const [unconditional, conditional] = await evaluateEach(network, batch, [empty, text] as const);
     return combine(unconditional, conditional, scale);
   }
 

@@ -11,21 +11,36 @@ export interface WordSearchOptions {
   readonly learningRate?: number;
   /** Of the Gumbel-softmax, > 0: the lower, the more of the gradient goes to the word drawn. Default 2. */
   readonly temperature?: number;
-  /** AGE's soft form: how many words are mixed in one draw, by their weights. Default: a draw is one word. */
+  /** AGE's soft form: how many words are mixed in one draw, by their weights. Default 1: a draw is one word. */
   readonly mixture?: number;
+  /** Index of the group that each word belongs to, draws being among a group's alone. Default: all are of one. */
+  readonly groups?: readonly number[];
+}
+
+/** One draw. The same one gives the same word as long as the search does not move. */
+export interface WordDraw {
+  /** What its noise is a function of. */
+  readonly labels: readonly (string | number)[];
+  /** Default 0. */
+  readonly group?: number;
+}
+
+/** As many draws, from all words. */
+export function drawsOf(count: number, ...labels: readonly (string | number)[]): WordDraw[] {
+  return Array.from({ length: count }, (_, item) => ({ labels: [...labels, item] }));
 }
 
 /** Against the logarithm of 0, as published. */
 const TINY = 1e-10;
 
-/** What a masked weight is lowered by: more than any two logits and draws lie apart. */
+/** What a word is lowered by that is out: more than any two logits and draws lie apart. */
 const OUT = 1e9;
 
 /**
  * An adversary among words: looks for those that a loss is largest for, by gradient (EAP, arXiv 2410.15618, §4; AGE,
  * arXiv 2501.18950, §4).
  *
- * Over n words there are logits π, 1/n to begin with. A draw is the word of largest π + g, g = −log(−log(u)) with u
+ * Over a group's n words there are logits π, 1/n to begin with. A draw is the word of largest π + g, g = −log(−log(u)) with u
  * uniform; the gradient of what is done with it goes to π as if it were the mixture of all words with the weights
  * softmax((π + g) / T) (straight-through Gumbel-softmax). What is minimised over weights elsewhere, `ascend` takes a step
  * up. In which space the loss is measured, that of ε or of x̂₀, is the caller's choice; on targets there is to be no
@@ -40,6 +55,7 @@ export class WordSearch {
     private readonly name: string,
     /** Of all words, (n, L, d). */
     private readonly texts: Condition,
+    private readonly groups: readonly number[],
     /** π, (n) float32, a leaf. */
     private readonly logits: Tensor,
     private readonly player: Player,
@@ -56,45 +72,50 @@ export class WordSearch {
     texts: Condition,
     options: WordSearchOptions = {},
   ): Promise<WordSearch> {
-    const { learningRate = 1e-2 } = options;
+    const { learningRate = 1e-2, groups = Array<number>(textsIn(texts)).fill(0) } = options;
     const { device } = texts.context;
-    const count = textsIn(texts);
-    const logits = await scope(() => Tensor.zeros([count], { device }).add(1 / count)).settled();
+    const start = groups.map((group) => 1 / groups.filter((other) => other === group).length);
+    const logits = await scope(() => Tensor.from(start, [start.length], { device })).settled();
     // The rate stays what it is.
     const player = await job.learn(name, new Map([["logits", logits]]), { learningRate, iterations: 1 });
-    return new WordSearch(job, name, texts, logits, player, options);
+    return new WordSearch(job, name, texts, groups, logits, player, options);
   }
 
-  /** Words as the search has them now, one for each of `count` items: (count, L, d), rows of `texts` as they are. */
-  async draw(count: number, ...labels: (string | number)[]): Promise<Condition> {
-    const noise = this.noise(count, labels);
-    if (this.options.mixture !== undefined) return noGrad(() => this.mixed(this.scores(noise)));
+  /** Words as the search has them now, one for each draw: (B, L, d), rows of `texts` as they are where none are mixed. */
+  async draw(draws: readonly WordDraw[]): Promise<Condition> {
+    const noise = draws.map((draw) => this.noise(draw));
+    if (this.mixes) return noGrad(() => this.mixed(this.scores(noise)));
     return rows(this.texts, await this.foremost(noise));
   }
 
   /**
-   * One step of Adam up a loss, on words drawn anew. To be called where no other weights ask for gradients: after an
-   * update of theirs, not within.
-   * @param loss of the words, (count, L, d) with a graph to π; a scalar
+   * One step of Adam up a loss. To be called where no other weights ask for gradients: after an update of theirs, not
+   * within.
+   * @param loss of the words that are drawn, (B, L, d) with a graph to π; a scalar
    * @returns the loss
    */
-  ascend(iteration: number, count: number, loss: (words: Condition) => Promise<Tensor>): Promise<Tensor> {
+  ascend(
+    iteration: number,
+    draws: readonly WordDraw[],
+    loss: (words: Condition) => Promise<Tensor>,
+  ): Promise<Tensor> {
     return this.player.update(iteration, async (backward) => {
-      const noise = this.noise(count, ["search", iteration]);
-      const words =
-        this.options.mixture === undefined ? await this.chosen(noise) : this.mixed(this.scores(noise));
+      const noise = draws.map((draw) => this.noise(draw));
+      const words = this.mixes ? this.mixed(this.scores(noise)) : await this.chosen(noise);
       const value = await loss(words);
       await backward(value, -1);
       return value.detach();
     });
   }
 
-  /** g of each word for each item. */
-  private noise(count: number, labels: readonly (string | number)[]): number[][] {
-    return Array.from({ length: count }, (_, item) => {
-      const draws = this.job.random.at(this.name, ...labels, item);
-      return Array.from({ length: textsIn(this.texts) }, (__, word) => gumbel(draws.at(word).uniform()));
-    });
+  private get mixes(): boolean {
+    return (this.options.mixture ?? 1) > 1;
+  }
+
+  /** g of each word. */
+  private noise({ labels, group = 0 }: WordDraw): number[] {
+    const random = this.job.random.at(this.name, ...labels);
+    return this.groups.map((own, word) => (own === group ? gumbel(random.at(word).uniform()) : -OUT));
   }
 
   /** (π + g) / T, (B, n). */

@@ -13,6 +13,8 @@ describe("kpop-native", () => {
       "generate",
       "evaluate",
       "compare",
+      "certify",
+      "verify",
       "inspect",
       "apply",
       "convert",

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { contentOf, digest, modelIdentity, optionsIdentity } from "../../../lib/diffusion/identity";
 import type { Intervention } from "../../../lib/diffusion/interventions/intervention";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
+import { eap } from "../../../lib/erasure/methods/eap";
 import { kpop } from "../../../lib/erasure/methods/kpop";
 import { taskVector } from "../../../lib/erasure/methods/task-vector";
 import { complete, type OptionSet } from "../../../lib/options/option";
@@ -81,6 +82,18 @@ describe("the identity of options", () => {
     writeFileSync(path, "other");
     expect(await of(path)).not.toBe(first);
     await expect(of(`${path}.gone`)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+
+  it("goes by the contents of a file of words, and by the words themselves where there is a list of them", async () => {
+    const of = (vocabulary: string | string[]) => print(eap, { vocabulary });
+    const path = join(temporaryDirectory(), "words.txt");
+    writeFileSync(path, "castle\ndog\n");
+    const first = await of(path);
+    writeFileSync(path, "castle\ncat\n");
+    expect(await of(path)).not.toBe(first);
+    await expect(of(`${path}.gone`)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(await of(["castle", "dog"])).toBe(await of(["castle", "dog"]));
+    expect(await of(["castle", "dog"])).not.toBe(await of(["castle", "cat"]));
   });
 
   it("goes by the elements, the shape and the dtype of tensors in a group", async () => {

@@ -20,6 +20,7 @@ function cache(): string {
   write(`${OLD}/set.json`, 10);
   write(`${OLD}/church-0-${MARK}.png`, 100);
   write(`${OLD}/church-1-${MARK}.png`, 200);
+  write(`${OLD}/machine-${MARK}.json`, 7);
   write(`${NEW}/set.json`, 10);
   write(`${NEW}/dog-0-${MARK}.png`, 50);
   write(`${NEW}/notes.txt`, 1);
@@ -31,7 +32,7 @@ describe("the picture cache", () => {
   it("is listed by set, the oldest first", async () => {
     const directory = cache();
     const [old, recent, ...rest] = await listCachedPictures({ directory });
-    expect(old).toMatchObject({ directory: join(directory, OLD), pictures: 2, bytes: 310 });
+    expect(old).toMatchObject({ directory: join(directory, OLD), pictures: 2, bytes: 317 });
     expect(recent).toMatchObject({ directory: join(directory, NEW), pictures: 1, bytes: 60 });
     expect(rest).toEqual([]);
     const days = (Date.now() - old!.usedAt.getTime()) / (24 * 3600 * 1000);

@@ -1,14 +1,18 @@
-import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  drawAtPlaces,
   generateImageSet,
   type ImageSet,
   type ImageSetItem,
   type ImageSetOptions,
   type ImageSetProgress,
 } from "../../../lib/diffusion/image-set";
+import { MACHINE_FILE, machineOf } from "../../../lib/diffusion/image-set-files";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import type { Image } from "../../../lib/io/image";
+import { addon } from "../../../lib/runtime/binding";
+import { machineKind } from "../../../lib/runtime/machine";
 import { Random } from "../../../lib/runtime/random";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 import { temporaryDirectory } from "../../support/temporary-directory";
@@ -42,6 +46,35 @@ describe("generateImageSet", () => {
     expect(largestDifference(image, expected!)).toBeLessThanOrEqual(1);
     expect(first.path(4)).toMatch(/a-dog-1-[0-9a-f]{16}\.png$/);
     expect(new Set(items.map((_, i) => first.path(i))).size).toBe(6);
+  });
+
+  it("draws pictures again with the same bytes, at their places of a batch", async () => {
+    const places = [5, 0, 4];
+    const drawn: number[] = [];
+    const again = await drawAtPlaces(
+      golden.model,
+      places.map((place) => ({ ...items[place]!, place })),
+      { ...SMALL, batchSize: 4 },
+      { onDrawn: (done) => drawn.push(done) },
+    );
+    const pngs = await Promise.all(again.map((image) => image.png()));
+    expect(pngs).toEqual(places.map((place) => bytes(first)[place]));
+    // Places 0 and 4 are the same of two batches.
+    expect(drawn).toEqual([2, 3]);
+  });
+
+  it("tells what kind of machine drew a set, and of no single one where several did", async () => {
+    const own = machineKind("cpu");
+    expect(own).toMatchObject({ threads: addon().threads(), zlib: process.versions.zlib });
+    expect(await machineOf(first.directory)).toEqual(own);
+    const [name] = readdirSync(first.directory).filter((file) => MACHINE_FILE.test(file));
+    const copy = temporaryDirectory();
+    cpSync(first.directory, copy, { recursive: true });
+    writeFileSync(join(copy, `machine-${"0".repeat(16)}.json`), '{"kind":null}');
+    expect(await machineOf(copy)).toBeNull();
+    rmSync(join(copy, name!));
+    expect(await machineOf(copy)).toBeNull();
+    expect(await machineOf(temporaryDirectory())).toBeNull();
   });
 
   it("finds what is there, and touches no file", async () => {

@@ -22,6 +22,7 @@ describe("selectParameters", () => {
   it.each([
     ["xattn", [4, 5, 6, 7]],
     ["xattn-kv", [5, 6]],
+    ["xattn-v", [6]],
     ["attn", [3, 4, 5, 6, 7]],
     ["selfattn", [3]],
     ["noxattn", [0, 2, 3]],
@@ -85,7 +86,7 @@ describe("selectParameters", () => {
       expect(() => picked(selector as ParameterSelector)).toThrow(
         expect.objectContaining({
           code: "INVALID_ARGUMENT",
-          message: expect.stringContaining("Expected parameters to be xattn, xattn-kv, attn, noxattn, selfattn, full"),
+          message: expect.stringContaining("Expected parameters to be xattn, xattn-kv, xattn-v, attn, noxattn, selfattn, full"),
         }),
       );
   });

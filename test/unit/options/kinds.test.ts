@@ -179,6 +179,23 @@ const cases: Record<string, Kind> = {
       [[null], /a list of strings/],
     ],
   },
+  "words, or a file of them": {
+    option: kinds.wordList("help"),
+    takes: [[], ["a", "b"], "words.txt"],
+    refuses: [
+      [5, /it to be a list of strings/],
+      [["a", " "], /a list of non-empty strings/],
+      ["", /it to be a non-empty string/],
+      ["a\0b", /a path without NUL/],
+    ],
+    reads: [
+      [["words.txt"], "words.txt"],
+      [
+        ["a", "b"],
+        ["a", "b"],
+      ],
+    ],
+  },
   templates: {
     option: kinds.templates(["{}"], "help"),
     takes: [["a {}"], ["{}", "{} and {}"]],
@@ -232,6 +249,14 @@ const cases: Record<string, Kind> = {
     refuses: [
       [[1, 2], /it to be a Tensor/],
       [null, /it to be a Tensor/],
+    ],
+  },
+  "a function": {
+    option: kinds.callback("help"),
+    takes: [() => 1],
+    refuses: [
+      ["() => 1", /it to be a function/],
+      [null, /it to be a function/],
     ],
   },
   "a number or a word": {

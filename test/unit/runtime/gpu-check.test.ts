@@ -40,24 +40,37 @@ function root(...files: Record<string, string>[]): string {
 
 describe("nvidiaState", () => {
   it("finds nothing where there is nothing, or only another maker's GPU", () => {
-    const nothing = { hardware: false, driver: null, deviceFiles: false };
+    const nothing = { hardware: false, driver: null, deviceFiles: false, models: [] };
     expect(nvidiaState(root())).toEqual(nothing);
     expect(nvidiaState(root(OTHER_GPU, SOUND_OF_GPU))).toEqual(nothing);
   });
 
   it("finds hardware, driver and device files each by itself", () => {
-    expect(nvidiaState(root(GPU, OTHER_GPU))).toEqual({ hardware: true, driver: null, deviceFiles: false });
+    const models: string[] = [];
+    expect(nvidiaState(root(GPU, OTHER_GPU))).toEqual({
+      ...{ hardware: true, driver: null, deviceFiles: false, models },
+    });
     expect(nvidiaState(root(GPU, DRIVER))).toEqual({
-      hardware: true,
-      driver: "570.86.15",
-      deviceFiles: false,
+      ...{ hardware: true, driver: "570.86.15", deviceFiles: false, models },
     });
     expect(nvidiaState(root(OPEN_DRIVER, DEVICES))).toEqual({
-      hardware: false,
-      driver: "580.65.06",
-      deviceFiles: true,
+      ...{ hardware: false, driver: "580.65.06", deviceFiles: true, models },
     });
     expect(nvidiaState(root({ "proc/driver/nvidia/version": "?" })).driver).toBe("unknown");
+  });
+});
+
+describe("nvidiaState's models", () => {
+  it("are what the driver calls each GPU", () => {
+    const information = (model: string): string => `Model: \t\t ${model}\nIRQ:   \t\t 64\n`;
+    const state = nvidiaState(
+      root(DRIVER, {
+        "proc/driver/nvidia/gpus/0000:01:00.0/information": information("NVIDIA H100 80GB HBM3"),
+        "proc/driver/nvidia/gpus/0000:02:00.0/information": information("NVIDIA L4"),
+        "proc/driver/nvidia/gpus/0000:03:00.0/other": "",
+      }),
+    );
+    expect(state.models.sort()).toEqual(["NVIDIA H100 80GB HBM3", "NVIDIA L4"]);
   });
 });
 

@@ -98,6 +98,37 @@ describe("Tensor", () => {
     expect(await a.matmul(x).sub(b).abs().amax([0, 1]).item()).toBeLessThan(1e-11);
   });
 
+  it("finds the rotation nearest to a matrix, of determinant 1 where a reflection would be nearer", async () => {
+    const of = async (...elements: number[]): Promise<number[]> =>
+      numbers(Tensor.from(Float64Array.from(elements), [2, 2]).nearestRotation());
+    // Of ((a, b), (c, d)): the angle whose tangent is (c - b) / (a + d).
+    for (const [a, b, c, d] of [
+      [3, -1, 2, 5],
+      [1, 2, 4, -3],
+      [0, 1, 1, 0.5],
+    ] as const) {
+      // prettier-ignore
+      const angle = Math.atan2(c - b, a + d);
+      const expected = [Math.cos(angle), -Math.sin(angle), Math.sin(angle), Math.cos(angle)];
+      (await of(a, b, c, d)).forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 14));
+    }
+    const n = 7;
+    const matrix = new Random(9).at("rotation").normal([2, n, n], { dtype: "float64" });
+    const mirrored = matrix.mul(Tensor.from([1, 1, 1, 1, 1, 1, -1], [n, 1], { dtype: "float64" }));
+    for (const m of [matrix, mirrored]) {
+      const r = m.nearestRotation();
+      const left = r.transpose(1, 2).matmul(m); // RᵀM, symmetric
+      expect(await left.sub(left.transpose(1, 2)).abs().amax([0, 1, 2]).item()).toBeLessThan(1e-13);
+      const unit = r
+        .transpose(1, 2)
+        .matmul(r)
+        .sub(Tensor.from(identity(n), [n, n], { dtype: "float64" }));
+      expect(await unit.abs().amax([0, 1, 2]).item()).toBeLessThan(1e-13);
+    }
+    expect(matrix.nearestRotation().shape).toEqual([2, n, n]);
+    expect(() => Tensor.zeros([2, 3]).nearestRotation()).toThrow(KpopError);
+  });
+
   it("tells a matrix that has no Cholesky factor, and operands that do not fit", async () => {
     const indefinite = Tensor.from([1, 2, 2, 1], [2, 2]);
     await expect(indefinite.cholesky().data()).rejects.toMatchObject({ code: "NUMERIC_FAILURE" });

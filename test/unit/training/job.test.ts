@@ -396,6 +396,18 @@ describe("Job.closedForm", () => {
     expect(existsSync(stateIn(directory))).toBe(false);
   });
 
+  it("counts on where a form goes in several", async () => {
+    const run = job();
+    await run.run(async () => {
+      await run.closedForm(2, async (i) => ({ first: i }), 3);
+      await run.closedForm(1, async (i) => ({ second: i }), 3);
+    });
+    expect(run.history.map(({ iteration, iterations, losses: values }) => [iteration, iterations, values])).toEqual([[1, 3, { first: 0 }], [2, 3, { first: 1 }], [3, 3, { second: 0 }]]); // prettier-ignore
+    const seconds = run.history.map((report) => report.seconds);
+    expect(seconds).toEqual([...seconds].sort((a, b) => a - b));
+    expect(run.history.at(-1)!.etaSeconds).toBe(0);
+  });
+
   it("stops between parts on abort, and at the part that gives no number", async () => {
     const controller = new AbortController();
     const stopped = job({ signal: controller.signal, onStep: () => controller.abort() });

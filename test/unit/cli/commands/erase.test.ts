@@ -49,7 +49,7 @@ describe("kpop-native erase", () => {
 
   it("tells on stderr how far it is, without control characters where no terminal is", () => {
     expect(result.stderr).toMatch(
-      /^iteration 1 of 5 .* s left {2}transfer \S+ {2}erase \S+ {2}recover \S+$/m,
+      /^iteration 1 of 5 .* s left {2}transfer \S+ {2}select \S+ {2}erase \S+ {2}recover \S+ {2}preserve \S+$/m,
     );
     expect(result.stderr).toMatch(/^iteration 5 of 5/m);
     expect(result.stderr).not.toContain("\u001b");

@@ -37,6 +37,17 @@ describe("trainingTrajectory", () => {
     }
   });
 
+  it("makes x̂₀ at z's own level when aligned, and 40 timesteps above it in compvis mode, as the published scripts do", () => {
+    const gaps = (sampling: "aligned" | "compvis"): number[] => {
+      const { steps, stops } = trainingTrajectory(sampling, schedule, 50);
+      return stops.map(({ executed, level }) => level - (steps[executed]?.timestep ?? 0));
+    };
+    expect(new Set(gaps("aligned"))).toEqual(new Set([0]));
+    expect(new Set(gaps("compvis").slice(2))).toEqual(new Set([40]));
+    const { stops } = trainingTrajectory("compvis", schedule, 50);
+    expect(stops.map(({ level }) => level)).toEqual(Array.from({ length: 50 }, (_, draw) => 20 * draw + 1));
+  });
+
   it("moves z by DDIM's factors, and at the end to the level of timestep 0", () => {
     for (const sampling of ["aligned", "compvis"] as const) {
       const { steps } = trainingTrajectory(sampling, schedule, 50);

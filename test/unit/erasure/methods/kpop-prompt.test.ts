@@ -45,6 +45,9 @@ describe("KPOP's prompt", () => {
     erase(golden.model, {
       concepts: "church",
       neighbours: "off",
+      target: "neutral",
+      parameters: "xattn",
+      templates: ["{}"],
       seed: 11,
       iterations: 3,
       learningRate: 1e-3,

@@ -53,6 +53,7 @@ describe("AnchorPictures", () => {
         "castle-0.png",
         "castle-1.png",
         "castle-2.png",
+        "machine.json",
         "set.json",
       ].sort(),
     );

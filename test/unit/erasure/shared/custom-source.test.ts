@@ -31,6 +31,10 @@ describe("CustomSource", () => {
       [3, 4, 5],
       [30, 40, 50],
     ]);
+    expect([first.trajectories, second.trajectories]).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ]);
     expect(second.texts.every((text) => text === 0 || text === 1)).toBe(true);
     expect(custom.numbers()).toMatchObject({ count: 6 });
   });

@@ -1,7 +1,7 @@
 import type { TrajectorySampling } from "../../../../lib/diffusion/samplers/training-trajectory";
 import type { ErasureJob } from "../../../../lib/erasure/job";
 import { PoolSource } from "../../../../lib/erasure/shared/pool-source";
-import { TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
+import { textsOf, TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import type { PrepareReport } from "../../../../lib/training/step-report";
 import { numbersAsTexts, stubJob, type StubFields } from "../../../support/erasure-job";
@@ -22,7 +22,7 @@ function openPool(
   const job = stubJob({ seed, ...fields });
   const texts = numbersAsTexts(Array<number>(textCount).fill(0));
   const options = { sampling, samplingSteps: 50, startGuidance: 1 };
-  const sampler = new TrajectorySampler(job, options, texts, numbersAsTexts([0]), job.student);
+  const sampler = new TrajectorySampler(job, options, textsOf(texts), numbersAsTexts([0]), job.student);
   const aligned = sampling === "aligned";
   return { job, sampler, pool: new PoolSource(job, sampler, { size, batchSize, textCount, aligned }) };
 }
@@ -171,6 +171,29 @@ describe("PoolSource", () => {
       expect(texts.slice(round, round + 3).sort()).toEqual([0, 1, 2]);
     expect(noises.size).toBeGreaterThan(members()[0]!.runs);
     expect(job.evaluations.total).toBeGreaterThan(0);
+  });
+
+  it("numbers its trajectories, and goes in step with another pool of as many texts", async () => {
+    const setting = { size: 3, batchSize: 2, textCount: 2 };
+    const [one, other] = [await makePool(setting), await makePool(setting)];
+    const begun = new Map<number, string>();
+    for (let i = 0; i < 60; i++) {
+      const [batch, twin] = [await one.pool.next(i), await other.pool.next(i)];
+      const { timesteps, levels, texts, trajectories } = batch;
+      expect([twin.timesteps, twin.texts, twin.trajectories]).toEqual([timesteps, texts, trajectories]);
+      expect(levels).toEqual(timesteps);
+      const members = one.pool.numbers() as { trajectory: number; runs: number }[];
+      members.forEach(({ trajectory, runs }, index) => {
+        const run = `${index} ${runs}`;
+        expect(begun.get(trajectory) ?? run).toBe(run);
+        begun.set(trajectory, run);
+      });
+      await one.pool.advance(i, { conditional: batch.latents.mul(0.2) });
+      // What is known of the network's predictions saves evaluations, and changes no course.
+      await other.pool.advance(i);
+    }
+    expect([...begun.keys()].sort((a, b) => a - b)).toEqual([...begun.keys()].map((_, n) => n));
+    expect(begun.size).toBeGreaterThan(6);
   });
 
   it.each<[TrajectorySampling, string]>([

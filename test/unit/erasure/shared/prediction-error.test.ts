@@ -1,5 +1,5 @@
 import { NoiseSchedule } from "../../../../lib/diffusion/noise-schedule";
-import { predictionError } from "../../../../lib/erasure/shared/prediction-error";
+import { errorIn, predictionError } from "../../../../lib/erasure/shared/prediction-error";
 import { Random } from "../../../../lib/runtime/random";
 import type { Tensor } from "../../../../lib/runtime/tensor";
 
@@ -25,5 +25,14 @@ describe("predictionError", () => {
     });
     const expected = squares.reduce((sum, square) => sum + square) / squares.length;
     expect((await error.item()) / expected).toBeCloseTo(1, 5);
+  });
+
+  it("is measured at the levels that a batch names, else at its timesteps", async () => {
+    const error = errorIn("picture", schedule);
+    const at = (levels: readonly number[]) =>
+      predictionError(tensor("a"), tensor("b"), { space: "picture", schedule, timesteps: levels }).item();
+    expect(await error(tensor("a"), tensor("b"), { timesteps }).item()).toBe(await at(timesteps));
+    const named = error(tensor("a"), tensor("b"), { timesteps, levels: [1, 681] });
+    expect(await named.item()).toBe(await at([1, 681]));
   });
 });

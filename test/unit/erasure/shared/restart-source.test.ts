@@ -1,7 +1,7 @@
 import type { TrajectorySampling } from "../../../../lib/diffusion/samplers/training-trajectory";
 import type { LatentSource } from "../../../../lib/erasure/shared/latent-source";
 import { RestartSource } from "../../../../lib/erasure/shared/restart-source";
-import { TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
+import { textsOf, TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { numbersAsTexts, stubJob } from "../../../support/erasure-job";
 
@@ -9,7 +9,7 @@ function make(sampling: TrajectorySampling, batchSize = 1) {
   const job = stubJob();
   const options = { sampling, samplingSteps: 50, startGuidance: 3 };
   const [texts, empty] = [numbersAsTexts([0, 0, 0]), numbersAsTexts([0])];
-  const sampler = new TrajectorySampler(job, options, texts, empty, job.student);
+  const sampler = new TrajectorySampler(job, options, textsOf(texts), empty, job.student);
   return { job, sampler, source: new RestartSource(job, sampler, batchSize, 3) };
 }
 
@@ -48,6 +48,13 @@ describe("RestartSource", () => {
     expect(await again.latents.data()).toEqual(await first.latents.data());
     expect((await source.next(4)).timesteps).not.toEqual(first.timesteps);
     expect(new Set(first.timesteps).size).toBeGreaterThan(1);
+  });
+
+  it("numbers its trajectories", async () => {
+    const { source } = make("compvis", 2);
+    const { trajectories, timesteps, levels } = await source.next(3);
+    expect(trajectories).toEqual([6, 7]);
+    expect(levels).toEqual(timesteps.map((t) => 20 * Math.floor(t / 20) + 1));
   });
 
   it("draws every text", async () => {

@@ -1,6 +1,10 @@
 import { sampler } from "../../../../lib/diffusion/samplers";
 import { NoiseSchedule } from "../../../../lib/diffusion/noise-schedule";
-import { TrajectorySampler, type TrajectoryShape } from "../../../../lib/erasure/shared/trajectory-sampler";
+import {
+  textsOf,
+  TrajectorySampler,
+  type TrajectoryShape,
+} from "../../../../lib/erasure/shared/trajectory-sampler";
 import { Tensor } from "../../../../lib/runtime/tensor";
 import { numbersAsTexts, stubJob, stubModel } from "../../../support/erasure-job";
 import { Vector } from "../../../support/vector";
@@ -12,7 +16,7 @@ function make(options: Partial<TrajectoryShape> = {}) {
   const job = stubJob();
   const [texts, empty] = [numbersAsTexts(TEXTS), numbersAsTexts([EMPTY])];
   const complete = { sampling: "aligned" as const, samplingSteps: 10, startGuidance: 3, ...options };
-  const trajectory = new TrajectorySampler(job, complete, texts, empty, job.student);
+  const trajectory = new TrajectorySampler(job, complete, textsOf(texts), empty, job.student);
   const move = (...args: Parameters<TrajectorySampler["move"]>): Promise<Tensor> =>
     job.evaluations.run(() => trajectory.move(...args));
   return { job, trajectory, move };
@@ -50,6 +54,31 @@ describe("TrajectorySampler", () => {
     expect(twice).toBe(await (await trajectory.move(one(), 0, 0, 9)).item());
   });
 
+  it("leaves the noise as it is, bit for bit, where no step is to be taken", async () => {
+    const { job, trajectory, move } = make();
+    const noise = trajectory.noise("start");
+    expect(await (await move(noise, 0, 0, 0)).bytes()).toEqual(await noise.bytes());
+    expect(job.evaluations.total).toBe(0);
+  });
+
+  it("asks for the text of the trajectory, where trajectories have texts of their own", async () => {
+    const job = stubJob();
+    const asked: number[][] = [];
+    const texts = {
+      count: 2,
+      of: async (text: number, trajectory: number) => {
+        asked.push([text, trajectory]);
+        return numbersAsTexts([TEXTS[text]! + trajectory]);
+      },
+    };
+    const options = { sampling: "aligned" as const, samplingSteps: 10, startGuidance: 1 };
+    const sampling = new TrajectorySampler(job, options, texts, numbersAsTexts([EMPTY]), job.student);
+    const plain = new TrajectorySampler(job, options, textsOf(numbersAsTexts([TEXTS[1]! + 0.5])), numbersAsTexts([EMPTY]), job.student); // prettier-ignore
+    const moved = await sampling.move(one(), 1, 0, 4, 1, { trajectory: 0.5 });
+    expect(await moved.item()).toBe(await (await plain.move(one(), 0, 0, 4)).item());
+    expect(asked).toEqual([[1, 0.5]]);
+  });
+
   it("spends two evaluations a guided step, one without guidance, and none for predictions that are known", async () => {
     const guided = make();
     await guided.move(one(), 0, 0, 5);
@@ -67,6 +96,10 @@ describe("TrajectorySampler", () => {
     const same = await both.move(one(), 0, 3, 5, 1, { known: predictions });
     expect(await same.item()).toBeCloseTo(expected, 6);
     expect(both.job.evaluations.total).toBe(2);
+    const half = make();
+    const without = await half.move(one(), 0, 3, 5, 1, { known: { unconditional: one(EMPTY) } });
+    expect(await without.item()).toBeCloseTo(expected, 6);
+    expect(half.job.evaluations.total).toBe(3);
   });
 
   it("follows the network that it is given", async () => {
@@ -80,7 +113,7 @@ describe("TrajectorySampler", () => {
     const options = { sampling: "aligned" as const, samplingSteps: 10, startGuidance: 3 };
     const texts = numbersAsTexts([0]);
     for (const network of [job.student, job.teacher])
-      await new TrajectorySampler(job, options, texts, texts, network).move(one(), 0, 0, 1);
+      await new TrajectorySampler(job, options, textsOf(texts), texts, network).move(one(), 0, 0, 1);
     expect(asked).toEqual(["student", "teacher"]);
   });
 

@@ -1,5 +1,5 @@
 import type { Condition } from "../../../../lib/diffusion/condition";
-import { WordSearch, type WordSearchOptions } from "../../../../lib/erasure/shared/word-search";
+import { drawsOf, WordSearch, type WordSearchOptions } from "../../../../lib/erasure/shared/word-search";
 import { Random } from "../../../../lib/runtime/random";
 import { requireGradients, Tensor } from "../../../../lib/runtime/tensor";
 import type { Player } from "../../../../lib/training/player";
@@ -74,10 +74,10 @@ describe("WordSearch", () => {
           seen.add(word);
           return rows.slice(6 * word, 6 * word + 6);
         });
-      expect(await numbers((await search.draw(2, "any", iteration)).context)).toEqual(
+      expect(await numbers((await search.draw(drawsOf(2, "any", iteration))).context)).toEqual(
         expected(["any", iteration]),
       );
-      await search.ascend(iteration, 2, async ({ context }) => {
+      await search.ascend(iteration, drawsOf(2, "search", iteration), async ({ context }) => {
         expect(await numbers(context)).toEqual(expected(["search", iteration]));
         return context.sum();
       });
@@ -91,7 +91,7 @@ describe("WordSearch", () => {
       const logits = [0.5, -0.25, 1, 0, 0.75];
       const { search, gradient } = await searching({ logits, temperature });
       const loss = ({ context }: Condition): Promise<Tensor> => Promise.resolve(context.mul(weigher()).sum());
-      await search.ascend(7, 2, loss);
+      await search.ascend(7, drawsOf(2, "search", 7), loss);
       const rows = await numbers(words());
       const weights = await numbers(weigher());
       const soft = (pi: readonly number[]): number =>
@@ -117,11 +117,12 @@ describe("WordSearch", () => {
     const learn = jest.spyOn(job, "learn");
     const texts = { context: Tensor.from([1, -2, 5, 3], [4, 1, 1]) };
     const search = await WordSearch.create(job, "words", texts, { temperature: 1 });
-    for (let i = 0; i < 150; i++) await search.ascend(i, 2, async ({ context }) => context.square().mean());
+    for (let i = 0; i < 150; i++)
+      await search.ascend(i, drawsOf(2, "search", i), async ({ context }) => context.square().mean());
     const logits = await numbers(learn.mock.calls[0]![1].get("logits")!);
     expect(logits.indexOf(Math.max(...logits))).toBe(2);
     const drawn = await Promise.all(
-      Array.from({ length: 200 }, async (_, i) => (await search.draw(1, "after", i)).context.item()),
+      Array.from({ length: 200 }, async (_, i) => (await search.draw(drawsOf(1, "after", i))).context.item()),
     );
     const share = drawn.filter((word) => word === 5).length / drawn.length;
     expect(share).toBeGreaterThan(softmax(logits)[2]! - 0.1);
@@ -138,10 +139,46 @@ describe("WordSearch", () => {
       const second = [...scores].sort((a, b) => b - a)[1]!;
       return softmax(scores.map((score) => (score >= second ? score : -Infinity)));
     });
-    const mixed = await numbers((await search.draw(2, "any")).context);
+    const mixed = await numbers((await search.draw(drawsOf(2, "any"))).context);
     mixed.forEach((weight, at) => expect(weight).toBeCloseTo(expected[at]!, 5));
     expect(mixed.filter((weight) => weight > 0)).toHaveLength(4);
-    await search.ascend(0, 2, ({ context }) => Promise.resolve(context.mul(weigher().slice(2, 0, 1)).sum()));
-    expect(gradient().some((value) => value !== 0)).toBe(true);
+    // Of Σ w_j s_j over the mixed words, with s their softmax at temperature 2: s_j (w_j - Σ w_k s_k) / 2.
+    const weights = [1, 2, 3, 5];
+    await search.ascend(0, drawsOf(2, "any"), ({ context }) =>
+      Promise.resolve(context.mul(Tensor.from(weights, [4])).sum()),
+    );
+    gradient().forEach((value, word) => {
+      const slopes = [0, 4].map((first) => {
+        const shares = expected.slice(first, first + 4);
+        const mean = shares.reduce((sum, share, j) => sum + share * weights[j]!, 0);
+        return (shares[word]! * (weights[word]! - mean)) / 2;
+      });
+      expect(value).toBeCloseTo(-(slopes[0]! + slopes[1]!), 5);
+    });
   });
+
+  it.each([1, 2])(
+    "draws among the words of a group alone, %i at a time, and pulls no other's logits",
+    async (mixture) => {
+      const groups = [0, 1, 0, 1, 1];
+      const { search, logits, gradient } = await searching({ groups, mixture });
+      const begun = await numbers(logits);
+      begun.forEach((logit, word) => expect(logit).toBeCloseTo(1 / [2, 3][groups[word]!]!, 6));
+      const identity = Tensor.from(
+        Array.from({ length: 25 }, (_, i) => (i % 6 === 0 ? 1 : 0)),
+        [5, 1, 5],
+      );
+      const { search: shares } = await searching({ texts: identity, groups, mixture });
+      for (let i = 0; i < 20; i++) {
+        const draw = (group: number) => ({ labels: ["any", i], group });
+        const drawn = await numbers((await shares.draw([draw(1), draw(0)])).context);
+        groups.forEach((group, word) => expect(drawn[(group === 1 ? 5 : 0) + word]).toBe(0)); // prettier-ignore
+      }
+      const loss = ({ context }: Condition) => Promise.resolve(context.mul(weigher().slice(0, 0, 1)).sum());
+      await search.ascend(0, [{ labels: ["any"], group: 1 }], loss);
+      const pulled = gradient().map((value) => value !== 0);
+      expect(pulled.filter((_, word) => groups[word] === 0)).toEqual([false, false]);
+      expect(pulled.filter((_, word) => groups[word] === 1)).toContain(true);
+    },
+  );
 });
