@@ -10,7 +10,8 @@ import { referenceEsd, type EsdBatch, type EsdSetting } from "../../../support/r
 
 const SEED = 11;
 const TIMESTEPS = [981, 401, 21, 601, 201, 801];
-const latent = (i: number): Tensor => new Random(100 + i).normal([4, 16, 16]);
+const SIDE = 8;
+const latent = (i: number): Tensor => new Random(100 + i).normal([4, SIDE, SIDE]);
 
 async function* latents(count: number): AsyncGenerator<CustomLatents> {
   for (let i = 0; i < count; i++) yield { latents: latent(i), timestep: TIMESTEPS[i]! };
@@ -19,7 +20,7 @@ async function* latents(count: number): AsyncGenerator<CustomLatents> {
 describe("ESD", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: SIDE });
   });
   afterAll(() => golden.dispose());
 

@@ -14,7 +14,8 @@ import { temporaryDirectory } from "../../../support/temporary-directory";
 
 const D = 32;
 const TIMESTEPS = [981, 401, 201];
-const latent = (i: number): Tensor => new Random(100 + i).normal([4, 16, 16]);
+const SIDE = 8;
+const latent = (i: number): Tensor => new Random(100 + i).normal([4, SIDE, SIDE]);
 async function* latents(count: number): AsyncGenerator<CustomLatents> {
   for (let i = 0; i < count; i++) yield { latents: latent(i % 5), timestep: TIMESTEPS[i % 3]! };
 }
@@ -36,7 +37,7 @@ const PROMPTS = FORMS.map((form) => [Object.values(form).join(", "), { ...form, 
 describe("KPOP's prompt", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: SIDE });
   });
   afterAll(() => golden.dispose());
 

@@ -14,7 +14,8 @@ const SEED = 11;
 const L = 77;
 const D = 32;
 const TIMESTEPS = [981, 401, 21, 601, 201, 801];
-const latent = (i: number): Tensor => new Random(100 + i).normal([4, 16, 16]);
+const SIDE = 8;
+const latent = (i: number): Tensor => new Random(100 + i).normal([4, SIDE, SIDE]);
 
 async function* latents(count: number): AsyncGenerator<CustomLatents> {
   for (let i = 0; i < count; i++) yield { latents: latent(i), timestep: TIMESTEPS[i]! };
@@ -24,7 +25,7 @@ const attn2 = (name: string): boolean => name.includes("attn2");
 describe("KPOP", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: SIDE });
   });
   afterAll(() => golden.dispose());
 
