@@ -1,4 +1,4 @@
 import { METHOD_NAMES } from "../../../lib/erasure/registry";
-import { describeMethod } from "../../support/method-contract";
+import { describeMethods } from "../../support/method-contract";
 
-METHOD_NAMES.forEach(describeMethod);
+describeMethods(METHOD_NAMES);
