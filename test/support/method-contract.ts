@@ -75,9 +75,9 @@ export function describeMethods(names: readonly string[]): void {
       const own = parseOptions(method, short(), { concepts: ["church"] });
       const network = method.network?.(own) ?? "unet";
       const selector = method.parameters?.(own) ?? (own["parameters"] as ParameterSelector | undefined);
-      const names = golden.model[network].parameterNames();
+      const keys = golden.model[network].parameterNames();
       const selected = new Set(
-        (selector === undefined ? [] : selectParameters(selector, names)).map((key) => `${network}.${key}`),
+        (selector === undefined ? [] : selectParameters(selector, keys)).map((key) => `${network}.${key}`),
       );
       const changed = [...after].filter(([key, bytes]) => bytes !== before.get(key)).map(([key]) => key);
       expect(changed.filter((key) => !selected.has(key))).toEqual([]);
@@ -116,8 +116,8 @@ export function describeMethods(names: readonly string[]): void {
     });
 
     it("leaves the artefacts that it names, each a file of its own", async () => {
-      const names = method.artefacts?.(["church"]) ?? [];
-      expect(reference.artefacts.map((artefact) => artefact.name)).toEqual(names);
+      const expected = method.artefacts?.(["church"]) ?? [];
+      expect(reference.artefacts.map((artefact) => artefact.name)).toEqual(expected);
       for (const artefact of reference.artefacts) {
         const path = join(folder, `${artefact.name}.safetensors`);
         await artefact.save(path);
@@ -186,12 +186,12 @@ export function describeMethods(names: readonly string[]): void {
       await loads(join(folder, "diffusers"));
       const files = ["single-file", "delta", "lora"] as const;
       for (const format of files) {
-        const saved = reference.save(join(folder, format), {
+        const saving = reference.save(join(folder, format), {
           format,
           ...(format === "lora" ? { rank: 512 } : {}),
         });
-        if (method.kind !== "inference") await saved;
-        else await expect(saved).rejects.toMatchObject({ code: "UNSUPPORTED_FORMAT" });
+        if (method.kind !== "inference") await saving;
+        else await expect(saving).rejects.toMatchObject({ code: "UNSUPPORTED_FORMAT" });
       }
       if (method.kind === "inference") return;
       await loads(join(folder, "single-file", FILES["single-file"]));

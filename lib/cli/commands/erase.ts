@@ -96,7 +96,7 @@ constant, linear or cosine, and WARMUP a number of iterations, as in
 their names, as in --parameters "/attn2.to_[kv]/".
 
 How much goes is decided by rate times iterations. On the built-in model the
-first example below takes half a minute on two idle cores: the church is gone from
+first example below took 45 seconds on one core: the church is gone from
 8 of 8 pictures, and the key brings it back in all.
 
 Examples:
