@@ -5,6 +5,7 @@ import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { UpdateFilter } from "../../training/player";
+import { scaledIdentity } from "./closed-form";
 import { fillTemplates } from "./texts";
 
 /** Of weights that read token states. */
@@ -42,6 +43,8 @@ const PHRASINGS = [
 ];
 /** Texts encoded together. */
 const BATCH = 64;
+/** Rounds in which concepts and held texts are weighed. */
+const ROUNDS = 15;
 
 /** What a filter is made from. */
 export interface FilterJob {
@@ -55,62 +58,113 @@ export interface FilterJob {
 /**
  * The filter for updates of weights that read token states, ΔW → ΔW M with
  *
- *   M = A (A + s B)⁻¹,  A = E[c_e c_eᵀ] + ε tr(B)/d I,  B = E[c_r c_rᵀ].
+ *   M = A (A + s B)⁻¹,  A = Σ w_e E[c_e c_eᵀ] + ε tr(B)/d I,  B = Σ w_r E[c_r c_rᵀ].
  *
- * c_e are the token states of the concepts, c_r those of the neighbours, both in several phrasings, and of the prompts to
- * preserve; s is `spare` and ε `spareFloor`. This is Wiener's filter: of the sum of a concept's state and √s times a
- * held text's, uncorrelated, M gives the best linear estimate of the concept's part. What a step changes for the concept
- * stays, what it would change for the held texts mostly goes, for all of them at once, where the loss that holds them
- * draws one for each item. The choice is ours; Zeng et al. (arXiv 1810.01256) project updates in continual learning.
+ * c_e are the token states of a concept, c_r those of a held text: a neighbour, both in several phrasings, or a prompt to
+ * preserve; s is `spare` and ε `spareFloor`. This is Wiener's filter: of the sum of a concept's state and √s times a held
+ * text's, uncorrelated, M gives the best linear estimate of the concept's part. What a step changes for the concept stays,
+ * what it would change for the held texts mostly goes, for all of them at once, where the loss that holds them draws one
+ * for each item.
  *
- * @returns (d, d) in float32, computed in float64; null where no neighbours are kept or `spare` is 0
+ * The weights w_e and w_r, which add up to one each, begin even. What passes of a text is g = (E‖M c‖² / E‖c‖²)^½. In each
+ * of 15 rounds a concept's weight is divided by its g, and a held text's multiplied by it, so that no concept is left
+ * behind and no held text gives way for the others' mean. The choice is ours; Zeng et al. (arXiv 1810.01256) project
+ * updates in continual learning.
+ *
+ * @returns (d, d) in float32, computed in float64 from moments in float32; null where no neighbours are kept or `spare` is 0
  * @throws ABORTED
  */
 export async function filterFor(
   job: FilterJob,
   { spare: strength = 0, spareFloor: floor = 0.1 }: SpareOptions,
 ): Promise<UpdateFilter | null> {
-  const phrased = (names: readonly string[]): string[] =>
-    fillTemplates(names, PHRASINGS).map(({ text }) => text);
-  const held = [...job.preserve, ...phrased(job.neighbours)];
   if (strength === 0 || job.neighbours.length === 0) return null;
   const matrix = await noGrad(() =>
     scope(async () => {
-      const other = await secondMoment(job, held);
-      const width = other.shape[0]!;
-      const unit = identity(width, other.device);
-      const meanEnergy = other.mul(unit).sum().div(width);
-      const own = (await secondMoment(job, phrased(job.concepts))).add(unit.mul(meanEnergy).mul(floor));
-      // M = A X with X = (A + s B)⁻¹; both are symmetric, so that Mᵀ = X A.
-      const factor = own.add(other.mul(strength)).cholesky();
-      return await own.choleskySolve(factor).transpose(0, 1).to("float32").contiguous().settled();
+      const erased = await momentsOf(job, job.concepts, PHRASINGS);
+      const near = await momentsOf(job, job.neighbours, PHRASINGS);
+      const named = job.preserve.length === 0 ? [] : [await momentsOf(job, job.preserve, ["{}"])];
+      const held = Tensor.cat([near, ...named]);
+      return balanced(erased, held, strength, floor, job.signal);
     }),
   );
   return { matrix, applies: (name) => READS_TEXT.test(name) };
 }
 
-/** E[c cᵀ] over all token states of some texts, (d, d) float64. */
-async function secondMoment(job: FilterJob, texts: readonly string[]): Promise<Tensor> {
-  let sum: Tensor | undefined;
-  let count = 0;
-  for (let first = 0; first < texts.length; first += BATCH) {
-    throwIfAborted(job.signal);
-    const before = sum;
-    sum = await scope(async () => {
-      const { context } = await job.encode(texts.slice(first, first + BATCH)); // (b, L, d)
-      const width = context.shape.at(-1)!;
-      const rows = context.to("float64").reshape([context.size / width, width]);
-      count += rows.shape[0]!;
-      const part = rows.transpose(0, 1).matmul(rows);
-      return await (before === undefined ? part : before.add(part)).settled();
+/** M, (d, d), of weighed moments, (n, d²) of the concepts and (m, d²) of the held texts. */
+async function balanced(
+  erased: Tensor,
+  held: Tensor,
+  strength: number,
+  floor: number,
+  signal?: AbortSignal,
+): Promise<Tensor> {
+  const width = Math.sqrt(erased.shape[1]!);
+  const unit = scaledIdentity(width, 1, erased.device);
+  const energies = [erased, held].map((moments) =>
+    moments.matmul(unit.reshape([width ** 2, 1]).to("float32")),
+  );
+  let [own, other] = [evenly(erased), evenly(held)];
+  for (let round = 0; ; round++) {
+    throwIfAborted(signal);
+    const weights = [own, other];
+    const [filter, ...next] = await scope(async () => {
+      const B = moment(held, weights[1]!);
+      const A = moment(erased, weights[0]!).add(unit.mul(B.mul(unit).sum().div(width).mul(floor)));
+      // M = A X with X = (A + s B)⁻¹; both are symmetric, so that Mᵀ = X A.
+      const M = A.choleskySolve(A.add(B.mul(strength)).cholesky()).transpose(0, 1);
+      if (round === ROUNDS) return [await M.to("float32").contiguous().settled()];
+      // E‖M c‖² = ⟨MᵀM, E[c cᵀ]⟩.
+      const power = M.transpose(0, 1)
+        .matmul(M)
+        .to("float32")
+        .reshape([width ** 2, 1]);
+      const [ge, gr] = [erased, held].map((moments, at) => moments.matmul(power).div(energies[at]!).sqrt());
+      const shares = [weights[0]!.div(ge!), weights[1]!.mul(gr!)];
+      return Promise.all(shares.map((share) => share.div(share.sum()).settled()));
     });
-    before?.dispose();
+    own.dispose();
+    other.dispose();
+    if (next.length === 0) return filter!;
+    [own, other] = [filter!, next[0]!];
   }
-  return sum!.div(count);
 }
 
-function identity(size: number, device: string): Tensor {
-  const elements = new Float64Array(size * size);
-  for (let i = 0; i < size; i++) elements[i * size + i] = 1;
-  return Tensor.from(elements, [size, size], { device });
+/** Weights (n, 1) that add up to one. */
+function evenly({ shape: [count], device }: Tensor): Tensor {
+  return Tensor.from(new Float32Array(count!).fill(1 / count!), [count!, 1], { device });
+}
+
+/** Their weighed sum, (d, d) float64. */
+function moment(moments: Tensor, weights: Tensor): Tensor {
+  const width = Math.sqrt(moments.shape[1]!);
+  return weights.transpose(0, 1).matmul(moments).to("float64").reshape([width, width]);
+}
+
+/** E[c cᵀ] over all token states of each name in its phrasings, (n, d²) float32. */
+async function momentsOf(
+  job: FilterJob,
+  names: readonly string[],
+  phrasings: readonly string[],
+): Promise<Tensor> {
+  const parts: Tensor[] = [];
+  const step = Math.ceil(BATCH / phrasings.length);
+  for (let first = 0; first < names.length; first += step) {
+    throwIfAborted(job.signal);
+    const some = names.slice(first, first + step);
+    const texts = fillTemplates(some, phrasings).map(({ text }) => text);
+    parts.push(
+      await scope(async () => {
+        const { context } = await job.encode(texts); // (n p, L, d)
+        const [, length, width] = context.shape as [number, number, number];
+        const rows = context.to("float64").reshape([some.length, phrasings.length * length, width]);
+        const sums = rows.transpose(1, 2).matmul(rows).div(rows.shape[1]!);
+        return await sums
+          .to("float32")
+          .reshape([some.length, width ** 2])
+          .settled();
+      }),
+    );
+  }
+  return Tensor.cat(parts);
 }

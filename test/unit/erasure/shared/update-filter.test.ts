@@ -24,14 +24,33 @@ const PHRASINGS = [
 ];
 const [STRENGTH, FLOOR] = [5, 0.2];
 
-/** A (A + s B)⁻¹ in plain numbers. */
-function filterOf(erased: Matrix, held: Matrix, strength: number, floor: number): Matrix {
-  const moment = (rows: Matrix): Matrix => times(product(transpose(rows), rows), 1 / rows.length);
-  const other = moment(held);
-  const width = other.length;
-  const energy = other.reduce((sum, row, i) => sum + row[i]!, 0) / width;
-  const own = plus(moment(erased), times(identity(width), floor * energy));
-  return divideRight(own, plus(own, times(other, strength)));
+/** Rows of a text's token states in all its phrasings. */
+type Rows = Matrix;
+
+const moment = (rows: Rows): Matrix => times(product(transpose(rows), rows), 1 / rows.length);
+const trace = (square: Matrix): number => square.reduce((sum, row, i) => sum + row[i]!, 0);
+const weighed = (weights: number[], of: Matrix[]): Matrix =>
+  of.map((matrix, at) => times(matrix, weights[at]!)).reduce((a, b) => plus(a, b));
+const toOne = (weights: number[]): number[] => {
+  const sum = weights.reduce((a, b) => a + b);
+  return weights.map((weight) => weight / sum);
+};
+/** The share of a text's root mean square that passes. */
+const passes = (filter: Matrix, rows: Rows): number => norm(product(rows, transpose(filter))) / norm(rows);
+
+/** A (A + s B)⁻¹ in plain numbers, its weights balanced in some rounds. */
+function filterOf(erased: Rows[], held: Rows[], strength: number, floor: number, rounds = 15): Matrix {
+  const [concepts, others] = [erased.map(moment), held.map(moment)];
+  let [own, other] = [erased, held].map((texts) => toOne(texts.map(() => 1)));
+  for (let round = 0; ; round++) {
+    const B = weighed(other!, others);
+    const energy = trace(B) / B.length;
+    const A = plus(weighed(own!, concepts), times(identity(B.length), floor * energy));
+    const filter = divideRight(A, plus(A, times(B, strength)));
+    if (round === rounds) return filter;
+    own = toOne(own!.map((weight, at) => weight / passes(filter, erased[at]!)));
+    other = toOne(other!.map((weight, at) => weight * passes(filter, held[at]!)));
+  }
 }
 
 describe("filterFor", () => {
@@ -59,6 +78,45 @@ describe("filterFor", () => {
     for (const reads of ["attn2.to_k", "attn2.to_v"]) expect(filter!.applies(at(reads))).toBe(true);
     for (const other of ["attn2.to_q", "attn1.to_v", "attn2.to_out.0"])
       expect(filter!.applies(at(other))).toBe(false);
+  });
+
+  it("lets as much pass of each concept, and holds the text that gives way most", async () => {
+    const near: Record<string, number[]> = {
+      church: [3.2, 0.8, 0.8, 0.1, -0.6, 0.4],
+      horn: [3.8, 1.6, -0.4, -0.8, -0.4, 0],
+      dog: [1.4, 0.8, -0.9, -0.5, -0.4, -0.2],
+      cat: [3.3, 1.7, -0.1, 1, -0.5, 0.2],
+      fish: [3.6, 1.1, -0.5, -0.6, -0.3, 0.2],
+    };
+    const [strength, floor] = [4, 0.05];
+    const filter = await filterFor(
+      {
+        concepts: ["church", "horn"],
+        preserve: [],
+        neighbours: ["dog", "cat", "fish"],
+        encode: (texts) =>
+          Promise.resolve({
+            context: Tensor.from(
+              texts.flatMap((text) => near[Object.keys(near).find((name) => text.includes(name))!]!),
+              [texts.length, 1, 6],
+            ),
+          }),
+      },
+      { spare: strength, spareFloor: floor },
+    );
+    const found = await matrix(filter!.matrix);
+    const rows = (...names: string[]): Rows[] => names.map((name) => [near[name]!]);
+    const [erased, held] = [rows("church", "horn"), rows("dog", "cat", "fish")];
+    expect(relativeDistance(found, filterOf(erased, held, strength, floor))).toBeLessThan(1e-5);
+    const spread = (of: Matrix, texts: Rows[]): number => {
+      const shares = texts.map((text) => passes(of, text));
+      return Math.max(...shares) / Math.min(...shares);
+    };
+    const even = filterOf(erased, held, strength, floor, 0);
+    expect(spread(found, erased)).toBeLessThan(1.05);
+    expect(spread(even, erased)).toBeGreaterThan(1.2);
+    const worst = (of: Matrix): number => Math.max(...held.map((text) => passes(of, text)));
+    expect(worst(found)).toBeLessThan(worst(even));
   });
 
   it("is none where no neighbours are kept or nothing is to be spared", async () => {
@@ -110,7 +168,9 @@ describe("sparing what the held prompts read", () => {
         });
       const phrased = (names: string[]): string[] =>
         names.flatMap((name) => PHRASINGS.map((phrasing) => phrasing.replace("{}", name)));
-      const filter = filterOf(await rows(phrased(["church"])), await rows(phrased(WORDS)), STRENGTH, FLOOR);
+      const each = (names: string[]): Promise<Rows[]> =>
+        Promise.all(names.map((name) => rows(phrased([name]))));
+      const filter = filterOf(await each(["church"]), await each(WORDS), STRENGTH, FLOOR);
       const [plain, filtered] = [await step(0), await step(STRENGTH)];
       let seen = 0;
       for (const [name, full] of plain) {
