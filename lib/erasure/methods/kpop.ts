@@ -56,12 +56,11 @@ export const kpop = defineMethod({
       }),
     ),
     /**
-     * Adam's rate for the weights: rate × iterations decides how much goes, of the concept and of the rest. Default 4e-3,
-     * falling along a cosine to 5e-5, chosen on the built-in model together with `spare`, which takes most of each step; with
-     * a free prompt 2e-4, chosen on an earlier one. For the wider layers of Stable Diffusion 1.x begin with the paper's
-     * 1e-5; nothing was measured at that size.
+     * Adam's rate for the weights: rate × iterations decides how much goes, of the concept and of the rest. Default 1e-3,
+     * falling along a cosine to 1e-5; with a free prompt 2e-4. Both were chosen on the built-in model: for the wider layers of
+     * Stable Diffusion 1.x begin with the paper's 1e-5.
      */
-    learningRate: open(schedule(2e-4, "Adam's rate for the weights; default a cosine from 4e-3 to 5e-5")),
+    learningRate: open(schedule(2e-4, "Adam's rate for the weights; default a cosine from 1e-3 to 1e-5")),
     /**
      * The weights that may change. Default "xattn-kv", what reads the text: with these alone the key brings everything back
      * and leaves other texts alone. With a free prompt "xattn", as published.
@@ -73,11 +72,13 @@ export const kpop = defineMethod({
       ),
     ),
     /**
-     * Adam's rate for the prompt. Adam moves an element by about its rate a step. Default 3e-3 for an amortised prompt, a
-     * function that has to stay small on other texts; 5e-2 for a free one, which has to reach the length of a text's rows
-     * (elements near 0.6) while the weights are still on their way.
+     * Adam's rate for the prompt. Adam moves an element by about its rate a step. Default 1e-3 for an amortised prompt, a
+     * function that has to stay small on other texts, falling along a cosine to 5e-5; 5e-2 for a free one, which has to
+     * reach the length of a text's rows (elements near 0.6) while the weights are still on their way.
      */
-    promptLearningRate: open(schedule(5e-2, "Adam's rate for the learned prompt; default 3e-3")),
+    promptLearningRate: open(
+      schedule(5e-2, "Adam's rate for the learned prompt; default a cosine from 1e-3 to 5e-5"),
+    ),
     /**
      * Weight of L2, the loss that keeps the concept under the prompt. Default 0.1, the paper's. More brings more back and
      * erases less.
@@ -98,8 +99,8 @@ export const kpop = defineMethod({
       neutral: o.neutral ?? "a photo",
       target: o.target ?? (away ? "negative-guidance" : "neutral"),
       iterations: o.iterations ?? (ours ? 350 + 50 * concepts.length : 1000),
-      learningRate: o.learningRate ?? (ours ? { from: 4e-3, to: 5e-5, shape: "cosine" } : 2e-4),
-      promptLearningRate: o.promptLearningRate ?? (ours ? 3e-3 : 5e-2),
+      learningRate: o.learningRate ?? (ours ? { from: 1e-3, to: 1e-5, shape: "cosine" } : 2e-4),
+      promptLearningRate: o.promptLearningRate ?? (ours ? { from: 1e-3, to: 5e-5, shape: "cosine" } : 5e-2),
       parameters: o.parameters ?? (ours ? "xattn-kv" : "xattn"),
       templates: o.templates ?? (ours ? ["{}", "a photo of a {}"] : ["{}"]),
     };

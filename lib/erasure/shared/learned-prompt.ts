@@ -15,7 +15,7 @@ function members(defaults: PromptDefaults, selectivity: number) {
     ...promptOptions(defaults),
     /**
      * Weight of the term that keeps other texts c_o what they are under the key, ‖ε_θ'(z_t, t, c_o, p) - ε_θ(z_t, t, c_o)‖²,
-     * in the step of transfer. c_o are the prompts to preserve and the neighbours. Default 2; 0 as published.
+     * in the step of transfer. c_o are the prompts to preserve and the neighbours. Default 5; 0 as published.
      */
     selectivity: number(selectivity, "weight of keeping other texts what they are under the key", {
       from: 0,
@@ -31,7 +31,7 @@ function members(defaults: PromptDefaults, selectivity: number) {
 }
 
 /** What is taken where nothing but an amortised form is asked for. */
-const OPTIONS = members({ ...AS_PUBLISHED, form: "amortised", mechanism: "additive", layers: "all" }, 2);
+const OPTIONS = members({ ...AS_PUBLISHED, form: "amortised", mechanism: "additive", layers: "all" }, 5);
 /** What is taken where the published prompt is described: a free one. */
 const PUBLISHED = members(AS_PUBLISHED, 0);
 /** Members that a free prompt is described by. */

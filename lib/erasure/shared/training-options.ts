@@ -17,7 +17,7 @@ export function training() {
     ),
     /** Weight of the loss that holds `preserve` and the neighbours in place. Default 1. */
     preserveWeight: number(1, "weight of the loss on the preserved prompts", { from: 0 }),
-    ...sparing(10),
+    ...sparing(),
   };
 }
 

@@ -17,25 +17,27 @@ export interface SpareOptions {
   readonly spareFloor?: number;
 }
 
-/** Options of a method that filters its updates. @param strength default of `spare` */
-export function sparing(strength: number) {
+/** Options of a method that filters its updates. */
+export function sparing() {
   return {
     /**
      * Where neighbours are kept, how strongly the updates of cross-attention's keys and values spare what they and the
-     * prompts to preserve read of a text; 0 leaves updates as they are. Default 10. See `filterFor`.
+     * prompts to preserve read of a text; 0 leaves updates as they are. Default 30. See `filterFor`.
      */
-    spare: number(strength, "how strongly updates of keys and values spare what the kept prompts read", {
+    spare: number(SPARE, "how strongly updates of keys and values spare what the kept prompts read", {
       from: 0,
     }),
     /**
      * What a direction of the text encoder's space counts as the concept's at least, relative to the mean direction of the
      * kept prompts. The less it is, the better the concept is told from them, and the more directions are moved that no text
-     * has used. Default 0.1.
+     * has used. Default 0.03.
      */
-    spareFloor: number(0.1, "least share of a direction of text space in the concept", { above: 0 }),
+    spareFloor: number(FLOOR, "least share of a direction of text space in the concept", { above: 0 }),
   };
 }
 
+/** Chosen on the built-in model. */
+const [SPARE, FLOOR] = [30, 0.03];
 /** Phrasings that concepts and neighbours are told apart in, so that what is spared is spared in other sentences too. */
 const PHRASINGS = [
   ...["{}", "a photo of a {}", "a picture of {}", "a painting of the {}", "{} in the style of art"],
@@ -58,7 +60,7 @@ export interface FilterJob {
 /**
  * The filter for updates of weights that read token states, ΔW → ΔW M with
  *
- *   M = A (A + s B)⁻¹,  A = Σ w_e E[c_e c_eᵀ] + ε tr(B)/d I,  B = Σ w_r E[c_r c_rᵀ].
+ *   M = A (A + s B)⁻¹ / g,  A = Σ w_e E[c_e c_eᵀ] + ε tr(B)/d I,  B = Σ w_r E[c_r c_rᵀ].
  *
  * c_e are the token states of a concept, c_r those of a held text: a neighbour, both in several phrasings, or a prompt to
  * preserve; s is `spare` and ε `spareFloor`. This is Wiener's filter: of the sum of a concept's state and √s times a held
@@ -66,9 +68,10 @@ export interface FilterJob {
  * what it would change for the held texts mostly goes, for all of them at once, where the loss that holds them draws one
  * for each item.
  *
- * The weights w_e and w_r, which add up to one each, begin even. What passes of a text is g = (E‖M c‖² / E‖c‖²)^½. In each
- * of 15 rounds a concept's weight is divided by its g, and a held text's multiplied by it, so that no concept is left
- * behind and no held text gives way for the others' mean. The choice is ours; Zeng et al. (arXiv 1810.01256) project
+ * The weights w_e and w_r, which add up to one each, begin even. What passes of a text is (E‖M c‖² / E‖c‖²)^½. In each of 15
+ * rounds a concept's weight is divided by what passes of it, and a held text's multiplied, so that no concept is left
+ * behind and no held text gives way for the others' mean. g is what passes of the concepts in the end, so that their steps
+ * keep their length, whatever is spared. The choice is ours; Zeng et al. (arXiv 1810.01256) project
  * updates in continual learning.
  *
  * @returns (d, d) in float32, computed in float64 from moments in float32; null where no neighbours are kept or `spare` is 0
@@ -76,7 +79,7 @@ export interface FilterJob {
  */
 export async function filterFor(
   job: FilterJob,
-  { spare: strength = 0, spareFloor: floor = 0.1 }: SpareOptions,
+  { spare: strength = 0, spareFloor: floor = FLOOR }: SpareOptions,
 ): Promise<UpdateFilter | null> {
   if (strength === 0 || job.neighbours.length === 0) return null;
   const matrix = await noGrad(() =>
@@ -113,13 +116,13 @@ async function balanced(
       const A = moment(erased, weights[0]!).add(unit.mul(B.mul(unit).sum().div(width).mul(floor)));
       // M = A X with X = (A + s B)⁻¹; both are symmetric, so that Mᵀ = X A.
       const M = A.choleskySolve(A.add(B.mul(strength)).cholesky()).transpose(0, 1);
-      if (round === ROUNDS) return [await M.to("float32").contiguous().settled()];
       // E‖M c‖² = ⟨MᵀM, E[c cᵀ]⟩.
       const power = M.transpose(0, 1)
         .matmul(M)
         .to("float32")
         .reshape([width ** 2, 1]);
       const [ge, gr] = [erased, held].map((moments, at) => moments.matmul(power).div(energies[at]!).sqrt());
+      if (round === ROUNDS) return [await M.div(ge!.mean()).to("float32").contiguous().settled()];
       const shares = [weights[0]!.div(ge!), weights[1]!.mul(gr!)];
       return Promise.all(shares.map((share) => share.div(share.sum()).settled()));
     });

@@ -30,7 +30,7 @@ type Rows = Matrix;
 const moment = (rows: Rows): Matrix => times(product(transpose(rows), rows), 1 / rows.length);
 const trace = (square: Matrix): number => square.reduce((sum, row, i) => sum + row[i]!, 0);
 const weighed = (weights: number[], of: Matrix[]): Matrix =>
-  of.map((matrix, at) => times(matrix, weights[at]!)).reduce((a, b) => plus(a, b));
+  of.map((one, at) => times(one, weights[at]!)).reduce((a, b) => plus(a, b));
 const toOne = (weights: number[]): number[] => {
   const sum = weights.reduce((a, b) => a + b);
   return weights.map((weight) => weight / sum);
@@ -38,7 +38,7 @@ const toOne = (weights: number[]): number[] => {
 /** The share of a text's root mean square that passes. */
 const passes = (filter: Matrix, rows: Rows): number => norm(product(rows, transpose(filter))) / norm(rows);
 
-/** A (A + s B)⁻¹ in plain numbers, its weights balanced in some rounds. */
+/** A (A + s B)⁻¹ in plain numbers, its weights balanced in some rounds, so that of the concepts 1 passes in the mean. */
 function filterOf(erased: Rows[], held: Rows[], strength: number, floor: number, rounds = 15): Matrix {
   const [concepts, others] = [erased.map(moment), held.map(moment)];
   let [own, other] = [erased, held].map((texts) => toOne(texts.map(() => 1)));
@@ -47,8 +47,9 @@ function filterOf(erased: Rows[], held: Rows[], strength: number, floor: number,
     const energy = trace(B) / B.length;
     const A = plus(weighed(own!, concepts), times(identity(B.length), floor * energy));
     const filter = divideRight(A, plus(A, times(B, strength)));
-    if (round === rounds) return filter;
-    own = toOne(own!.map((weight, at) => weight / passes(filter, erased[at]!)));
+    const shares = erased.map((rows) => passes(filter, rows));
+    if (round === rounds) return times(filter, shares.length / shares.reduce((a, b) => a + b));
+    own = toOne(own!.map((weight, at) => weight / shares[at]!));
     other = toOne(other!.map((weight, at) => weight * passes(filter, held[at]!)));
   }
 }
