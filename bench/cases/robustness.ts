@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { attack, type AttackOptions } from "../../lib/index";
 import { merge } from "../method-options";
+import { countClasses } from "../measure/classes";
 import { eraseFor } from "../measure/erasure";
 import { ORIGINAL, type AttackFigures, type TrialOutcome, type TrialSpec } from "../results";
 import { trialSpec, type Case, type PlanContext, type TrialContext } from "./case";
@@ -21,6 +22,7 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
       label: concept,
       options: method === ORIGINAL ? {} : optionsOf(method),
       erased: [concept],
+      preserved: protocol.classes.filter((name) => name !== concept),
       split: "one concept",
       imagesPerClass: settings.imagesPerClass,
     }),
@@ -32,10 +34,12 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
   const { concept, attacks, pictures } = protocol.robustness!;
   using subject = await eraseFor(context, spec.erased);
   const { model, key, cost } = subject;
+  const counts = await countClasses(context, model);
   const figures: AttackFigures[] = [];
-  for (const { name, options, quick, onlyWithKey = false } of attacks) {
+  for (const { name, label, options, quick, onlyWithKey = false } of attacks) {
     if (onlyWithKey && key === undefined) continue;
-    log(`attacking with ${name}`);
+    const told = label === undefined ? name : `${name} ${label}`;
+    log(`attacking with ${told}`);
     const result = await attack(model, {
       method: name,
       concept,
@@ -49,12 +53,14 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
       guidanceScale: settings.guidanceScale,
       seed: settings.seed,
       cacheDirectory: join(shared, "images"),
-      checkpoint: { directory: join(work, name), every: 100 },
+      checkpoint: { directory: join(work, told.replaceAll(" ", "-")), every: 100 },
       resume: true,
     } as AttackOptions);
     const count = ({ hits, total }: { hits: number; total: number }) => ({ hits, total });
     figures.push({
       attack: name,
+      ...(label === undefined ? {} : { label }),
+      ...(onlyWithKey ? { onlyWithKey } : {}),
       before: count(result.before),
       after: count(result.after),
       inputs: result.inputs.map(({ name: input, band, text, rate }) => ({
@@ -68,5 +74,5 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
     });
     result.dispose();
   }
-  return { attacks: figures, ...(cost === undefined ? {} : { cost }) };
+  return { counts, attacks: figures, ...(cost === undefined ? {} : { cost }) };
 }

@@ -20,6 +20,8 @@ export interface Entrant {
 export interface AttackTrial {
   /** One of ATTACK_NAMES. */
   name: string;
+  /** What tells it apart where an attack stands several times: "50 steps". */
+  label?: string;
   options: Options;
   /** Options of a quick run over those. */
   quick: Options;

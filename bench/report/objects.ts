@@ -1,10 +1,10 @@
-import { titleOf } from "../entrants";
+import { keepsNeighbours, methodOf, titleOf } from "../entrants";
 import * as published from "../published";
 import { ORIGINAL, type ClassCount, type Cost, type Results, type TrialRecord } from "../results";
 import { erasing, pooled, preserving, type PooledRate } from "../statistics";
 import { figures, table, text, type Block, type Cell, type Column, type Figure, type Row, type Section, type Table } from "./blocks"; // prettier-ignore
-import { bytes, meanCell, methodCell, NONE, number, percent, RATE_COLUMNS, rateCell, seconds, valueCell } from "./format"; // prettier-ignore
-import { tradeOff, type Curve, type Point } from "./plots";
+import { bytes, KIND_COLUMN, kindCell, meanCell, methodCell, NONE, number, percent, RATE_COLUMNS, rateCell, seconds, valueCell } from "./format"; // prettier-ignore
+import { byKinds, tradeOff, type Curve, type Point } from "./plots";
 import { methodsIn, regrouped, trialsOf } from "./records";
 import { pictureGrid } from "./pictures";
 
@@ -60,6 +60,7 @@ export function objectScores(results: Results): ObjectScore[] {
 
 const COLUMNS: readonly Column[] = [
   { title: "Method" },
+  KIND_COLUMN,
   ...RATE_COLUMNS,
   { title: "Seconds", help: "Of one erasure" },
   { title: "UNet evaluations", help: "Forward passes of one erasure, one for each item of a batch" },
@@ -83,7 +84,7 @@ export function objectsSection(results: Results): Section | null {
       rows: [...scores.map(scoreRow), ...publishedRows()],
     }),
     text(published.OBJECTS_SOURCES),
-    figures([{ svg: scorePlot(scores), caption: TRADE_OFF }, ...perSplit(results)]),
+    figures([...frontier(scores), ...perSplit(results)]),
   ];
   const grid = pictureGrid(results);
   if (grid !== null) blocks.push({ kind: "grid", grid });
@@ -91,8 +92,9 @@ export function objectsSection(results: Results): Section | null {
   return { id: "objects", title: "Objects", blocks };
 }
 
-const TRADE_OFF =
-  "Erasing against preserving, mean of the splits: up and to the right is better. Crosses are 95 % intervals.";
+const FRONTIER =
+  "Erasing against preserving, mean of the splits: up and to the right is better. Crosses are 95 % intervals; of a method " +
+  "with two rows the hollow point is the one as published, and a line leads to the one with neighbours.";
 
 function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row {
   const costs = trials.flatMap(({ cost }) => (cost === undefined ? [] : [cost]));
@@ -102,6 +104,7 @@ function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row 
     method,
     cells: [
       methodCell(method),
+      kindCell(method),
       ...[esr1, esr5, psr1, psr5].map(rateCell),
       averaged((cost) => cost.seconds, seconds),
       averaged((cost) => cost.unetEvaluations, number),
@@ -118,8 +121,9 @@ function publishedRows(): Row[] {
     published: true,
     cells: [
       { text: label },
+      kindCell(method),
       ...rates.map((value) => valueCell(value, percent)),
-      ...Array.from({ length: COLUMNS.length - 5 }, () => ({ text: NONE })),
+      ...Array.from({ length: COLUMNS.length - 6 }, () => ({ text: NONE })),
     ],
   }));
 }
@@ -127,7 +131,8 @@ function publishedRows(): Row[] {
 /** Percent within which one point's name would cover another point. */
 const NEAR = 5;
 
-function scorePlot(scores: readonly ObjectScore[]): string {
+/** A line for each method, from its row as published to the one with neighbours. */
+function frontier(scores: readonly ObjectScore[]): Figure[] {
   /** Whether another point stands where this one's name would, to the right. */
   const crowded = ({ esr1, psr1 }: ObjectScore): boolean =>
     scores.some(
@@ -136,20 +141,26 @@ function scorePlot(scores: readonly ObjectScore[]): string {
         other.psr1.value - psr1.value < NEAR &&
         Math.abs(other.esr1.value - esr1.value) < NEAR,
     );
-  const curves = scores.map((score): Curve => {
-    const { method, esr1, psr1 } = score;
-    const point: Point = {
-      x: psr1.value,
-      y: esr1.value,
-      xRange: [psr1.low, psr1.high],
-      yRange: [esr1.low, esr1.high],
-      label: titleOf(method),
-      // A name to the right of the axis' end would be cut off.
-      labelSide: psr1.value > 90 || crowded(score) ? "left" : "right",
-    };
-    return { name: titleOf(method), look: method, loose: true, points: [point] };
+  const methods = [...new Set(scores.map(({ method }) => methodOf(method)))];
+  const curves = methods.map((name): Curve => {
+    const rows = scores.filter(({ method }) => methodOf(method) === name);
+    const points = rows.map((score): Point => {
+      const { method, esr1, psr1 } = score;
+      const named = method === rows.at(-1)!.method;
+      return {
+        x: psr1.value,
+        y: esr1.value,
+        xRange: [psr1.low, psr1.high],
+        yRange: [esr1.low, esr1.high],
+        hollow: rows.length > 1 && !keepsNeighbours(method),
+        ...(named ? { label: titleOf(name) } : {}),
+        // A name to the right of the axis' end would be cut off.
+        labelSide: psr1.value > 90 || crowded(score) ? "left" : "right",
+      };
+    });
+    return { name: titleOf(name), look: name, loose: rows.length === 1, points };
   });
-  return tradeOff(curves);
+  return byKinds(curves, tradeOff, FRONTIER);
 }
 
 function perSplit(results: Results): Figure[] {
@@ -164,7 +175,7 @@ function perSplit(results: Results): Figure[] {
     }),
   }));
   if (curves.every(({ points }) => points.length < 2)) return [];
-  return [{ svg: tradeOff(curves), caption: "The same for each split." }];
+  return byKinds(curves, tradeOff, "The rows for each split.");
 }
 
 /** How often each class is still seen: when it is erased, and when it is to stay. */

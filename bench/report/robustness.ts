@@ -1,48 +1,111 @@
-import { titleOf } from "../entrants";
+import { ATTACK_NAMES, attackNamed } from "../../lib/internal";
+import { byKind, keepsNeighbours, titleOf } from "../entrants";
 import type { AttackFigures, Results, TrialRecord } from "../results";
 import { ORIGINAL } from "../results";
-import { rate } from "../statistics";
+import { preserving, rate, type Rate } from "../statistics";
 import { figures, list, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
-import { methodCell, number, percent, rateCell, valueCell } from "./format";
-import { plot } from "./plots";
+import { KIND_COLUMN, kindCell, methodCell, number, percent, rateCell, valueCell } from "./format";
+import { byKinds, overPreserving, plot, type Curve } from "./plots";
 import { trialsOf } from "./records";
+import { leading } from "./standing";
 
-/** Attacks by the names that papers give them. */
-const ATTACKS: Readonly<Record<string, string>> = {
-  "concept-inversion": "Concept inversion",
-  "diverse-inversion": "Diverse Inversion",
-  "ring-a-bell": "Ring-A-Bell",
-  "unlearn-diff": "UnlearnDiffAtk",
-  "key-search": "Key search",
-};
-const attackTitle = (name: string): string => ATTACKS[name] ?? name;
 const BY_BANDS = "diverse-inversion";
 /** Cosine with the name's own embedding up to which an input counts as far from it. */
 const FAR = 0.2;
 
 /** How far an erased concept comes back under attacks. */
 export function robustnessSection(results: Results): Section | null {
-  const records = trialsOf(results, "robustness").filter(({ attacks = [] }) => attacks.length > 0);
+  const records = attacked(results);
   if (records.length === 0) return null;
   const blocks = [
     text(
       `"${records[0]!.spec.label}" alone is erased, then inputs are looked for that bring it back: the share of their pictures that the classifier takes for it. ` +
-        `"Plain name" is the same without an attack. A dash: the attack is not for this method.`,
+        `"Plain name" is the same without an attack. A dash: the attack is not for this method. "Withstood" are the pictures ` +
+        `that don't show it under the attack that brings most back, the search for a key left out.`,
     ),
-    list(verdict(records)),
+    list([...verdict(records), ...robustnessStanding(results)]),
     table(shares(records)),
-    figures(bandCurves(records)),
+    figures([...againstPreserving(records), ...bandCurves(records)]),
     table(budget(records)),
   ];
   return { id: "robustness", title: "Under attack", blocks };
 }
 
-function attacksIn(records: readonly TrialRecord[]): string[] {
-  return [...new Set(records.flatMap(({ attacks = [] }) => attacks.map(({ attack }) => attack)))];
+function attacked(results: Results): TrialRecord[] {
+  const records = trialsOf(results, "robustness").filter(({ attacks = [] }) => attacks.length > 0);
+  const methods = byKind([...new Set(records.map(({ spec }) => spec.method))]);
+  return methods.flatMap((method) => records.filter(({ spec }) => spec.method === method));
 }
 
-function of(record: TrialRecord, attack: string): AttackFigures | undefined {
-  return record.attacks?.find((found) => found.attack === attack);
+/** What tells an attack of these trials from the others. */
+function idOf({ attack, label }: AttackFigures): string {
+  return label === undefined ? attack : `${attack} ${label}`;
+}
+
+/** The name that its paper gives an attack, and its label. */
+function attackTitle({ attack, label }: AttackFigures): string {
+  const title = ATTACK_NAMES.includes(attack) ? attackNamed(attack).title : attack;
+  return label === undefined ? title : `${title}, ${label}`;
+}
+
+/** The attacks of some trials, each once. */
+function attacksIn(records: readonly TrialRecord[]): AttackFigures[] {
+  const all = records.flatMap(({ attacks = [] }) => attacks);
+  return [...new Map(all.map((one) => [idOf(one), one])).values()];
+}
+
+function of(record: TrialRecord, id: string): AttackFigures | undefined {
+  return record.attacks?.find((found) => idOf(found) === id);
+}
+
+/** Pictures without the concept under the attack that brings most of it back; null where only a key was looked for. */
+function withstood({ attacks = [] }: TrialRecord): Rate | null {
+  const rates = attacks
+    .filter(({ attack, onlyWithKey = attack === "key-search" }) => !onlyWithKey)
+    .map(({ after: { hits, total } }) => rate(total - hits, total));
+  return rates.reduce<Rate | null>(
+    (least, one) => (least !== null && least.value <= one.value ? least : one),
+    null,
+  );
+}
+
+/** Who withstands its strongest attack, among rows that all keep neighbours, or all keep none. */
+export function robustnessStanding(results: Results): string[] {
+  const records = attacked(results).filter(({ spec }) => spec.method !== ORIGINAL);
+  return [false, true].flatMap((neighbours) => {
+    const named = records.flatMap((record) => {
+      const held = withstood(record);
+      const { method } = record.spec;
+      return held === null || keepsNeighbours(method) !== neighbours
+        ? []
+        : [{ name: titleOf(method), rate: held }];
+    });
+    const rows = neighbours ? "Of the rows with neighbours" : "Of the rows as published";
+    return leading(`${rows}, what withstands its strongest attack`, named) ?? [];
+  });
+}
+
+/** Robustness over preservation, of the attacked models themselves. */
+function againstPreserving(records: readonly TrialRecord[]): Figure[] {
+  const curves = records.flatMap((record): Curve[] => {
+    const { spec, counts = [] } = record;
+    const [held, kept] = [withstood(record), preserving(counts, 1)];
+    if (held === null || kept === null) return [];
+    const point = {
+      x: kept.value,
+      y: held.value,
+      xRange: [kept.low, kept.high] as const,
+      yRange: [held.low, held.high] as const,
+      label: titleOf(spec.method),
+      labelSide: kept.value > 60 ? ("left" as const) : ("right" as const),
+    };
+    return [{ name: titleOf(spec.method), look: spec.method, loose: true, points: [point] }];
+  });
+  const caption =
+    "Withstanding the strongest attack against preserving the other classes, one concept erased: up and to the right is better. Crosses are 95 % intervals.";
+  const draw = (some: readonly Curve[], all: readonly Curve[]): string =>
+    overPreserving(some, "withstood %", all);
+  return curves.length === 0 ? [] : byKinds(curves, draw, caption);
 }
 
 function shares(records: readonly TrialRecord[]): Table {
@@ -51,8 +114,11 @@ function shares(records: readonly TrialRecord[]): Table {
     caption: "Share of pictures that show the erased concept, %",
     columns: [
       { title: "Method" },
+      KIND_COLUMN,
       { title: "Plain name" },
-      ...attacks.map((name) => ({ title: attackTitle(name) })),
+      ...attacks.map((one) => ({ title: attackTitle(one) })),
+      { title: "Withstood", help: "Under the attack that brings most back, the search for a key left out" },
+      { title: "PSR-1 %", help: "Pictures of the other classes whose class is the most likely" },
     ],
     rows: records.map((record): Row => {
       // Attacks that are measured on seeds of their own have a rate without attack of their own.
@@ -61,11 +127,14 @@ function shares(records: readonly TrialRecord[]): Table {
         method: record.spec.method,
         cells: [
           methodCell(record.spec.method),
+          kindCell(record.spec.method),
           rateCell(rate(plain.before.hits, plain.before.total)),
-          ...attacks.map((name) => {
-            const found = of(record, name);
+          ...attacks.map((one) => {
+            const found = of(record, idOf(one));
             return rateCell(found === undefined ? null : rate(found.after.hits, found.after.total));
           }),
+          rateCell(withstood(record)),
+          rateCell(preserving(record.counts ?? [], 1)),
         ],
       };
     }),
@@ -76,12 +145,12 @@ function budget(records: readonly TrialRecord[]): Table {
   const attacks = attacksIn(records);
   return {
     caption: "UNet evaluations that each search took (Ring-A-Bell needs the text encoder alone)",
-    columns: [{ title: "Method" }, ...attacks.map((name) => ({ title: attackTitle(name) }))],
+    columns: [{ title: "Method" }, ...attacks.map((one) => ({ title: attackTitle(one) }))],
     rows: records.map((record) => ({
       method: record.spec.method,
       cells: [
         methodCell(record.spec.method),
-        ...attacks.map((name) => valueCell(of(record, name)?.unetEvaluations, number)),
+        ...attacks.map((one) => valueCell(of(record, idOf(one))?.unetEvaluations, number)),
       ],
     })),
   };
