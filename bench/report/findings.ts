@@ -49,7 +49,7 @@ function compared(results: Results, scores: readonly ObjectScore[]): string[] {
   const kpop = rows.find(({ method }) => methodOf(method) === "kpop");
   const of = rows.some(({ method }) => keepsNeighbours(method)) ? "Of the rows with neighbours" : "Of the rows as published";
   const leader = (rate: "esr1" | "psr1", what: string): string | null =>
-    leading(`${of}, ${what}`, rows.map((score) => ({ name: titleOf(score.method), rate: score[rate] }))); // prettier-ignore
+    leading(`${of}, ${what}`, rows.map((score) => ({ name: titleOf(methodOf(score.method)), rate: score[rate] }))); // prettier-ignore
   return [
     ...(kpop === undefined ? [] : [own(kpop, setting(results, kpop.method))]),
     ...(kpop === undefined ? [] : against(results, kpop, rows.filter((score) => score !== kpop))),
@@ -98,15 +98,16 @@ function against(results: Results, kpop: ObjectScore, rivals: readonly ObjectSco
     STANDINGS.flatMap((preserved) => {
       const some = rivals.filter((rival) => standing("esr1", rival) === erased && standing("psr1", rival) === preserved);
       if (some.length === 0) return [];
-      const names = some.map(
-        ({ method, esr1, psr1 }) =>
-          `${titleOf(method)}${setting(results, method)} erases ${percent(esr1.value)} % and preserves ${percent(psr1.value)} %`,
-      );
-      const where =
+      const names = some.map(({ method, esr1, psr1 }) => {
+        const rates = `${percent(esr1.value)} and ${percent(psr1.value)} %`;
+        return `${titleOf(method)}${setting(results, method)} ${rates}`;
+      });
+      const first = erased[0]!.toUpperCase() + erased.slice(1);
+      return [
         erased === preserved
-          ? `${erased} ${ours} in both`
-          : `${erased} ${ours} in erasing, ${preserved} it in preserving`;
-      return [`${names.join("; ")}: ${where}.`];
+          ? `${first} ${ours} in both: ${names.join("; ")}.`
+          : `${first} ${ours} in erasing, ${preserved} it in preserving: ${names.join("; ")}.`,
+      ];
     }),
   );
 } // prettier-ignore

@@ -1,10 +1,11 @@
-import { keepsNeighbours, methodOf, titleOf } from "../entrants";
+import { titleOf } from "../entrants";
 import * as published from "../published";
 import { ORIGINAL, type ClassCount, type Cost, type Results, type TrialRecord } from "../results";
 import { erasing, pooled, preserving, type PooledRate } from "../statistics";
 import { figures, table, text, type Block, type Cell, type Column, type Figure, type Row, type Section, type Table } from "./blocks"; // prettier-ignore
 import { bytes, KIND_COLUMN, kindCell, meanCell, methodCell, NONE, number, percent, RATE_COLUMNS, rateCell, seconds, valueCell } from "./format"; // prettier-ignore
-import { byKinds, tradeOff, type Curve, type Point } from "./plots";
+import { frontier } from "./frontier";
+import { tradeOff, type Curve } from "./plots";
 import { methodsIn, regrouped, trialsOf } from "./records";
 import { pictureGrid } from "./pictures";
 
@@ -84,17 +85,22 @@ export function objectsSection(results: Results): Section | null {
       rows: [...scores.map(scoreRow), ...publishedRows()],
     }),
     text(published.OBJECTS_SOURCES),
-    figures([...frontier(scores), ...perSplit(results)]),
+    figures([
+      ...frontier(
+        scores
+          .filter(({ method }) => method !== ORIGINAL)
+          .map(({ method, esr1, psr1 }) => ({ method, preserved: psr1, rate: esr1 })),
+        "erased, ESR-1 %",
+        "Erasing against preserving, mean of the splits",
+      ),
+      ...perSplit(results),
+    ]),
   ];
   const grid = pictureGrid(results);
   if (grid !== null) blocks.push({ kind: "grid", grid });
   blocks.push(table(perClass(results)));
   return { id: "objects", title: "Objects", blocks };
 }
-
-const FRONTIER =
-  "Erasing against preserving, mean of the splits: up and to the right is better. Crosses are 95 % intervals; of a method " +
-  "with two rows the hollow point is the one as published, and a line leads to the one with neighbours.";
 
 function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row {
   const costs = trials.flatMap(({ cost }) => (cost === undefined ? [] : [cost]));
@@ -128,40 +134,8 @@ function publishedRows(): Row[] {
   }));
 }
 
-/** Percent within which one point's name would cover another point. */
-const NEAR = 5;
-
-/** A line for each method, from its row as published to the one with neighbours. */
-function frontier(scores: readonly ObjectScore[]): Figure[] {
-  /** Whether another point stands where this one's name would, to the right. */
-  const crowded = ({ esr1, psr1 }: ObjectScore): boolean =>
-    scores.some(
-      (other) =>
-        other.psr1.value > psr1.value &&
-        other.psr1.value - psr1.value < NEAR &&
-        Math.abs(other.esr1.value - esr1.value) < NEAR,
-    );
-  const methods = [...new Set(scores.map(({ method }) => methodOf(method)))];
-  const curves = methods.map((name): Curve => {
-    const rows = scores.filter(({ method }) => methodOf(method) === name);
-    const points = rows.map((score): Point => {
-      const { method, esr1, psr1 } = score;
-      const named = method === rows.at(-1)!.method;
-      return {
-        x: psr1.value,
-        y: esr1.value,
-        xRange: [psr1.low, psr1.high],
-        yRange: [esr1.low, esr1.high],
-        hollow: rows.length > 1 && !keepsNeighbours(method),
-        ...(named ? { label: titleOf(name) } : {}),
-        // A name to the right of the axis' end would be cut off.
-        labelSide: psr1.value > 90 || crowded(score) ? "left" : "right",
-      };
-    });
-    return { name: titleOf(name), look: name, loose: rows.length === 1, points };
-  });
-  return byKinds(curves, tradeOff, FRONTIER);
-}
+/** More rows than this cannot be told apart split by split. */
+const MANY = 8;
 
 function perSplit(results: Results): Figure[] {
   const methods = methodsIn(results, trialsOf(results, "objects")).filter((method) => method !== ORIGINAL);
@@ -174,8 +148,8 @@ function perSplit(results: Results): Figure[] {
       return esr === null || psr === null ? [] : [{ x: psr.value, y: esr.value, label: split }];
     }),
   }));
-  if (curves.every(({ points }) => points.length < 2)) return [];
-  return byKinds(curves, tradeOff, "The rows for each split.");
+  if (methods.length > MANY || curves.every(({ points }) => points.length < 2)) return [];
+  return [{ svg: tradeOff(curves), caption: "The rows for each split." }];
 }
 
 /** How often each class is still seen: when it is erased, and when it is to stay. */

@@ -1,8 +1,4 @@
 import { init, type CustomSeriesOption, type EChartsOption, type SeriesOption } from "echarts";
-import type { MethodKind } from "../../lib/index";
-import { kindOf } from "../entrants";
-import type { Figure } from "./blocks";
-import { KIND_TITLES } from "./format";
 import { colourOf, symbolOf, type Look } from "./palette";
 
 /** Charts as SVG, drawn without a browser. Colours are the page's variables, so that they follow light and dark. */
@@ -76,12 +72,12 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
   }
 }
 
-/** Erasing over preserving: up and to the right is better. @param beside curves of plots that are to have the same ends */
-export function tradeOff(curves: readonly Curve[], beside: readonly Curve[] = []): string {
-  return overPreserving(curves, "erased, ESR-1 %", beside);
+/** Erasing over preserving: up and to the right is better. */
+export function tradeOff(curves: readonly Curve[]): string {
+  return overPreserving(curves, "erased, ESR-1 %");
 }
 
-/** Something over preserving, of which more is better in both. */
+/** Something over preserving, of which more is better in both. @param beside curves of plots that have the same ends */
 export function overPreserving(curves: readonly Curve[], y: string, beside: readonly Curve[] = []): string {
   const points = beside.flatMap(({ points: all }) => all);
   return plot(
@@ -93,27 +89,6 @@ export function overPreserving(curves: readonly Curve[], y: string, beside: read
     },
     { name: y, percent: true, within: points.flatMap((of) => [of.y, ...(of.yRange ?? [])]) },
   );
-}
-
-/** More curves than this are told apart in a plot for each kind of method. */
-const TOGETHER = 8;
-
-/** One plot of all methods' curves, or where they are many one for each kind, all with the same ends. */
-export function byKinds(
-  curves: readonly Curve[],
-  draw: (some: readonly Curve[], all: readonly Curve[]) => string,
-  caption: string,
-): Figure[] {
-  const kindOfCurve = ({ look }: Curve): string | null => (typeof look === "string" ? kindOf(look) : null);
-  const kinds = [...new Set(curves.map(kindOfCurve).filter((kind) => kind !== null))];
-  if (curves.length <= TOGETHER || kinds.length < 2) return [{ svg: draw(curves, []), caption }];
-  return kinds.map((kind) => ({
-    svg: draw(
-      curves.filter((curve) => [kind, null].includes(kindOfCurve(curve))),
-      curves,
-    ),
-    caption: `${KIND_TITLES[kind as MethodKind]}. ${caption}`,
-  }));
 }
 
 /** About how many lines the names take, at 6.6 units a letter. */

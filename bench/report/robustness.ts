@@ -1,11 +1,12 @@
 import { ATTACK_NAMES, attackNamed } from "../../lib/internal";
-import { byKind, keepsNeighbours, titleOf } from "../entrants";
+import { byKind, keepsNeighbours, methodOf, titleOf } from "../entrants";
 import type { AttackFigures, Results, TrialRecord } from "../results";
 import { ORIGINAL } from "../results";
 import { preserving, rate, type Rate } from "../statistics";
 import { figures, list, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
 import { KIND_COLUMN, kindCell, methodCell, number, percent, rateCell, valueCell } from "./format";
-import { byKinds, overPreserving, plot, type Curve } from "./plots";
+import { frontier } from "./frontier";
+import { plot } from "./plots";
 import { trialsOf } from "./records";
 import { leading } from "./standing";
 
@@ -59,7 +60,7 @@ function of(record: TrialRecord, id: string): AttackFigures | undefined {
 }
 
 /** Pictures without the concept under the attack that brings most of it back; null where only a key was looked for. */
-function withstood({ attacks = [] }: TrialRecord): Rate | null {
+function withstood({ attacks = [] }: Pick<TrialRecord, "attacks">): Rate | null {
   const rates = attacks
     .filter(({ attack, onlyWithKey = attack === "key-search" }) => !onlyWithKey)
     .map(({ after: { hits, total } }) => rate(total - hits, total));
@@ -78,7 +79,7 @@ export function robustnessStanding(results: Results): string[] {
       const { method } = record.spec;
       return held === null || keepsNeighbours(method) !== neighbours
         ? []
-        : [{ name: titleOf(method), rate: held }];
+        : [{ name: titleOf(methodOf(method)), rate: held }];
     });
     const rows = neighbours ? "Of the rows with neighbours" : "Of the rows as published";
     return leading(`${rows}, what withstands its strongest attack`, named) ?? [];
@@ -87,25 +88,17 @@ export function robustnessStanding(results: Results): string[] {
 
 /** Robustness over preservation, of the attacked models themselves. */
 function againstPreserving(records: readonly TrialRecord[]): Figure[] {
-  const curves = records.flatMap((record): Curve[] => {
-    const { spec, counts = [] } = record;
-    const [held, kept] = [withstood(record), preserving(counts, 1)];
-    if (held === null || kept === null) return [];
-    const point = {
-      x: kept.value,
-      y: held.value,
-      xRange: [kept.low, kept.high] as const,
-      yRange: [held.low, held.high] as const,
-      label: titleOf(spec.method),
-      labelSide: kept.value > 60 ? ("left" as const) : ("right" as const),
-    };
-    return [{ name: titleOf(spec.method), look: spec.method, loose: true, points: [point] }];
+  const places = records.flatMap(({ spec: { method }, counts = [], ...record }) => {
+    const [held, preserved] = [withstood(record), preserving(counts, 1)];
+    return held === null || preserved === null || method === ORIGINAL
+      ? []
+      : [{ method, rate: held, preserved }];
   });
-  const caption =
-    "Withstanding the strongest attack against preserving the other classes, one concept erased: up and to the right is better. Crosses are 95 % intervals.";
-  const draw = (some: readonly Curve[], all: readonly Curve[]): string =>
-    overPreserving(some, "withstood %", all);
-  return curves.length === 0 ? [] : byKinds(curves, draw, caption);
+  return frontier(
+    places,
+    "withstood %",
+    "Withstanding the strongest attack against preserving the other classes, one concept erased",
+  );
 }
 
 function shares(records: readonly TrialRecord[]): Table {
