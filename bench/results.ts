@@ -96,10 +96,10 @@ export interface Pair {
 /** What an attack did to an erasure: pictures that show the concept, of all. */
 export interface AttackFigures {
   attack: string;
-  /** What tells it apart from the same attack with other options. */
+  /** What tells it from the same attack with other options, or after another number of steps. */
   label?: string;
-  /** It is against the key, and not for every method. */
-  onlyWithKey?: boolean;
+  /** It is none of those of which the strongest counts. */
+  apart?: boolean;
   /** Of the concept's plain name. */
   before: { hits: number; total: number };
   /** Of all inputs found. */

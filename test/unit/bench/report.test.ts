@@ -84,6 +84,22 @@ describe("the report", () => {
     );
   });
 
+  it("gives an attack a column for each of its labels, and counts none that stands apart", () => {
+    const results = sampleResults();
+    const esd = results.trials.find(({ spec }) => spec.name === "robustness-esd")!;
+    const relearned = (label: string, hits: number) => ({
+      ...{ ...esd.attacks![0]!, attack: "relearn", label, apart: true },
+      after: { hits, total: 20 },
+    });
+    esd.attacks = [...esd.attacks!, relearned("after 10", 2), relearned("after 50", 20)];
+    const table = report(results).markdown;
+    expect(table).toMatch(/\| Plain name \|.* after 10 \|.* after 50 \| Withstood % \|/);
+    // Diverse Inversion brought 18 of 40 back, the most of those that count.
+    expect(table).toMatch(
+      /\| ESD \| training \|.*\| 10\.0 \(2\.8–30\.1\) \| 100\.0 \([^|]*\| 55\.0 \([^|]*\| 85\.0 \(/,
+    );
+  });
+
   it("says whether task vectors hold far from the name where the others do not, whichever way it falls", () => {
     expect(markdown).toContain("KPOP 45.0 % (25.8–65.8)");
     expect(markdown).toMatch(/The claim .* is borne out here, against each of them/);
