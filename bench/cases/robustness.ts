@@ -65,7 +65,7 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
 }
 
 /** An attack in figures, or each of its inputs. */
-function figuresOf(trial: AttackTrial, result: AttackResult): AttackFigures[] {
+export function figuresOf(trial: AttackTrial, result: AttackResult): AttackFigures[] {
   const { name, label, byInput = false, onlyWithKey = false, apart = onlyWithKey } = trial;
   const count = ({ hits, total }: { hits: number; total: number }) => ({ hits, total });
   const common = {
