@@ -2,7 +2,7 @@ import { defaultsOf, methodOf, titleOf } from "../entrants";
 import type { Results, TrialRecord } from "../results";
 import { erasing, mean, pooled, preserving, recovering, type PooledRate } from "../statistics";
 import { list, table, text, type Row, type Section, type Table } from "./blocks";
-import { rateCell, seconds, valueCell } from "./format";
+import { percent, rateCell, seconds, valueCell } from "./format";
 import { trialsOf } from "./records";
 import { leading } from "./standing";
 
@@ -70,7 +70,11 @@ export function keyStanding(all: readonly KeyFigures[]): string[] {
     const of = (rate: "back" | "unharmed", what: string): string | null =>
       leading(
         `Of ${several ? "several concepts" : "one concept"}, ${what}`,
-        some.flatMap((one) => (one[rate] === null ? [] : [{ name: one.kind, rate: one[rate] }])),
+        // Nothing is back that was never gone.
+        some.flatMap((one) => {
+          const name = `${one.kind} (${percent(one.gone?.value)} % gone without it)`;
+          return one[rate] === null ? [] : [{ name, rate: one[rate] }];
+        }),
       );
     return [of("back", "what the key brings back"), of("unharmed", "what stays under it")].filter(
       (sentence) => sentence !== null,
