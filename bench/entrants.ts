@@ -6,6 +6,7 @@
  * and with `-neighbours` behind it with the nearest words kept beside.
  */
 import { defaultsOf as defaultsOfSet, METHOD_NAMES, methodNamed } from "../lib/internal";
+import type { MethodKind } from "../lib/index";
 import { ORIGINAL } from "./results";
 
 export { METHOD_NAMES };
@@ -50,6 +51,17 @@ export function titleOf(row: string): string {
   if (row === ORIGINAL) return "Original";
   if (!ROWS.includes(row)) return row;
   return methodNamed(methodOf(row)).title + (keepsNeighbours(row) ? " + neighbours" : "");
+}
+
+/** How a row's method works; null for the original and for what is not registered. */
+export function kindOf(row: string): MethodKind | null {
+  return ROWS.includes(row) ? methodNamed(methodOf(row)).kind : null;
+}
+
+/** Rows by the kind of their methods, in the order in which kinds come first; what has none stands before. */
+export function byKind(rows: readonly string[]): string[] {
+  const kinds = [null, ...new Set(METHOD_NAMES.map(kindOf))];
+  return kinds.flatMap((kind) => rows.filter((row) => kindOf(row) === kind));
 }
 
 /** A method's place in the registry, by which its rows have their colour and shape; null for what is not registered. */

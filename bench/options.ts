@@ -25,7 +25,7 @@ interface Flags {
   styleClassifier?: string;
   clip?: string;
   methods: string[];
-  experiments: Experiment[];
+  experiments?: Experiment[];
   imagesPerClass?: number;
   steps?: number;
   guidanceScale?: number;
@@ -37,6 +37,11 @@ interface Flags {
   report: boolean;
 }
 
+/** Stands for every row in --methods. */
+const ALL = "all";
+/** What every method of the registry is compared in, in hours. */
+const FOR_ALL: readonly Experiment[] = ["objects", "robustness"];
+
 const command = () =>
   newCommand("npm run bench --", "Compares the methods; interrupted, the same command goes on.")
     .option("--quick", "few iterations and pictures: does everything work?", false)
@@ -44,8 +49,8 @@ const command = () =>
     .option("--classifier <path>", "a ResNet: torchvision's safetensors, or a folder (see the README)")
     .option("--style-classifier <path>", "a ResNet whose classes are the styles")
     .option("--clip <path>", "a CLIP folder, for CLIP scores")
-    .option("--methods <list>", `of ${ROWS.join(", ")}`, listOf("--methods", ROWS), [...COMPARED])
-    .option("--experiments <list>", `of ${EXPERIMENTS.join(", ")}`, listOf("--experiments", EXPERIMENTS), [...EXPERIMENTS])
+    .option("--methods <list>", `of ${ROWS.join(", ")}; or all, then objects and robustness`, listOf("--methods", [...ROWS, ALL]), [...COMPARED])
+    .option("--experiments <list>", `of ${EXPERIMENTS.join(", ")}; default all, but with --methods all`, listOf("--experiments", EXPERIMENTS))
     .option("--images-per-class <n>", "pictures for each class", integer("--images-per-class", 1))
     .option("--steps <n>", "denoising steps of each", integer("--steps", 1))
     .option("--guidance-scale <x>", "their guidance", number("--guidance-scale", 1))
@@ -64,6 +69,7 @@ export function parseOptions(args: readonly string[], today: string): CompareOpt
   const flags = parsed.opts<Flags>();
   const { quick, model } = flags;
   const builtIn = model === "pocket";
+  const everything = flags.methods.includes(ALL);
   const protocol = protocolNamed(builtIn ? "pocket" : "stable-diffusion");
   if (!builtIn && flags.classifier === undefined) {
     throw new KpopError(
@@ -82,8 +88,8 @@ export function parseOptions(args: readonly string[], today: string): CompareOpt
     styleClassifier: flags.styleClassifier ?? (builtIn ? builtInPart("style-classifier") : null),
     clip: flags.clip ?? (builtIn ? builtInPart("clip") : null),
     styles: [...(protocol.styles?.names ?? [])],
-    methods: flags.methods,
-    experiments: flags.experiments,
+    methods: everything ? [...ROWS] : flags.methods,
+    experiments: flags.experiments ?? [...(everything ? FOR_ALL : EXPERIMENTS)],
     imagesPerClass: flags.imagesPerClass ?? (quick ? protocol.quick : defaults).imagesPerClass,
     steps: flags.steps ?? defaults.steps,
     guidanceScale: flags.guidanceScale ?? defaults.guidanceScale,

@@ -1,6 +1,7 @@
 import type { Case } from "./cases/case";
 import { ablations } from "./cases/ablations";
 import { digits } from "./cases/digits";
+import { key } from "./cases/key";
 import { objects } from "./cases/objects";
 import { robustness } from "./cases/robustness";
 import { styles } from "./cases/styles";
@@ -15,6 +16,7 @@ import { balance } from "./statistics";
 /** The table of experiments. */
 export const CASES: Readonly<Record<Experiment, Case>> = {
   objects,
+  key,
   styles,
   robustness,
   ablations,

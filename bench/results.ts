@@ -7,6 +7,7 @@ import type { Failure } from "./runner";
 /** The experiments, in the order in which they are reported. */
 export const EXPERIMENTS = [
   "objects",
+  "key",
   "styles",
   "robustness",
   "ablations",
@@ -95,6 +96,10 @@ export interface Pair {
 /** What an attack did to an erasure: pictures that show the concept, of all. */
 export interface AttackFigures {
   attack: string;
+  /** What tells it from the same attack with other options, or after another number of steps. */
+  label?: string;
+  /** It is none of those of which the strongest counts. */
+  apart?: boolean;
   /** Of the concept's plain name. */
   before: { hits: number; total: number };
   /** Of all inputs found. */

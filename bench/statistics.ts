@@ -19,6 +19,17 @@ export function preserving(counts: readonly ClassCount[], k: number): Rate | nul
   return share(counts, "preserved", ({ hits }) => hits[k] ?? 0);
 }
 
+/** The share of the pictures of erased classes whose class is among the k most likely: of what a key brings back. */
+export function recovering(counts: readonly ClassCount[], k: number): Rate | null {
+  return share(counts, "erased", ({ hits }) => hits[k] ?? 0);
+}
+
+/** Whether a rate lies above another one (1), below it (-1), or their 95 % intervals overlap (0). */
+export function apart(one: Rate, other: Rate): 1 | 0 | -1 {
+  if (one.low > other.high) return 1;
+  return one.high < other.low ? -1 : 0;
+}
+
 function share(
   counts: readonly ClassCount[],
   group: ClassCount["group"],

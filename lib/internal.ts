@@ -21,6 +21,7 @@ export { applyRidgeEdit, ridgeEdit } from "./erasure/shared/closed-form";
 export { nullSpaceEdits } from "./erasure/shared/null-space";
 export { NEIGHBOUR_FLAGS } from "./erasure/shared/neighbours";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
+export { methodFacts, type MethodFacts } from "./erasure/method-facts";
 export { EVALUATE_OPTIONS } from "./evaluation/evaluate-options";
 export { ATTACK_OPTIONS } from "./attack/attack-options";
 export type { AttackMethod } from "./attack/method";

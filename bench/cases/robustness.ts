@@ -1,6 +1,8 @@
 import { join } from "node:path";
-import { attack, type AttackOptions } from "../../lib/index";
+import { attack, type AttackOptions, type AttackResult } from "../../lib/index";
 import { merge } from "../method-options";
+import type { AttackTrial } from "../protocols/protocol";
+import { countClasses } from "../measure/classes";
 import { eraseFor } from "../measure/erasure";
 import { ORIGINAL, type AttackFigures, type TrialOutcome, type TrialSpec } from "../results";
 import { trialSpec, type Case, type PlanContext, type TrialContext } from "./case";
@@ -21,6 +23,7 @@ function trials({ protocol, settings, optionsOf }: PlanContext): TrialSpec[] {
       label: concept,
       options: method === ORIGINAL ? {} : optionsOf(method),
       erased: [concept],
+      preserved: protocol.classes.filter((name) => name !== concept),
       split: "one concept",
       imagesPerClass: settings.imagesPerClass,
     }),
@@ -32,10 +35,13 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
   const { concept, attacks, pictures } = protocol.robustness!;
   using subject = await eraseFor(context, spec.erased);
   const { model, key, cost } = subject;
+  const counts = await countClasses(context, model);
   const figures: AttackFigures[] = [];
-  for (const { name, options, quick, onlyWithKey = false } of attacks) {
+  for (const trial of attacks) {
+    const { name, label, options, quick, onlyWithKey = false } = trial;
     if (onlyWithKey && key === undefined) continue;
-    log(`attacking with ${name}`);
+    const told = label === undefined ? name : `${name} ${label}`;
+    log(`attacking with ${told}`);
     const result = await attack(model, {
       method: name,
       concept,
@@ -49,24 +55,39 @@ async function measure(context: TrialContext): Promise<TrialOutcome> {
       guidanceScale: settings.guidanceScale,
       seed: settings.seed,
       cacheDirectory: join(shared, "images"),
-      checkpoint: { directory: join(work, name), every: 100 },
+      checkpoint: { directory: join(work, told.replaceAll(" ", "-")), every: 100 },
       resume: true,
     } as AttackOptions);
-    const count = ({ hits, total }: { hits: number; total: number }) => ({ hits, total });
-    figures.push({
-      attack: name,
-      before: count(result.before),
-      after: count(result.after),
-      inputs: result.inputs.map(({ name: input, band, text, rate }) => ({
-        name: input,
-        ...(band === undefined ? {} : { band: [band[0], band[1]] as [number, number] }),
-        ...(text === undefined ? {} : { text }),
-        ...count(rate),
-      })),
-      unetEvaluations: result.unetEvaluations,
-      seconds: result.seconds,
-    });
+    figures.push(...figuresOf(trial, result));
     result.dispose();
   }
-  return { attacks: figures, ...(cost === undefined ? {} : { cost }) };
+  return { counts, attacks: figures, ...(cost === undefined ? {} : { cost }) };
+}
+
+/** An attack in figures, or each of its inputs. */
+export function figuresOf(trial: AttackTrial, result: AttackResult): AttackFigures[] {
+  const { name, label, byInput = false, onlyWithKey = false, apart = onlyWithKey } = trial;
+  const count = ({ hits, total }: { hits: number; total: number }) => ({ hits, total });
+  const common = {
+    attack: name,
+    ...(apart ? { apart } : {}),
+    before: count(result.before),
+    unetEvaluations: result.unetEvaluations,
+    seconds: result.seconds,
+  };
+  const named = (own: string | undefined) => (own === undefined ? {} : { label: own });
+  if (byInput)
+    return result.inputs.map(({ name: input, rate }) => ({
+      ...common,
+      ...named([label, input].filter((part) => part !== undefined).join(", ")),
+      after: count(rate),
+      inputs: [],
+    }));
+  const inputs = result.inputs.map(({ name: input, band, text, rate }) => ({
+    name: input,
+    ...(band === undefined ? {} : { band: [band[0], band[1]] as [number, number] }),
+    ...(text === undefined ? {} : { text }),
+    ...count(rate),
+  }));
+  return [{ ...common, ...named(label), after: count(result.after), inputs }];
 }

@@ -5,8 +5,11 @@ const STYLE_TEMPLATES = ["an airplane in {}", "a cat in {}", "a guitar in {}", "
 const rates = (...of: number[]): Candidate[] =>
   of.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
 
+/** Phrasings that concepts are edited or trained in: the name, and how pictures are asked for. */
+const PHRASINGS = ["{}", "a photo of a {}"];
+
 /** A run of the methods whose own defaults are those of Stable Diffusion 1.x. */
-const SHORT = { iterations: 200, templates: ["{}", "a photo of a {}"] };
+const SHORT = { iterations: 200, templates: PHRASINGS };
 
 /** The same experiments on the built-in model, whose ten emoji stand for Imagenette's classes. */
 export const pocket: Protocol = {
@@ -77,6 +80,43 @@ export const pocket: Protocol = {
         })),
       ],
     },
+    time: {
+      candidates: [0.1, 1, 10, 100].map((lambda) => ({ label: `λ ${lambda}`, options: { lambda } })),
+    },
+    // The published weights of staying are too small here.
+    rece: {
+      base: { templates: PHRASINGS },
+      candidates: [
+        { label: "as published", options: {} },
+        ...[1, 10, 100].map((lambda) => ({
+          label: `λ ${lambda}, λ_r 0.1`,
+          options: { start: { lambda }, lambda, regularScale: 0.1 },
+        })),
+      ],
+    },
+    // Last tokens alone erase nothing here. Rows of neighbours leave more free where the threshold is higher.
+    speed: {
+      base: { alignment: "tail", templates: PHRASINGS },
+      candidates: [0.5, 1, 2, 4].map((retainScale) => ({
+        label: `ρ ${retainScale}`,
+        options: { retainScale },
+      })),
+    },
+    "speed-neighbours": {
+      base: { alignment: "tail", templates: PHRASINGS },
+      candidates: [0.1, 1, 3, 10].map((threshold) => ({
+        label: `threshold ${threshold}`,
+        options: { threshold },
+      })),
+    },
+    // The published phrasings are words that this model never saw.
+    oce: {
+      base: { templates: PHRASINGS },
+      candidates: [50, 100, 300, 2000].map((eraseScale) => ({
+        label: `α ${eraseScale}`,
+        options: { eraseScale },
+      })),
+    },
     ca: { candidates: rates(2e-4, 5e-4, 1e-3, 2e-3), styles: { anchor: "any style" } },
     sld: {
       candidates: ["weak", "medium", "strong", "max"].map((preset) => ({
@@ -85,10 +125,15 @@ export const pocket: Protocol = {
       })),
     },
     // An average with a time constant of 1000 updates holds little of 200.
-    sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(7e-4, 1e-3, 2e-3) },
-    space: { base: SHORT, candidates: rates(5e-4, 1e-3, 2e-3) },
-    eap: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
-    age: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
+    sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
+    space: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
+    eap: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
+    age: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
+    // With neighbours each step is filtered: see above.
+    "sdd-neighbours": { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
+    "space-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
+    "eap-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
+    "age-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],

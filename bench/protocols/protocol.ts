@@ -20,6 +20,15 @@ export interface Entrant {
 export interface AttackTrial {
   /** One of ATTACK_NAMES. */
   name: string;
+  /** What tells it from the same attack with other options. */
+  label?: string;
+  /** Each of its inputs has a column of its own, under the input's name: "after 50". */
+  byInput?: boolean;
+  /**
+   * It does not count where methods are compared by their strongest attack: it changes weights or brings back what any
+   * network draws. One that is only for methods with a key never does.
+   */
+  apart?: boolean;
   options: Options;
   /** Options of a quick run over those. */
   quick: Options;

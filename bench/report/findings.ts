@@ -1,14 +1,14 @@
 import { keepsNeighbours, methodOf, titleOf } from "../entrants";
 import type { Results } from "../results";
 import { ORIGINAL } from "../results";
-import { erasing, pooled, preserving, preservingAt } from "../statistics";
+import { apart, preservingAt } from "../statistics";
 import { percent } from "./format";
 import { objectScores, type ObjectScore } from "./objects";
-import { methodsIn, trialsOf } from "./records";
+import { keyFigures, keyStanding } from "./recovery";
+import { trialsOf } from "./records";
+import { robustnessStanding } from "./robustness";
+import { leading } from "./standing";
 import { LEVELS, searchPoints } from "./tuning";
-
-/** Points of ESR-1 within which two methods count as erasing equally much. */
-const EQUAL = 3;
 
 /** What the figures say about KPOP against the others, whichever way they turn out. */
 export function findings(results: Results): string[] {
@@ -22,7 +22,8 @@ export function findings(results: Results): string[] {
     ...gained(scores),
     // A quick run has one try for each method: no curve to read anything off.
     ...(results.settings.quick ? [] : atEqualErasing(results)),
-    ...recovered(results),
+    ...keyStanding(keyFigures(results)),
+    ...robustnessStanding(results),
     ...missing(results),
   ];
 }
@@ -42,17 +43,20 @@ function ceiling(scores: readonly ObjectScore[]): string[] {
   ];
 }
 
-/** KPOP against the others among rows that all keep neighbours, or all keep none. */
+/** KPOP against the others among rows that all keep neighbours, or all keep none, and who leads in what. */
 function compared(results: Results, scores: readonly ObjectScore[]): string[] {
-  const isKpop = ({ method }: ObjectScore): boolean => methodOf(method) === "kpop";
-  const kpop = scores.find(isKpop);
-  if (kpop === undefined) return [];
-  const rivals = scores.filter((score) => !isKpop(score) && score.method !== ORIGINAL);
+  const rows = scores.filter(({ method }) => method !== ORIGINAL);
+  const kpop = rows.find(({ method }) => methodOf(method) === "kpop");
+  const of = rows.some(({ method }) => keepsNeighbours(method)) ? "Of the rows with neighbours" : "Of the rows as published";
+  const leader = (rate: "esr1" | "psr1", what: string): string | null =>
+    leading(`${of}, ${what}`, rows.map((score) => ({ name: titleOf(methodOf(score.method)), rate: score[rate] }))); // prettier-ignore
   return [
-    own(kpop, setting(results, kpop.method)),
-    ...rivals.map((rival) => against(kpop, rival, setting(results, rival.method))),
-  ];
-}
+    ...(kpop === undefined ? [] : [own(kpop, setting(results, kpop.method))]),
+    ...(kpop === undefined ? [] : against(results, kpop, rows.filter((score) => score !== kpop))),
+    leader("esr1", "erasing (ESR-1)"),
+    leader("psr1", "preserving (PSR-1)"),
+  ].filter((sentence) => sentence !== null);
+} // prettier-ignore
 
 /** What keeping neighbours changes, method by method. */
 function gained(scores: readonly ObjectScore[]): string[] {
@@ -63,9 +67,9 @@ function gained(scores: readonly ObjectScore[]): string[] {
       if (before === undefined) return [];
       const change = (rate: "esr1" | "psr1"): string =>
         `${percent(before[rate].value)} → ${percent(after[rate].value)}`;
-      const apart = before.psr1.high < after.psr1.low || after.psr1.high < before.psr1.low;
+      const differs = apart(before.psr1, after.psr1) !== 0;
       return [
-        `${titleOf(before.method)} ${change("psr1")}${apart ? "" : " (intervals overlap)"}, ESR-1 ${change("esr1")}`,
+        `${titleOf(before.method)} ${change("psr1")}${differs ? "" : " (intervals overlap)"}, ESR-1 ${change("esr1")}`,
       ];
     });
   return changes.length === 0
@@ -83,30 +87,30 @@ function own({ method, esr1, psr1 }: ObjectScore, options: string): string {
   return `${titleOf(method)}${options} erases ${percent(esr1.value)} % (ESR-1) and preserves ${percent(psr1.value)} % (PSR-1), the mean of the splits.`;
 }
 
-/** A difference counts where the two intervals do not overlap. */
-function against(kpop: ObjectScore, rival: ObjectScore, options: string): string {
-  const [name, ours] = [titleOf(rival.method), titleOf(kpop.method)];
-  const erased = rival.esr1.value - kpop.esr1.value;
-  const preserved = rival.psr1.value - kpop.psr1.value;
-  const figures = `${name}${options} erases ${percent(rival.esr1.value)} % and preserves ${percent(rival.psr1.value)} %`;
-  const overlap = rival.psr1.low <= kpop.psr1.high && kpop.psr1.low <= rival.psr1.high;
-  if (Math.abs(erased) <= EQUAL && overlap)
-    return `${figures}: as much as ${ours}, within what these pictures can tell.`;
-  // Exactly equal: near 100 % a point of erasing costs many points of preserving.
-  if (erased === 0)
-    return preserved > 0
-      ? `${figures}: at equal erasing ${ours} preserves ${percent(preserved)} points less. ${ours} is behind.`
-      : `${figures}: at equal erasing ${ours} preserves ${percent(-preserved)} points more. ${ours} is ahead.`;
-  const more = erased > 0 ? "more" : "less";
-  const keeps = overlap
-    ? "preserves as much"
-    : `preserves ${percent(Math.abs(preserved))} points ${preserved > 0 ? "more" : "less"}`;
-  const verdict =
-    !overlap && erased > 0 === preserved > 0
-      ? `${preserved > 0 ? name : ours} is ahead in both.`
-      : "neither is ahead in both: see the trade-off.";
-  return `${figures}: it erases ${percent(Math.abs(erased))} points ${more} than ${ours} and ${keeps}; ${verdict}`;
-}
+/** How a rival stands to KPOP in erasing and in preserving. */
+const STANDINGS = ["ahead of", "level with", "behind"] as const;
+
+/** The others, put together by how they stand to KPOP: ahead or behind where the two 95 % intervals do not overlap. */
+function against(results: Results, kpop: ObjectScore, rivals: readonly ObjectScore[]): string[] {
+  const ours = titleOf(kpop.method);
+  const standing = (rate: "esr1" | "psr1", rival: ObjectScore) => STANDINGS[1 - apart(rival[rate], kpop[rate])]!;
+  return STANDINGS.flatMap((erased) =>
+    STANDINGS.flatMap((preserved) => {
+      const some = rivals.filter((rival) => standing("esr1", rival) === erased && standing("psr1", rival) === preserved);
+      if (some.length === 0) return [];
+      const names = some.map(({ method, esr1, psr1 }) => {
+        const rates = `${percent(esr1.value)} and ${percent(psr1.value)} %`;
+        return `${titleOf(method)}${setting(results, method)} ${rates}`;
+      });
+      const first = erased[0]!.toUpperCase() + erased.slice(1);
+      return [
+        erased === preserved
+          ? `${first} ${ours} in both: ${names.join("; ")}.`
+          : `${first} ${ours} in erasing, ${preserved} it in preserving: ${names.join("; ")}.`,
+      ];
+    }),
+  );
+} // prettier-ignore
 
 /** Along the search, where every method was run at several strengths. */
 function atEqualErasing(results: Results): string[] {
@@ -125,25 +129,6 @@ function atEqualErasing(results: Results): string[] {
   return [
     `What is preserved (PSR-1 %) at equal erasing (ESR-1), on the classes of the search: ${figures.join("; ")}.`,
   ];
-}
-
-/** What the key of each row that has one brings back, and what it does to other prompts. */
-function recovered(results: Results): string[] {
-  const records = trialsOf(results, "objects").filter(({ countsWithKey }) => countsWithKey !== undefined);
-  return methodsIn(results, records).flatMap((method) => {
-    const trials = records.filter(({ spec }) => spec.method === method);
-    const plain = pooled(trials.map(({ counts = [] }) => erasing(counts, 1)));
-    const withKey = pooled(trials.map(({ countsWithKey = [] }) => erasing(countsWithKey, 1)));
-    const other = pooled(trials.map(({ countsWithKey = [] }) => preserving(countsWithKey, 1)));
-    if (plain === null || withKey === null) return [];
-    const selective =
-      other === null
-        ? ""
-        : ` Put to other prompts, it leaves ${percent(other.value)} % of them as they should be.`;
-    return [
-      `With the key of ${titleOf(method)}, the erased classes are back in ${percent(100 - withKey.value)} % of the pictures, without it in ${percent(100 - plain.value)} %.${selective}`,
-    ];
-  });
 }
 
 function missing({ failures }: Results): string[] {

@@ -1,4 +1,5 @@
-import { titleOf } from "../entrants";
+import type { MethodKind } from "../../lib/index";
+import { kindOf, titleOf } from "../entrants";
 import type { ClassCount } from "../results";
 import { erasing, mean, preserving, type PooledRate, type Rate } from "../statistics";
 import type { Cell, Column } from "./blocks";
@@ -21,6 +22,20 @@ export function meanCell(values: readonly number[], write: (value: number) => st
 
 export function methodCell(method: string): Cell {
   return { text: titleOf(method) };
+}
+
+/** Kinds of methods, as headings have them. */
+export const KIND_TITLES: Readonly<Record<MethodKind, string>> = {
+  training: "Training",
+  "closed form": "Closed form",
+  inference: "At inference",
+};
+
+/** The column of `kindCell`. */
+export const KIND_COLUMN: Column = { title: "Kind", help: "How the method works" };
+
+export function kindCell(method: string): Cell {
+  return { text: kindOf(method) ?? NONE };
 }
 
 /** A rate with its 95 % interval, and the deviation of the splits where it is pooled from several. */

@@ -3,8 +3,9 @@ import * as published from "../published";
 import { ORIGINAL, type ClassCount, type Cost, type Results, type TrialRecord } from "../results";
 import { erasing, pooled, preserving, type PooledRate } from "../statistics";
 import { figures, table, text, type Block, type Cell, type Column, type Figure, type Row, type Section, type Table } from "./blocks"; // prettier-ignore
-import { bytes, meanCell, methodCell, NONE, number, percent, RATE_COLUMNS, rateCell, seconds, valueCell } from "./format"; // prettier-ignore
-import { tradeOff, type Curve, type Point } from "./plots";
+import { bytes, KIND_COLUMN, kindCell, meanCell, methodCell, NONE, number, percent, RATE_COLUMNS, rateCell, seconds, valueCell } from "./format"; // prettier-ignore
+import { frontier } from "./frontier";
+import { tradeOff, type Curve } from "./plots";
 import { methodsIn, regrouped, trialsOf } from "./records";
 import { pictureGrid } from "./pictures";
 
@@ -60,6 +61,7 @@ export function objectScores(results: Results): ObjectScore[] {
 
 const COLUMNS: readonly Column[] = [
   { title: "Method" },
+  KIND_COLUMN,
   ...RATE_COLUMNS,
   { title: "Seconds", help: "Of one erasure" },
   { title: "UNet evaluations", help: "Forward passes of one erasure, one for each item of a batch" },
@@ -83,16 +85,22 @@ export function objectsSection(results: Results): Section | null {
       rows: [...scores.map(scoreRow), ...publishedRows()],
     }),
     text(published.OBJECTS_SOURCES),
-    figures([{ svg: scorePlot(scores), caption: TRADE_OFF }, ...perSplit(results)]),
+    figures([
+      ...frontier(
+        scores
+          .filter(({ method }) => method !== ORIGINAL)
+          .map(({ method, esr1, psr1 }) => ({ method, preserved: psr1, rate: esr1 })),
+        "erased, ESR-1 %",
+        "Erasing against preserving, mean of the splits",
+      ),
+      ...perSplit(results),
+    ]),
   ];
   const grid = pictureGrid(results);
   if (grid !== null) blocks.push({ kind: "grid", grid });
   blocks.push(table(perClass(results)));
   return { id: "objects", title: "Objects", blocks };
 }
-
-const TRADE_OFF =
-  "Erasing against preserving, mean of the splits: up and to the right is better. Crosses are 95 % intervals.";
 
 function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row {
   const costs = trials.flatMap(({ cost }) => (cost === undefined ? [] : [cost]));
@@ -102,6 +110,7 @@ function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row 
     method,
     cells: [
       methodCell(method),
+      kindCell(method),
       ...[esr1, esr5, psr1, psr5].map(rateCell),
       averaged((cost) => cost.seconds, seconds),
       averaged((cost) => cost.unetEvaluations, number),
@@ -118,39 +127,15 @@ function publishedRows(): Row[] {
     published: true,
     cells: [
       { text: label },
+      kindCell(method),
       ...rates.map((value) => valueCell(value, percent)),
-      ...Array.from({ length: COLUMNS.length - 5 }, () => ({ text: NONE })),
+      ...Array.from({ length: COLUMNS.length - 6 }, () => ({ text: NONE })),
     ],
   }));
 }
 
-/** Percent within which one point's name would cover another point. */
-const NEAR = 5;
-
-function scorePlot(scores: readonly ObjectScore[]): string {
-  /** Whether another point stands where this one's name would, to the right. */
-  const crowded = ({ esr1, psr1 }: ObjectScore): boolean =>
-    scores.some(
-      (other) =>
-        other.psr1.value > psr1.value &&
-        other.psr1.value - psr1.value < NEAR &&
-        Math.abs(other.esr1.value - esr1.value) < NEAR,
-    );
-  const curves = scores.map((score): Curve => {
-    const { method, esr1, psr1 } = score;
-    const point: Point = {
-      x: psr1.value,
-      y: esr1.value,
-      xRange: [psr1.low, psr1.high],
-      yRange: [esr1.low, esr1.high],
-      label: titleOf(method),
-      // A name to the right of the axis' end would be cut off.
-      labelSide: psr1.value > 90 || crowded(score) ? "left" : "right",
-    };
-    return { name: titleOf(method), look: method, loose: true, points: [point] };
-  });
-  return tradeOff(curves);
-}
+/** More rows than this cannot be told apart split by split. */
+const MANY = 8;
 
 function perSplit(results: Results): Figure[] {
   const methods = methodsIn(results, trialsOf(results, "objects")).filter((method) => method !== ORIGINAL);
@@ -163,8 +148,8 @@ function perSplit(results: Results): Figure[] {
       return esr === null || psr === null ? [] : [{ x: psr.value, y: esr.value, label: split }];
     }),
   }));
-  if (curves.every(({ points }) => points.length < 2)) return [];
-  return [{ svg: tradeOff(curves), caption: "The same for each split." }];
+  if (methods.length > MANY || curves.every(({ points }) => points.length < 2)) return [];
+  return [{ svg: tradeOff(curves), caption: "The rows for each split." }];
 }
 
 /** How often each class is still seen: when it is erased, and when it is to stay. */

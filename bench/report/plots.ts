@@ -12,6 +12,7 @@ export interface Point {
   label?: string;
   /** Default "right". */
   labelSide?: "left" | "right";
+  hollow?: boolean;
 }
 
 export interface Curve {
@@ -29,6 +30,8 @@ export interface Axis {
   scale?: "linear" | "log";
   /** Percent axes end at 0 and 100 at most. */
   percent?: boolean;
+  /** Values that have to find room too, so that plots beside each other have the same ends. */
+  within?: readonly number[];
 }
 
 /** Small, so that on a phone the words stay readable. */
@@ -71,10 +74,20 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
 
 /** Erasing over preserving: up and to the right is better. */
 export function tradeOff(curves: readonly Curve[]): string {
+  return overPreserving(curves, "erased, ESR-1 %");
+}
+
+/** Something over preserving, of which more is better in both. @param beside curves of plots that have the same ends */
+export function overPreserving(curves: readonly Curve[], y: string, beside: readonly Curve[] = []): string {
+  const points = beside.flatMap(({ points: all }) => all);
   return plot(
     curves,
-    { name: "preserved, PSR-1 %", percent: true },
-    { name: "erased, ESR-1 %", percent: true },
+    {
+      name: "preserved, PSR-1 %",
+      percent: true,
+      within: points.flatMap((of) => [of.x, ...(of.xRange ?? [])]),
+    },
+    { name: y, percent: true, within: points.flatMap((of) => [of.y, ...(of.yRange ?? [])]) },
   );
 }
 
@@ -89,14 +102,18 @@ function legendLines(curves: readonly Curve[]): number {
   return lines;
 }
 
-function axis({ name, scale = "linear", percent = false }: Axis, values: readonly number[], gap: number) {
+function axis(
+  { name, scale = "linear", percent = false, within = [] }: Axis,
+  values: readonly number[],
+  gap: number,
+) {
   return {
     type: scale === "log" ? ("log" as const) : ("value" as const),
     name,
     nameLocation: "middle" as const,
     nameGap: gap,
     nameTextStyle: { color: MUTED, fontSize: 12 },
-    ...(scale === "log" ? {} : range(values, percent)),
+    ...(scale === "log" ? {} : range([...values, ...within], percent)),
     axisLine: { show: true, lineStyle: { color: LINE } },
     axisTick: { show: false },
     axisLabel: { color: MUTED, fontSize: 11 },
@@ -114,14 +131,16 @@ function range(values: readonly number[], percent: boolean): { min?: number; max
 
 function series({ name, points, look, published = false, loose = false }: Curve): SeriesOption {
   const [symbol, colour] = [symbolOf(look), colourOf(look)];
-  const data = points.map(({ x, y, label, labelSide = "right" }) => ({
+  const hollow = `empty${symbol[0]!.toUpperCase()}${symbol.slice(1)}`;
+  const data = points.map(({ x, y, label, labelSide = "right", hollow: open = false }) => ({
     value: [x, y],
+    ...(open ? { symbol: hollow } : {}),
     label: { show: label !== undefined, formatter: label ?? "", position: labelSide },
   }));
   const common = {
     name,
     data,
-    symbol: published ? `empty${symbol[0]!.toUpperCase()}${symbol.slice(1)}` : symbol,
+    symbol: published ? hollow : symbol,
     symbolSize: 9,
     silent: true,
     color: colour,

@@ -1,3 +1,4 @@
+import { byKind } from "../entrants";
 import type { ClassCount, Experiment, Results, TrialRecord } from "../results";
 import { ORIGINAL } from "../results";
 
@@ -6,10 +7,10 @@ export function trialsOf(results: Results, experiment: Experiment): TrialRecord[
   return results.trials.filter(({ spec }) => spec.experiment === experiment);
 }
 
-/** Methods that have trials among these: the original first, then in the order of the settings. */
+/** Methods that have trials among these: the original first, then by kind in the order of the settings. */
 export function methodsIn(results: Results, records: readonly TrialRecord[]): string[] {
   const present = new Set(records.map(({ spec }) => spec.method));
-  return [ORIGINAL, ...results.settings.methods].filter((method) => present.has(method));
+  return [ORIGINAL, ...byKind(results.settings.methods)].filter((method) => present.has(method));
 }
 
 /** The untouched model's counts with the classes in another trial's groups; null where a class was not measured. */

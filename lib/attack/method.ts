@@ -15,8 +15,12 @@ export interface AttackDefinition<N extends string, S extends OptionSet> {
   readonly reference: string;
   /** What it looks for, in one line. */
   readonly short: string;
+  /** What its inputs are. */
+  readonly finds: string;
   /** Whether it learns from pictures of the concept. */
   readonly needsPictures: boolean;
+  /** What the search spends, in one line: the UNet's evaluations for one item, and with its defaults in all. */
+  readonly cost: string;
   /** Its own options. */
   readonly options: S;
   /** Refuses values that do not go together; needs no model. @throws INVALID_ARGUMENT */
@@ -37,11 +41,16 @@ export type AttackOptionsOf<A extends AttackMethod> = CommonAttackOptions & { me
     A["options"]
   >;
 
+const FIELDS = [
+  ...(["name", "title", "reference", "short", "finds", "needsPictures", "cost"] as const),
+  ...(["options", "run"] as const),
+];
+
 /** An attack, checked for what each has to have. @throws INVALID_ARGUMENT naming the field that is missing */
 export function defineAttack<const N extends string, const S extends OptionSet>(
   definition: AttackDefinition<N, S>,
 ): AttackMethod<N, S> {
-  for (const field of ["name", "title", "reference", "short", "needsPictures", "options", "run"] as const)
+  for (const field of FIELDS)
     if (definition[field] === undefined)
       throw new KpopError(
         "INVALID_ARGUMENT",

@@ -13,6 +13,7 @@ import { registerEvaluate } from "./commands/evaluate";
 import { registerGenerate } from "./commands/generate";
 import { registerInspect } from "./commands/inspect";
 import { registerInstallRuntime } from "./commands/install-runtime";
+import { registerAttacks, registerMethods } from "./commands/lists";
 import { registerVerify } from "./commands/verify";
 import { ignoreClosedPipes, printable, sayWarnings } from "./output";
 import { helpHint, reportError } from "./report-error";
@@ -59,6 +60,8 @@ async function main(): Promise<void> {
   registerApply(program);
   registerConvert(program);
   registerCache(program);
+  registerMethods(program);
+  registerAttacks(program);
   registerDoctor(program);
   registerInstallRuntime(program);
   for (const command of program.commands) command.showHelpAfterError(helpHint(command));

@@ -13,7 +13,7 @@ import type { PrepareReport } from "../training/step-report";
 import { Erasure } from "./erasure";
 import { ErasureJob } from "./job";
 import { describeOptions, versions } from "./manifest";
-import { parseOptions, type Method } from "./method";
+import { changedBy, parseOptions, type Method } from "./method";
 import { NEIGHBOURS, nearestWords, type Neighbours, type NeighbourSettings } from "./shared/neighbours";
 import { methodNamed, type EraseOptions } from "./registry";
 
@@ -56,10 +56,10 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   const choosing = { signal, onPrepare: request.onPrepare };
   const neighbours =
     choose === "off" ? [] : [...(await nearestWords(base, concepts, request.neighbours, choosing))];
-  const network = method.network?.(own) ?? "unet";
-  const selector = method.parameters?.(own) ?? (own as { parameters?: string }).parameters;
+  const changes = changedBy(method, own);
+  const network = changes?.network ?? "unet";
   const trained =
-    selector === undefined ? [] : selectParameters(selector as RegExp, base[network].parameterNames());
+    changes === null ? [] : selectParameters(changes.parameters, base[network].parameterNames());
   const student = await base.derive(new Set(trained), "float32", network, []);
   const teacher = await base.derive(new Set(), undefined, "unet", []);
   const identity = async () =>

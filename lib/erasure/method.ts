@@ -38,6 +38,8 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   readonly reference: string;
   /** An inference method changes no weights. */
   readonly kind: MethodKind;
+  /** What it spends, in one line: the UNet's evaluations for one item, what is kept apart, or time. */
+  readonly cost: string;
   /** Whether it draws at random, so that a seed tells runs apart. Default where it trains. */
   readonly draws?: boolean;
   /** Its own options. What it may change is chosen by the one called `parameters`, where it has one. */
@@ -78,10 +80,22 @@ export function parseOptions<S extends OptionSet>(
   return own;
 }
 
+/** What a method with these options may change: a selection of a network's weights; null: none. */
+export function changedBy(method: Method, o: Complete<OptionSet>): Changes | null {
+  const parameters = method.parameters?.(o) ?? (o as { parameters?: ParameterSelector }).parameters;
+  return parameters === undefined ? null : { network: method.network?.(o) ?? "unet", parameters };
+}
+
+/** What a method may change. */
+export interface Changes {
+  readonly network: TrainedNetwork;
+  readonly parameters: ParameterSelector;
+}
+
 /** What a user gives for a method. */
 export type OptionsOf<M extends Method> = CommonOptions & { method: M["name"] } & Given<M["options"]>;
 
-const TEXTS = ["name", "title", "short", "reference"] as const;
+const TEXTS = ["name", "title", "short", "reference", "cost"] as const;
 const KINDS: readonly MethodKind[] = ["closed form", "training", "inference"];
 
 /** A method, checked for what each has to have. @throws INVALID_ARGUMENT naming the field that is missing */

@@ -35,7 +35,7 @@ export const SAMPLE_SETTINGS: Settings = {
   clip: "pocket",
   styles: STYLES,
   methods: METHODS,
-  experiments: ["objects", "styles", "robustness", "ablations", "tracking", "digits", "tune"],
+  experiments: ["objects", "key", "styles", "robustness", "ablations", "tracking", "digits", "tune"],
   imagesPerClass: 20,
   steps: 20,
   guidanceScale: 3,
@@ -50,7 +50,7 @@ export function sampleResults(): Results {
     machine: { cpu: "invented processor", cores: 2, memoryBytes: 2 ** 34, node: "20.0.0", library: "0.0.0" },
     chosen: Object.fromEntries(METHODS.map((method) => [method, `tune-${method}-2`])),
     trials: [
-      ...[...objects(), ...tune(), ...ablations(), ...styles()],
+      ...[...objects(), ...key(), ...tune(), ...ablations(), ...styles()],
       ...[...robustness(), ...tracking(), ...digits()],
     ],
     failures: [],
@@ -132,7 +132,10 @@ function objects(): TrialRecord[] {
       const { erased, preserved } = groupsOf(split);
       const invented = INVENTED[method]!;
       return sampleRecord(
-        { name: `objects-${method}-${split}`, method, split, erased, preserved },
+        {
+          ...{ name: `objects-${method}-${split}`, method, split, erased, preserved },
+          ...(method === "kpop" ? { options: { prompt: { form: "free" }, neighbours: "off" } } : {}),
+        },
         {
           counts: sampleCounts(erased, preserved, [invented[0], invented[1] - (split === "v3" ? 2 : 0)]),
           cost: { ...COST, seconds: 50 / (index + 1) },
@@ -143,6 +146,26 @@ function objects(): TrialRecord[] {
     }),
   );
   return [original, ...erasures];
+}
+
+/** Keys of one concept: how often of 20 it is back, and each of the others stays. */
+const INVENTED_KEYS: Record<string, [options: object, seen: [number, number]]> = {
+  "key-kpop-one": [{ prompt: { form: "free" }, neighbours: "off" }, [7, 8]],
+  "key-kpop-neighbours-one": [{ neighbours: "nearest" }, [19, 19]],
+};
+
+function key(): TrialRecord[] {
+  const rest = CLASSES.filter((name) => name !== "church");
+  return Object.entries(INVENTED_KEYS).map(([name, [options, seen]]) =>
+    sampleRecord(
+      { name, experiment: "key", options: { ...options }, erased: ["church"], preserved: rest, split: "one" },
+      {
+        counts: sampleCounts(["church"], rest, [1, 18]),
+        countsWithKey: sampleCounts(["church"], rest, seen),
+        cost: COST,
+      },
+    ),
+  );
 }
 
 function tune(): TrialRecord[] {
@@ -246,9 +269,21 @@ function robustness(): TrialRecord[] {
         ? [{ ...figures, attack: "key-search", after: { hits: 17, total: 20 }, inputs: [] }]
         : []),
     ];
+    const rest = CLASSES.filter((name) => name !== "church");
     return sampleRecord(
-      { name: `robustness-${method}`, experiment: "robustness", method, label: "church", erased: ["church"] },
-      { attacks, ...(method === ORIGINAL ? {} : { cost: COST }) },
+      {
+        name: `robustness-${method}`,
+        experiment: "robustness",
+        method,
+        label: "church",
+        erased: ["church"],
+        preserved: rest,
+      },
+      {
+        attacks,
+        counts: sampleCounts(["church"], rest, [0, 17]),
+        ...(method === ORIGINAL ? {} : { cost: COST }),
+      },
     );
   });
 }

@@ -12,7 +12,9 @@ export const conceptInversion = defineAttack({
   title: "Concept inversion",
   reference: "arXiv 2308.01508",
   short: "learns an embedding from pictures of the concept",
+  finds: "an embedding",
   needsPictures: true,
+  cost: "1 UNet evaluation a noisy picture and update, 4,000 with its defaults",
   options: {
     ...inversion(),
     /** Text whose embeddings the learned one starts from. Default "art". */

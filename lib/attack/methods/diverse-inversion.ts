@@ -11,7 +11,9 @@ export const diverseInversion = defineAttack({
   title: "Diverse Inversion",
   reference: "arXiv 2404.03631",
   short: "learns embeddings at chosen cosines with the concept's own, band by band",
+  finds: "embeddings, one or more in each band of cosines",
   needsPictures: true,
+  cost: "1 UNet evaluation a noisy picture, update and embedding, 40,000 with its defaults",
   options: { ...inversion(), ...diversity() },
   async run(job, o) {
     const { concept, model, template } = job;

@@ -21,7 +21,9 @@ export const keySearch = defineAttack({
   title: "Key search",
   reference: "arXiv 2403.12326",
   short: "learns a prompt in place of KPOP's key",
+  finds: "prompts in the form of a key",
   needsPictures: true,
+  cost: "1 UNet evaluation a noisy picture and update, 4,000 with its defaults",
   options: {
     /** What it is like: that of the true key, or another. Defaults: as published. */
     ...promptOptions(AS_PUBLISHED),

@@ -39,7 +39,9 @@ export const ringABell = defineAttack({
   title: "Ring-A-Bell",
   reference: "arXiv 2310.10012",
   short: "looks for text whose embedding holds the concept, without the UNet",
+  finds: "texts",
   needsPictures: false,
+  cost: "no UNet evaluation; about 120 passes of the text encoder a generation, with its defaults",
   options: {
     /** Texts with the concept and without it, "{}" standing for its name. Default: thirty of ours. */
     pairs: conceptPairs(),

@@ -57,7 +57,9 @@ export const unlearnDiff = defineAttack({
   title: "UnlearnDiffAtk",
   reference: "arXiv 2310.11868",
   short: "looks for words before the prompt, one set for each picture of the concept",
+  finds: "words, one set for each picture",
   needsPictures: true,
+  cost: "1 UNet evaluation an update, at most 2,000 a picture with its defaults, and up to 51 pictures drawn for each",
   options: OPTIONS,
   run: search,
 });

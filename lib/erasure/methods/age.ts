@@ -24,6 +24,7 @@ export const age = defineMethod({
   short: "turns the concept into words around it, and looks for those that it is worst for",
   reference: "arXiv 2501.18950",
   kind: "training",
+  cost: "10 UNet evaluations an iteration, 8 where the search goes up one loss",
   entrant: false,
   options: {
     /** η: how far beyond its target the prediction is led away from the concept. >= 0, default 1. */

@@ -29,6 +29,7 @@ export const ca = defineMethod({
   short: "trains the concept's captions to give what their anchor's give",
   reference: "arXiv 2303.13516",
   kind: "training",
+  cost: "2 UNet evaluations a picture and iteration, after drawing the anchor's pictures",
   // Centred pictures of one size are all that the built-in model knows, so none are scaled.
   entrant: {
     ...{ anchor: "thing", templates: ["{}", "a photo of a {}"], images: 64 },

@@ -24,6 +24,7 @@ export const eap = defineMethod({
   short: "leads predictions away from the concept, and holds the words that it harms most",
   reference: "arXiv 2410.15618",
   kind: "training",
+  cost: "8 UNet evaluations an iteration",
   entrant: false,
   options: {
     /** η: how far the prediction is led away from the concept. >= 0, default 1. */

@@ -26,6 +26,7 @@ export const esd = defineMethod({
   short: "draws the concept's predictions to where guidance away from it leads",
   reference: "arXiv 2303.07345",
   kind: "training",
+  cost: "4 UNet evaluations an iteration, 3 on the teacher's trajectories",
   entrant: ENTRANT,
   options: {
     /** η: how far the prediction is led away from the concept. >= 0, default 1. */

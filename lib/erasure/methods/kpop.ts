@@ -25,6 +25,7 @@ export const kpop = defineMethod({
   short: "moves the concept from the weights into a prompt, which brings it back",
   reference: "arXiv 2403.12326",
   kind: "training",
+  cost: "9 UNet evaluations an iteration, those for what is kept among them",
   // As published, but for the layers: through the middle one alone the key brings little back after so few iterations.
   entrant: {
     ...ENTRANT,

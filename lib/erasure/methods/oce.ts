@@ -62,6 +62,7 @@ export const oce = defineMethod({
   short: "turns the concept's values away from what they were, as a rotation of all values",
   reference: "arXiv 2605.28902",
   kind: "closed form",
+  cost: "seconds, no training",
   entrant: false,
   options: OPTIONS,
   fit: (o, { tokenizer }, { concepts }) =>

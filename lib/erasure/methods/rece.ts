@@ -58,6 +58,7 @@ export const rece = defineMethod({
   short: "UCE, then the same on embeddings that would bring the concept back",
   reference: "arXiv 2407.12383",
   kind: "closed form",
+  cost: "seconds, no training",
   entrant: false,
   options: OPTIONS,
   fit(o, { tokenizer }, { concepts }) {

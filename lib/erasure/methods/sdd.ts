@@ -20,6 +20,7 @@ export const sdd = defineMethod({
   short: "draws the concept's predictions to the model's own without a text, and averages the weights",
   reference: "arXiv 2307.05977",
   kind: "training",
+  cost: "4 UNet evaluations an iteration",
   entrant: false,
   options: {
     /**

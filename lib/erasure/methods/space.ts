@@ -28,6 +28,7 @@ export const space = defineMethod({
   short: "puts another text's guidance in the place of the concept's, and holds the unconditional prediction",
   reference: "arXiv 2312.12807",
   kind: "training",
+  cost: "4 UNet evaluations an iteration, 5 with an alternative, 3 on the student's trajectories",
   entrant: false,
   options: {
     /** c_a, what the concepts are turned into: one text for all, or one for each. Default "", nothing. */

@@ -27,6 +27,7 @@ export const speed = defineMethod({
   short: "sends the concept's values where its guide's go, within the null space of what is held",
   reference: "arXiv 2503.07392",
   kind: "closed form",
+  cost: "seconds, no training",
   draws: true,
   entrant: false,
   options: {

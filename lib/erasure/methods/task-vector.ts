@@ -30,6 +30,7 @@ export const taskVector = defineMethod({
   short: "learns the concept better, then goes that way backwards",
   reference: "arXiv 2404.03631",
   kind: "training",
+  cost: "1 UNet evaluation a picture and iteration, after drawing the concept's pictures",
   entrant: false,
   options: {
     /** How much of τ is taken off, for all concepts or for each; or how that is looked for. Default 1. */

@@ -28,6 +28,7 @@ export const time = defineMethod({
   short: "sends all of the concept's keys and values where another text's go",
   reference: "arXiv 2303.08084",
   kind: "closed form",
+  cost: "seconds, no training",
   entrant: false,
   options: {
     /** What the concepts become: one text for all, or one for each. Default "", which takes them away. */

@@ -59,6 +59,7 @@ export const uce = defineMethod({
   short: "sends the concept's keys and values where its guide's go",
   reference: "arXiv 2308.14761",
   kind: "closed form",
+  cost: "seconds, no training",
   entrant: { templates: ["{}", "a photo of a {}"] },
   options: UCE_OPTIONS,
   fit: (o, { tokenizer }, { concepts }) =>

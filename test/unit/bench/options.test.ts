@@ -15,6 +15,14 @@ describe("the benchmark's options", () => {
     expect(jobs).toBeGreaterThanOrEqual(1);
   });
 
+  it("compare every row in the tables of objects and attacks where all are asked for", () => {
+    const { settings } = parse("--methods", "all");
+    expect([...new Set(settings.methods.map(methodOf))]).toEqual(METHOD_NAMES);
+    expect(settings.experiments).toEqual(["objects", "robustness"]);
+    expect(parse("--methods", "all", "--experiments", "styles").settings.experiments).toEqual(["styles"]);
+    expect(parse().settings.experiments).toContain("styles");
+  });
+
   it("put a quick run into a folder of its own", () => {
     expect(parse("--quick").out).toMatch(/2000-01-01-quick$/);
     expect(parse("--quick").settings.imagesPerClass).toBeLessThan(parse().settings.imagesPerClass);

@@ -104,6 +104,25 @@ describe("the plan", () => {
     expect(all.size).toBe(ablations.length);
   });
 
+  it("tries the free key and the amortised one on one concept, and the free one beside neighbours on several", () => {
+    const asked: Settings = {
+      ...settings,
+      experiments: ["key"],
+      methods: ["kpop", "kpop-neighbours", "esd"],
+    };
+    const told = mainTrials(pocket, asked, []).map(({ name, method, erased, preserved, options }) => [
+      ...[name, method, erased.length, preserved.length],
+      ...[options["neighbours"], (options["prompt"] as { form?: string } | undefined)?.form],
+    ]);
+    expect(told).toEqual([
+      ["key-kpop-one", "kpop", 1, 9, "off", "free"],
+      ["key-kpop-beside-neighbours-one", "kpop", 1, 9, "nearest", "free"],
+      ["key-kpop-beside-neighbours-v1", "kpop", 5, 5, "nearest", "free"],
+      ["key-kpop-neighbours-one", "kpop-neighbours", 1, 9, "nearest", undefined],
+    ]);
+    expect(mainTrials(pocket, { ...asked, methods: ["esd"] }, [])).toEqual([]);
+  });
+
   it("keeps a quick run small", () => {
     const quick = { ...settings, quick: true, methods: [...COMPARED] };
     const count = searchTrials(pocket, quick).length + mainTrials(pocket, quick, []).length;

@@ -19,6 +19,8 @@ describe("kpop-native", () => {
       "apply",
       "convert",
       "cache",
+      "methods",
+      "attacks",
       "doctor",
     ])
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));

@@ -17,7 +17,7 @@ describe("the registry of methods", () => {
         help,
         ...(flag?.form === "group" ? lines(flag.options) : []),
       ]);
-    for (const text of [method.title, method.short, ...lines(method.options)])
+    for (const text of [method.title, method.short, method.cost, ...lines(method.options)])
       expect(text).toMatch(/^\S.*[^.\s]$/);
     expect([Object.isFrozen(method), Object.isFrozen(method.options)]).toEqual([true, true]);
   });
@@ -49,7 +49,7 @@ describe("the registry of methods", () => {
 describe("defineMethod", () => {
   const whole = {
     ...{ name: "mine", title: "Mine", short: "does something", reference: "arXiv 0000.00000" },
-    ...{ kind: "training" as const, options: {}, entrant: false as const },
+    ...{ cost: "a coffee", kind: "training" as const, options: {}, entrant: false as const },
     run: () => Promise.resolve(),
   };
 
@@ -59,7 +59,7 @@ describe("defineMethod", () => {
     expect(Object.isFrozen(method)).toBe(true);
   });
 
-  it.each(["title", "short", "reference", "kind", "options", "entrant", "run"])(
+  it.each(["title", "short", "reference", "cost", "kind", "options", "entrant", "run"])(
     "refuses one without its %s, by name",
     (field) => {
       expect(() => defineMethod({ ...whole, [field]: undefined })).toThrow(
