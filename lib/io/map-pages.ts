@@ -19,6 +19,7 @@ export function mapPages<T extends TensorEntry>(
   });
   if (pages.length === 0) return new Map();
   const places = pages.map(({ offset, shape, dtype }) => ({ offset, shape, dtype: runtimeDtype(dtype)! }));
-  const tensors = mapTensors(file.fd, size, places);
-  return new Map(tensors?.map((tensor, index) => [pages[index]!, tensor]));
+  const mapped = new Map<T, Tensor>();
+  mapTensors(file.fd, size, places)?.forEach((tensor, index) => mapped.set(pages[index]!, tensor));
+  return mapped;
 }

@@ -2,8 +2,8 @@ import { jsonFlaw } from "../files/strict-json";
 
 /** A header's content, before anything but its spelling has been checked. */
 export interface RawHeader {
-  /** Names and what stands under them. No name stands twice. */
-  readonly entries: Iterable<readonly [name: string, entry: unknown]>;
+  /** What stands under each name. */
+  readonly entries: ReadonlyMap<string, unknown>;
   /** What stands under `__metadata__`; undefined where that is missing. */
   readonly metadata: unknown;
 }
@@ -35,7 +35,7 @@ export function plainHeader(text: string): RawHeader | null {
     const found = pattern.exec(text);
     if (found === null) return null;
     position = pattern.lastIndex;
-    last = found.at(-1) !== ",";
+    last = !found[0].endsWith(",");
     return found;
   };
   const texts = next(METADATA)?.[1];
@@ -50,10 +50,14 @@ export function plainHeader(text: string): RawHeader | null {
   while (!last) {
     const found = next(ENTRY);
     if (found === null) return null;
-    const [, name, dtype, shape, start, end] = found as unknown as string[];
-    if (name === "__metadata__" || entries.has(name!)) return null;
-    const sizes = shape === "" ? [] : shape!.split(",").map(Number);
-    entries.set(name!, { dtype, shape: sizes, data_offsets: [Number(start), Number(end)] });
+    const name = found[1]!;
+    const sizes = found[3]!;
+    if (name === "__metadata__" || entries.has(name)) return null;
+    entries.set(name, {
+      dtype: found[2],
+      shape: sizes === "" ? [] : sizes.split(",").map(Number),
+      data_offsets: [Number(found[4]), Number(found[5])],
+    });
   }
   return { entries, metadata };
 }

@@ -49,8 +49,8 @@ export function parseHeader(json: Uint8Array, fileSize: number, path: string): S
   const metadata = raw.metadata === undefined ? new Map<string, string>() : readMetadata(raw.metadata, path);
   const dataStart = 8 + json.length;
   const tensors: [string, TensorEntry][] = [];
-  for (const [name, entry] of raw.entries) tensors.push([name, readEntry(name, entry, dataStart, path)]);
-  tensors.sort(([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes);
+  raw.entries.forEach((entry, name) => tensors.push([name, readEntry(name, entry, dataStart, path)]));
+  tensors.sort((a, b) => a[1].offset - b[1].offset || a[1].bytes - b[1].bytes);
   checkPlaces(tensors, dataStart, fileSize, path);
   return { tensors: new Map(tensors), metadata };
 }
@@ -125,7 +125,7 @@ function parseJson(json: Uint8Array, path: string): RawHeader {
   const found = jsonFlaw(text);
   if (found !== null) throw flaw(path, `in the header, ${found}`);
   const { __metadata__: metadata, ...entries } = value as Record<string, unknown>;
-  return { entries: Object.entries(entries), metadata };
+  return { entries: new Map(Object.entries(entries)), metadata };
 }
 
 function readMetadata(value: unknown, path: string): ReadonlyMap<string, string> {
@@ -165,7 +165,9 @@ function checkPlaces(
   path: string,
 ): void {
   let next = dataStart;
-  for (const [name, { offset, bytes }] of tensors) {
+  for (const tensor of tensors) {
+    const name = tensor[0];
+    const { offset, bytes } = tensor[1];
     if (offset !== next) {
       const what = offset < next ? "overlaps the tensor before it" : `leaves a gap of ${offset - next} bytes`;
       throw flaw(path, `tensor ${quoted(name)} ${what}`);

@@ -99,18 +99,19 @@ export async function load(path: string, options: LoadFileOptions = {}): Promise
   const { stamp, header } = reader;
   let pages: ReadonlyMap<TensorEntry, Tensor>;
   try {
-    for (const [key, { dtype }] of header.tensors) requireRuntimeDtype(dtype, key, path);
+    header.tensors.forEach(({ dtype }, key) => requireRuntimeDtype(dtype, key, path));
     pages = mapped ? await reader.map() : new Map();
   } finally {
     await reader.close();
   }
   const tensors = new Map<string, Tensor>();
   const left = new Map<string, TensorLocation>();
-  for (const [key, entry] of header.tensors) {
+  // Not for … of, here and in the header's parser: iterators make garbage, and a model has a thousand tensors.
+  header.tensors.forEach((entry, key) => {
     const tensor = pages.get(entry);
     if (tensor !== undefined) tensors.set(key, tensor);
     else left.set(key, { ...entry, file: path, stamp, key, storedShape: entry.shape });
-  }
+  });
   if (left.size === 0) return tensors;
   try {
     for (const [key, tensor] of await readTensors(left)) tensors.set(key, tensor);
