@@ -99,7 +99,7 @@ export interface NativeAddon {
   mapTensors(
     file: number,
     size: number,
-    tensors: { offset: number; shape: number[]; dtype: NativeDtype }[],
+    tensors: readonly { offset: number; shape: readonly number[]; dtype: NativeDtype }[],
   ): NativeTensor[] | null;
   /** The host memory of a contiguous CPU tensor made by `empty`: a view, no copy. */
   hostBytes(tensor: NativeTensor): Uint8Array;
@@ -119,6 +119,8 @@ export interface NativeAddon {
   copyInto(target: NativeTensor, source: NativeTensor): Promise<void>;
   /** Elements as the matching typed array (half types widened to float32). */
   read(tensor: NativeTensor): Promise<ArrayBufferView>;
+  /** The one element of a tensor. */
+  item(tensor: NativeTensor): Promise<number>;
   /** Stored bytes, little-endian, in the tensor's own dtype. */
   readBytes(tensor: NativeTensor): Promise<Uint8Array>;
   /** Resolves when everything queued on the device so far has run; rejects when the tensor's own work failed. */

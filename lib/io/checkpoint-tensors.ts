@@ -1,9 +1,8 @@
 import type { FileHandle } from "node:fs/promises";
-import { KpopError } from "../errors";
-import { mapTensors } from "../runtime/mapped";
 import { Tensor } from "../runtime/tensor";
 import type { TensorLocation } from "./checkpoint-types";
-import { elementBytes, runtimeDtype } from "./safetensors-dtypes";
+import { mapPages } from "./map-pages";
+import { requireRuntimeDtype, runtimeDtype } from "./safetensors-dtypes";
 import { streamTensors } from "./stream-tensors";
 import type { StreamOptions } from "./stream-tensors";
 
@@ -20,13 +19,7 @@ export async function readTensors<K>(
   locations: ReadonlyMap<K, TensorLocation>,
   { mapped, ...options }: ReadOptions = {},
 ): Promise<Map<K, Tensor>> {
-  for (const { key, dtype, file } of locations.values()) {
-    if (runtimeDtype(dtype) !== null) continue;
-    throw new KpopError(
-      "UNSUPPORTED_FORMAT",
-      `${key} in ${file} is ${dtype}, which tensors here cannot hold`,
-    );
-  }
+  for (const { key, dtype, file } of locations.values()) requireRuntimeDtype(dtype, key, file);
   const read = new Map<K, Tensor>();
   const wanted = [...locations].map(([as, location]) => ({ ...location, as }));
   const allocate = ({ as, shape, dtype }: (typeof wanted)[number]) => {
@@ -35,25 +28,10 @@ export async function readTensors<K>(
     return tensor.hostBytes();
   };
   const map = (file: FileHandle, inFile: readonly (typeof wanted)[number][]) => {
-    const starts = new Set<number>();
-    const pages = inFile.filter((location) => {
-      const { offset, dtype } = location;
-      if (mapped?.(location) !== true) return false;
-      // A header of odd length leaves elements where no tensor may have them; and no two tensors share their pages.
-      if (offset % elementBytes(dtype) !== 0 || starts.has(offset)) return false;
-      starts.add(offset);
-      return true;
-    });
-    if (pages.length === 0) return inFile;
-    const tensors = mapTensors(
-      file.fd,
-      pages[0]!.stamp.size,
-      pages.map(({ offset, shape, dtype }) => ({ offset, shape, dtype: runtimeDtype(dtype)! })),
-    );
-    if (tensors === null) return inFile;
-    pages.forEach(({ as }, index) => read.set(as, tensors[index]!));
-    const taken = new Set(pages);
-    return inFile.filter((location) => !taken.has(location));
+    const asked = inFile.filter((location) => mapped?.(location) === true);
+    const pages = mapPages(file, inFile[0]!.stamp.size, asked);
+    for (const [{ as }, tensor] of pages) read.set(as, tensor);
+    return inFile.filter((location) => !pages.has(location));
   };
   try {
     await streamTensors(wanted, allocate, options, map);

@@ -1,3 +1,4 @@
+import { KpopError } from "../errors";
 import type { Dtype } from "../runtime/tensor";
 
 /** Element types of the format that this library knows, in the order the format's own writer gives them. */
@@ -36,6 +37,12 @@ export function elementBytes(dtype: FileDtype): number {
 /** The tensor dtype that holds these elements; null where tensors have none (I8, I16, U16, U32, U64, F8_*). */
 export function runtimeDtype(dtype: FileDtype): Dtype | null {
   return TABLE[dtype].runtime;
+}
+
+/** @throws UNSUPPORTED_FORMAT for a dtype that tensors do not have */
+export function requireRuntimeDtype(dtype: FileDtype, key: string, file: string): void {
+  if (runtimeDtype(dtype) !== null) return;
+  throw new KpopError("UNSUPPORTED_FORMAT", `${key} in ${file} is ${dtype}, which tensors here cannot hold`);
 }
 
 /** The header's name for a tensor dtype. */

@@ -3,6 +3,8 @@ import { excerpt } from "../files/excerpt";
 import { elementBytes, isFileDtype, writeOrder } from "./safetensors-dtypes";
 import type { FileDtype } from "./safetensors-dtypes";
 import { jsonFlaw } from "../files/strict-json";
+import { plainHeader } from "./plain-header";
+import type { RawHeader } from "./plain-header";
 
 /** What a header may weigh at most, as in the format's own reader. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -43,15 +45,12 @@ export function headerLength(prefix: Uint8Array, fileSize: number, path: string)
  *  @param json the bytes after the first 8
  *  @throws INVALID_SAFETENSORS, naming the file and the tensor */
 export function parseHeader(json: Uint8Array, fileSize: number, path: string): SafetensorsHeader {
-  const object = parseObject(json, path);
+  const raw = parseJson(json, path);
+  const metadata = raw.metadata === undefined ? new Map<string, string>() : readMetadata(raw.metadata, path);
   const dataStart = 8 + json.length;
   const tensors: [string, TensorEntry][] = [];
-  let metadata: ReadonlyMap<string, string> = new Map();
-  for (const [name, value] of Object.entries(object)) {
-    if (name === "__metadata__") metadata = readMetadata(value, path);
-    else tensors.push([name, readEntry(name, value, dataStart, path)]);
-  }
-  tensors.sort(([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes);
+  raw.entries.forEach((entry, name) => tensors.push([name, readEntry(name, entry, dataStart, path)]));
+  tensors.sort((a, b) => a[1].offset - b[1].offset || a[1].bytes - b[1].bytes);
   checkPlaces(tensors, dataStart, fileSize, path);
   return { tensors: new Map(tensors), metadata };
 }
@@ -110,20 +109,23 @@ export function tensorBytes(dtype: FileDtype, shape: readonly number[]): number 
   return shape.includes(0) ? 0 : bytes;
 }
 
-function parseObject(json: Uint8Array, path: string): object {
+function parseJson(json: Uint8Array, path: string): RawHeader {
   if (json[0] !== 0x7b)
     throw flaw(path, "the header is not a JSON object (is this a safetensors file at all?)");
   let text: string;
   let value: unknown;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
+    const plain = plainHeader(text);
+    if (plain !== null) return plain;
     value = JSON.parse(text);
   } catch (error) {
     throw flaw(path, `the header is not JSON: ${(error as Error).message}`, error);
   }
   const found = jsonFlaw(text);
   if (found !== null) throw flaw(path, `in the header, ${found}`);
-  return value as object;
+  const { __metadata__: metadata, ...entries } = value as Record<string, unknown>;
+  return { entries: new Map(Object.entries(entries)), metadata };
 }
 
 function readMetadata(value: unknown, path: string): ReadonlyMap<string, string> {
@@ -163,7 +165,9 @@ function checkPlaces(
   path: string,
 ): void {
   let next = dataStart;
-  for (const [name, { offset, bytes }] of tensors) {
+  for (const tensor of tensors) {
+    const name = tensor[0];
+    const { offset, bytes } = tensor[1];
     if (offset !== next) {
       const what = offset < next ? "overlaps the tensor before it" : `leaves a gap of ${offset - next} bytes`;
       throw flaw(path, `tensor ${quoted(name)} ${what}`);

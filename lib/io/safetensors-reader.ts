@@ -2,8 +2,13 @@ import type { FileHandle } from "node:fs/promises";
 import { KpopError } from "../errors";
 import { checkUnchanged, openRegular, readRange } from "../files/read-range";
 import type { FileStamp } from "../files/read-range";
+import type { Tensor } from "../runtime/tensor";
+import { mapPages } from "./map-pages";
 import { headerLength, parseHeader } from "./safetensors-header";
 import type { SafetensorsHeader, TensorEntry } from "./safetensors-header";
+
+/** Bytes of a file that are read at once, in the hope that they hold the whole header. */
+const FIRST_READ = 2 ** 18;
 
 /** An open safetensors file: its checked header, and the bytes of single tensors on demand. */
 export class SafetensorsReader implements AsyncDisposable {
@@ -18,10 +23,14 @@ export class SafetensorsReader implements AsyncDisposable {
   static async open(path: string): Promise<SafetensorsReader> {
     const { file, stamp } = await openRegular(path);
     try {
-      const prefix = new Uint8Array(Math.min(8, stamp.size));
-      await readRange(file, path, 0, prefix);
-      const json = new Uint8Array(headerLength(prefix, stamp.size, path));
-      await readRange(file, path, 8, json);
+      const start = new Uint8Array(Math.min(FIRST_READ, stamp.size));
+      await readRange(file, path, 0, start);
+      const length = headerLength(start, stamp.size, path);
+      let json = start.subarray(8, 8 + length);
+      if (json.length < length) {
+        json = new Uint8Array(length);
+        await readRange(file, path, 8, json);
+      }
       return new SafetensorsReader(path, parseHeader(json, stamp.size, path), stamp, file);
     } catch (error) {
       await file.close();
@@ -48,6 +57,19 @@ export class SafetensorsReader implements AsyncDisposable {
     }
     await readRange(this.file, this.path, offset, target, signal);
     await checkUnchanged(this.file, this.path, this.stamp);
+  }
+
+  /** Tensors that are pages of the file, by their entries; what cannot be mapped is left out. @throws IO_ERROR, DISPOSED */
+  async map(): Promise<Map<TensorEntry, Tensor>> {
+    if (this.file === null) throw new KpopError("DISPOSED", `The file ${this.path} has been closed`);
+    const pages = mapPages(this.file, this.stamp.size, [...this.header.tensors.values()]);
+    try {
+      await checkUnchanged(this.file, this.path, this.stamp);
+    } catch (error) {
+      for (const tensor of pages.values()) tensor.dispose();
+      throw error;
+    }
+    return pages;
   }
 
   async close(): Promise<void> {

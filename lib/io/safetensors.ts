@@ -2,9 +2,11 @@ import { flag, invalid, knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { Tensor } from "../runtime/tensor";
 import { readTensors } from "./checkpoint-tensors";
-import { fileDtype, runtimeDtype } from "./safetensors-dtypes";
+import type { TensorLocation } from "./checkpoint-types";
+import { fileDtype, requireRuntimeDtype, runtimeDtype } from "./safetensors-dtypes";
 import type { FileDtype } from "./safetensors-dtypes";
-import { readHeader, SafetensorsReader } from "./safetensors-reader";
+import type { TensorEntry } from "./safetensors-header";
+import { SafetensorsReader } from "./safetensors-reader";
 import { writeSafetensors } from "./safetensors-writer";
 
 /** How a file is loaded. */
@@ -93,11 +95,31 @@ export async function load(path: string, options: LoadFileOptions = {}): Promise
   knownKeys("the load options", options, ["mapped"]);
   const { mapped = true } = options;
   flag("mapped", mapped);
-  const { tensors, stamp } = await readHeader(path);
-  const locations = [...tensors].map(([key, entry]) => {
-    return [key, { ...entry, file: path, stamp, key, storedShape: entry.shape }] as const;
+  const reader = await SafetensorsReader.open(path);
+  const { stamp, header } = reader;
+  let pages: ReadonlyMap<TensorEntry, Tensor>;
+  try {
+    header.tensors.forEach(({ dtype }, key) => requireRuntimeDtype(dtype, key, path));
+    pages = mapped ? await reader.map() : new Map();
+  } finally {
+    await reader.close();
+  }
+  const tensors = new Map<string, Tensor>();
+  const left = new Map<string, TensorLocation>();
+  // Not for … of, here and in the header's parser: iterators make garbage, and a model has a thousand tensors.
+  header.tensors.forEach((entry, key) => {
+    const tensor = pages.get(entry);
+    if (tensor !== undefined) tensors.set(key, tensor);
+    else left.set(key, { ...entry, file: path, stamp, key, storedShape: entry.shape });
   });
-  return readTensors(new Map(locations), { mapped: () => mapped });
+  if (left.size === 0) return tensors;
+  try {
+    for (const [key, tensor] of await readTensors(left)) tensors.set(key, tensor);
+  } catch (error) {
+    for (const tensor of tensors.values()) tensor.dispose();
+    throw error;
+  }
+  return new Map([...header.tensors.keys()].map((key) => [key, tensors.get(key)!]));
 }
 
 /** Writes tensors to a file, each in its own dtype; the file appears under its name when it is complete.

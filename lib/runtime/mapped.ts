@@ -17,10 +17,6 @@ export interface MappedPlace {
  * @returns null where the system does not map the file, or it has another size
  */
 export function mapTensors(file: number, size: number, places: readonly MappedPlace[]): Tensor[] | null {
-  const mapped = addon().mapTensors(
-    file,
-    size,
-    places.map(({ offset, shape, dtype }) => ({ offset, shape: [...shape], dtype })),
-  );
+  const mapped = addon().mapTensors(file, size, places);
   return mapped === null ? null : mapped.map((native) => new Tensor(native));
 }

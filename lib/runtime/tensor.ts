@@ -117,7 +117,8 @@ export class Tensor {
 
   /** Number of elements. */
   get size(): number {
-    return this.shape.reduce((a, b) => a * b, 1);
+    this.shapeCache ??= this.live().shape;
+    return this.shapeCache.reduce((a, b) => a * b, 1);
   }
 
   get disposed(): boolean {
@@ -304,7 +305,7 @@ export class Tensor {
   /** The one element of a scalar. @throws INVALID_ARGUMENT when there are more */
   async item(): Promise<number> {
     if (this.size !== 1) throw invalid("the tensor", "a single element for item()", this.shape);
-    return Number((await this.data())[0]);
+    return addon().item(this.live());
   }
 
   /** The elements as they are stored, little-endian; do not write to it. */

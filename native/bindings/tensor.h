@@ -34,7 +34,8 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
 
 std::vector<SlotPtr> slots_argument(const Napi::Value& value, const char* name);
 
-/** Registers fromData, empty, hostBytes, randn, op, to, read, readBytes, settle and the autograd calls. */
+/** Registers fromData, empty, hostBytes, randn, op, to, read, item, readBytes, settle and the autograd calls.
+ */
 void define_tensor_functions(Napi::Env env, Napi::Object exports);
 
 }  // namespace kpop

@@ -242,6 +242,15 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value item(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), "item", [&] {
+    auto slot = TensorHandle::unwrap(info[0], "tensor");
+    return submit(
+        info.Env(), slot->device, "item", [slot] { return slot->get().item().toDouble(); },
+        [](Napi::Env env, double value) { return Napi::Number::New(env, value); });
+  });
+}
+
 Napi::Value read_bytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), "bytes", [&] {
     auto slot = TensorHandle::unwrap(info[0], "tensor");
@@ -365,6 +374,7 @@ void define_tensor_functions(Napi::Env env, Napi::Object exports) {
   exports.Set("to", Napi::Function::New<to>(env, "to"));
   exports.Set("copyInto", Napi::Function::New<copy_into>(env, "copyInto"));
   exports.Set("read", Napi::Function::New<read>(env, "read"));
+  exports.Set("item", Napi::Function::New<item>(env, "item"));
   exports.Set("readBytes", Napi::Function::New<read_bytes>(env, "readBytes"));
   exports.Set("settle", Napi::Function::New<settle>(env, "settle"));
   exports.Set("requireGrad", Napi::Function::New<require_grad>(env, "requireGrad"));

@@ -174,6 +174,19 @@ describe("Tensor", () => {
     expect(() => Tensor.from([1, 2, 3], [2, 2])).toThrow(/Expected data to be 4 elements/);
   });
 
+  it("gives the one element of a tensor of any dtype and shape as a number, and of no other", async () => {
+    for (const dtype of ["float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8"] as const) {
+      expect(await Tensor.from([100], [1, 1], { dtype }).item()).toBe(100);
+    }
+    expect(await Tensor.from([2], []).to("bool").item()).toBe(1);
+    expect(await Tensor.from(new BigInt64Array([-(2n ** 53n)]), []).item()).toBe(-(2 ** 53));
+    expect(await Tensor.from([1], []).div(0).item()).toBe(Infinity);
+    for (const shape of [[0], [2]]) {
+      const refused = Tensor.zeros(shape).item();
+      await expect(refused).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+  });
+
   it("keeps every dtype through from, to and data", async () => {
     for (const dtype of ["float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8"] as const) {
       const tensor = Tensor.from([0, 1, 2, 100], [4], { dtype });
