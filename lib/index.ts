@@ -150,6 +150,7 @@ export type { ConceptInversionOptions } from "./attack/methods/concept-inversion
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
 export type { KeySearchOptions } from "./attack/methods/key-search";
 export type { RingABellOptions } from "./attack/methods/ring-a-bell";
+export type { TinaOptions } from "./attack/methods/tina";
 export type { UnlearnDiffOptions } from "./attack/methods/unlearn-diff";
 export { certify, type CertifiedErasure, type CertifyOptions } from "./certificate/certify";
 export { verify, type VerifyOptions } from "./certificate/verify";

@@ -12,10 +12,13 @@ const ATTACKS: Readonly<Record<string, string>> = {
   "concept-inversion": "Concept inversion",
   "diverse-inversion": "Diverse Inversion",
   "ring-a-bell": "Ring-A-Bell",
+  tina: "TINA",
   "unlearn-diff": "UnlearnDiffAtk",
   "key-search": "Key search",
 };
 const attackTitle = (name: string): string => ATTACKS[name] ?? name;
+/** Attacks on pictures one by one, each on its own seed. */
+const BY_PICTURES: readonly string[] = ["tina", "unlearn-diff"];
 const BY_BANDS = "diverse-inversion";
 /** Cosine with the name's own embedding up to which an input counts as far from it. */
 const FAR = 0.2;
@@ -56,7 +59,8 @@ function shares(records: readonly TrialRecord[]): Table {
     ],
     rows: records.map((record): Row => {
       // Attacks that are measured on seeds of their own have a rate without attack of their own.
-      const plain = record.attacks!.find(({ attack }) => attack !== "unlearn-diff") ?? record.attacks![0]!;
+      const plain =
+        record.attacks!.find(({ attack }) => !BY_PICTURES.includes(attack)) ?? record.attacks![0]!;
       return {
         method: record.spec.method,
         cells: [
