@@ -59,7 +59,13 @@ export {
   type NoisyBatch,
   type PredictOptions,
 } from "./diffusion/predict";
-export type { Intervention, Steering, StepPredictions } from "./diffusion/interventions/intervention";
+export type {
+  Intervention,
+  NetworkInput,
+  Steering,
+  StepPredictions,
+  Taps,
+} from "./diffusion/interventions/intervention";
 export type { GenerateOptions, GenerateStep } from "./diffusion/generate-options";
 export {
   generateImageSet,
