@@ -101,6 +101,7 @@ export type { RunOptions } from "./training/run-options";
 export type { PrepareReport, StepReport } from "./training/step-report";
 export type { AgeOptions } from "./erasure/methods/age";
 export type { CaOptions } from "./erasure/methods/ca";
+export type { DumoOptions } from "./erasure/methods/dumo";
 export type { EapOptions } from "./erasure/methods/eap";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { SddOptions } from "./erasure/methods/sdd";

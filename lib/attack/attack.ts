@@ -156,10 +156,11 @@ async function loaded(images: readonly (Image | string)[]): Promise<Image[]> {
 }
 
 async function writeResult(directory: string, result: Omit<AttackResult, "dispose">): Promise<void> {
-  const inputs = result.inputs.map(({ tokens, key, latents: _, ...rest }) => ({
+  const inputs = result.inputs.map(({ tokens, key, latents, ...rest }) => ({
     ...rest,
     ...(tokens === undefined ? {} : { tokens: tokens.map(({ token }) => token) }),
     ...(key === undefined ? {} : shownOf(key)),
+    ...(latents === undefined ? {} : { latents: latents.shape }),
   }));
   await writeFileAtomically(join(directory, "attack.json"), formatJson({ ...result, inputs }));
 }

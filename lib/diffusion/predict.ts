@@ -119,7 +119,7 @@ export async function predictUnsteered(
   const size = latents.shape[0]!;
   countEvaluations(size);
   const each = typeof timesteps === "number" ? Array<number>(size).fill(timesteps) : timesteps;
-  const taps = await tapsOf(interventions, { latents, timesteps: each, context });
+  const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context });
   const { prompt, ...where } = injection ?? {};
   const noise = await unet.forward(latents, timesteps, context, {
     ...(taps === undefined ? {} : { taps }),

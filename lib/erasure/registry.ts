@@ -2,6 +2,7 @@ import { oneOf } from "../check";
 import type { Method, OptionsOf } from "./method";
 import { age } from "./methods/age";
 import { ca } from "./methods/ca";
+import { dumo } from "./methods/dumo";
 import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
@@ -31,6 +32,7 @@ export const METHODS = [
   space,
   eap,
   age,
+  dumo,
 ] as const;
 
 type Methods = (typeof METHODS)[number];

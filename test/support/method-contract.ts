@@ -25,6 +25,7 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
   const { options } = methodNamed(name);
   const short = {
     iterations: 3,
+    modulationIterations: 2,
     images: 2,
     samplingSteps: "images" in options ? 2 : 6,
     poolSize: 2,

@@ -1,9 +1,10 @@
 import { repeated } from "../../diffusion/condition";
 import { combine } from "../../diffusion/guidance";
+import { steersGuidance } from "../../diffusion/interventions/intervention";
 import { linear } from "../../diffusion/linear";
 import type { NoiseSchedule } from "../../diffusion/noise-schedule";
 import { encodePictures } from "../../diffusion/picture-latents";
-import { predictNoise } from "../../diffusion/predict";
+import { predictUnsteered } from "../../diffusion/predict";
 import { ddim, ddimCoefficients } from "../../diffusion/samplers/ddim";
 import { strideOf } from "../../diffusion/samplers/sampler";
 import { choice, either, integer, number } from "../../options/kinds";
@@ -91,8 +92,8 @@ export const tina = defineAttack({
     const predict = async (z: Tensor, timesteps: number, grad = false): Promise<Tensor> => {
       const [batch, text] = [{ latents: z, timesteps }, repeated(empty, z.shape[0]!)];
       const steered = await model.predict(batch, text, { grad });
-      if (model.interventions.length === 0) return steered;
-      const plain = await predictNoise({ unet: model.unet, dtype: model.dtype }, batch, text, { grad });
+      if (!model.interventions.some(steersGuidance)) return steered;
+      const plain = await predictUnsteered(model, batch, text, { grad });
       return combine(plain, steered, drawing.guidanceScale);
     };
     /** f, for latents whose level below is z_s. */

@@ -5,13 +5,18 @@ import type { UNet2DConditionModel } from "../../models/unet";
 import { scope, unscoped } from "../../runtime/scope";
 import type { Tensor } from "../../runtime/tensor";
 import type { Intervention, StoredIntervention } from "./intervention";
+import { readDumo } from "./dumo";
 import { readSaeuron } from "./saeuron";
 import { readSld } from "./sld";
 
 /** Makes an intervention of what a file says, which anyone may have written. @throws KpopError */
 type Reader = (stored: StoredIntervention, unet: UNet2DConditionModel) => Intervention;
 
-const READERS: Readonly<Record<string, Reader>> = Object.freeze({ sld: readSld, saeuron: readSaeuron });
+const READERS: Readonly<Record<string, Reader>> = Object.freeze({
+  sld: readSld,
+  saeuron: readSaeuron,
+  dumo: readDumo,
+});
 /** Errors of readers, which do not know where what they read comes from. */
 const NAMELESS = ["INVALID_ARGUMENT", "INVALID_CHECKPOINT"];
 

@@ -1,5 +1,5 @@
 import { KpopError } from "../../errors";
-import type { Tap } from "../../models/unet";
+import type { Tap, UNet2DConditionModel } from "../../models/unet";
 import { Tensor } from "../../runtime/tensor";
 
 /** Something that changes how a model denoises, and not its weights. A model carries it, and saves it. */
@@ -38,6 +38,7 @@ export type Taps = Readonly<Record<string, Tap>>;
 
 /** What a network is given in one forward. */
 export interface NetworkInput {
+  readonly unet: UNet2DConditionModel;
   /** z_t, (B, 4, h, w), in the network's dtype. */
   readonly latents: Tensor;
   /** t of each item. */

@@ -70,11 +70,15 @@ function reference(
   return x.map((v, c) => (inverted ? 2 * (decoded(z, c) + t.b_dec[c]!) - v : v) + decoded(moved, c));
 }
 
+/** An edit looks at outputs alone. */
+const unet = null as never;
+
 describe("SAeUron's editing of an output", () => {
   const output = draw(9, 4, WIDTH, 3, 2);
   const timesteps = [880, 701, 699, 3]; // nearest to 900, 900, 500 and 100
   const edit = async (own: SaeuronTensors, more: Partial<SaeuronSettings> = {}): Promise<Tensor> => {
     const taps = await saeuronEditing(settings(more), own).taps!({
+      unet,
       latents: output,
       timesteps,
       context: output,
@@ -108,6 +112,7 @@ describe("SAeUron's editing of an output", () => {
 
   it("is in the output's dtype and has a gradient", async () => {
     const half = saeuronEditing(settings(), tensors(change)).taps!({
+      unet,
       latents: output,
       timesteps,
       context: output,
@@ -115,6 +120,7 @@ describe("SAeUron's editing of an output", () => {
     expect(((await (await half)[SITE]!(output.to("bfloat16"))) as Tensor).dtype).toBe("bfloat16");
     const leaf = await output.clone().requireGrad();
     const taps = await saeuronEditing(settings(), tensors(change)).taps!({
+      unet,
       latents: leaf,
       timesteps,
       context: leaf,
