@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Intervention } from "../../lib/diffusion/interventions/intervention";
 import { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import { erase } from "../../lib/erasure/erase";
 import type { Erasure } from "../../lib/erasure/erasure";
@@ -93,11 +94,12 @@ export function describeMethods(names: readonly string[]): void {
       expect(await snapshot(golden.model)).toEqual(before);
     });
 
-    /** All that comes of a run: hashes of weights and artefacts, and the settings of interventions. */
+    /** All that comes of a run: hashes of weights, artefacts and tensors of interventions, and their settings. */
     let saved = 0;
     async function bits({ model, artefacts }: Erasure): Promise<Map<string, string>> {
       const found = await snapshot(model);
-      for (const { name: own, settings } of model.interventions) found.set(own, JSON.stringify(settings));
+      for (const intervention of model.interventions)
+        for (const [key, value] of await contents(intervention)) found.set(key, value);
       for (const artefact of artefacts) {
         const path = join(folder, `${saved++}.safetensors`);
         await artefact.save(path);
@@ -178,9 +180,9 @@ export function describeMethods(names: readonly string[]): void {
         const load = { device: "cpu", ...(delta === undefined ? {} : { delta }) } as const;
         const loaded = await StableDiffusion.load(from, load);
         expect(await snapshot(loaded)).toEqual(expected);
-        const described = ({ interventions }: StableDiffusion): unknown =>
-          interventions.map(({ name: own, version, settings }) => ({ name: own, version, settings }));
-        expect(described(loaded)).toEqual(described(reference.model));
+        const described = ({ interventions }: StableDiffusion): Promise<unknown> =>
+          Promise.all(interventions.map(contents));
+        expect(await described(loaded)).toEqual(await described(reference.model));
         loaded.dispose();
       };
       await reference.save(join(folder, "diffusers"));
@@ -259,6 +261,14 @@ export function describeMethods(names: readonly string[]): void {
       expect(took.sort((a, b) => a - b)[Math.floor(took.length / 2)]).toBeLessThan(100);
     });
   });
+}
+
+/** An intervention's settings and hashes of its tensors, by name. */
+async function contents(intervention: Intervention): Promise<Map<string, string>> {
+  const { name, version, settings, tensors = new Map<string, Tensor>() } = intervention;
+  const found = new Map([[name, JSON.stringify({ version, settings })]]);
+  for (const [key, tensor] of tensors) found.set(`${name}.${key}`, await tensorHash(tensor));
+  return found;
 }
 
 /** A hash of the bytes of each parameter, of every network. */
