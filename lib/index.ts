@@ -104,6 +104,8 @@ export type { CaOptions } from "./erasure/methods/ca";
 export type { EapOptions } from "./erasure/methods/eap";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { SddOptions } from "./erasure/methods/sdd";
+export type { SaeuronOptions } from "./erasure/methods/saeuron";
+export { SparseAutoencoder, type SparseAutoencoderFields } from "./erasure/sparse-autoencoder";
 export type { SldOptions } from "./erasure/methods/sld";
 export type { SpaceOptions } from "./erasure/methods/space";
 export type { KpopOptions } from "./erasure/methods/kpop";

@@ -7,6 +7,7 @@ import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
 import { rece } from "./methods/rece";
+import { saeuron } from "./methods/saeuron";
 import { sdd } from "./methods/sdd";
 import { sld } from "./methods/sld";
 import { space } from "./methods/space";
@@ -31,6 +32,7 @@ export const METHODS = [
   space,
   eap,
   age,
+  saeuron,
 ] as const;
 
 type Methods = (typeof METHODS)[number];
