@@ -105,6 +105,8 @@ export type { DumoOptions } from "./erasure/methods/dumo";
 export type { EapOptions } from "./erasure/methods/eap";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { SddOptions } from "./erasure/methods/sdd";
+export type { SaeuronOptions } from "./erasure/methods/saeuron";
+export { SparseAutoencoder, type SparseAutoencoderFields } from "./erasure/sparse-autoencoder";
 export type { SldOptions } from "./erasure/methods/sld";
 export type { SpaceOptions } from "./erasure/methods/space";
 export type { KpopOptions } from "./erasure/methods/kpop";

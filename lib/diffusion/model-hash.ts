@@ -91,7 +91,7 @@ export async function interventionsIdentity(interventions: readonly Intervention
 async function hashTensors(tensors: ReadonlyMap<string, Tensor>): Promise<string | null> {
   if (tensors.size === 0) return null;
   const hash = createHash("sha256");
-  for (const [name, tensor] of tensors) {
+  for (const [name, tensor] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
     hash.update(`${JSON.stringify([name, tensor.dtype, tensor.shape])}\n`);
     await updateBetweenTurns(hash, await tensor.bytes());
   }

@@ -155,10 +155,10 @@ function neighboursFor(
 ): NeighbourSettings {
   const settings = NEIGHBOURS.check("neighbours", given ?? NEIGHBOURS.default, { concepts });
   if (method.holds?.(own) ?? method.kind !== "inference") {
-    if (method.kind !== "closed form" || settings.choose !== "adversarial") return settings;
+    if (method.kind === "training" || settings.choose !== "adversarial") return settings;
     throw invalid(
       "neighbours",
-      `"nearest" or "off" with "${method.name}", a closed form, which has no iterations to look for them in,`,
+      `"nearest" or "off" with "${method.name}", ${method.kind === "closed form" ? "a closed form, which" : "which"} has no iterations to look for them in,`,
       given,
     );
   }

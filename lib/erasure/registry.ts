@@ -8,6 +8,7 @@ import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
 import { rece } from "./methods/rece";
+import { saeuron } from "./methods/saeuron";
 import { sdd } from "./methods/sdd";
 import { sld } from "./methods/sld";
 import { space } from "./methods/space";
@@ -33,6 +34,7 @@ export const METHODS = [
   eap,
   age,
   dumo,
+  saeuron,
 ] as const;
 
 type Methods = (typeof METHODS)[number];

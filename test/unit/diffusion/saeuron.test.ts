@@ -223,7 +223,8 @@ describe("a model that denoises with SAeUron", () => {
     const [text, bytes] = [await readFile(list, "utf8"), await readFile(file)];
     const named = (own: object, from = 0): Record<string, Tensor> =>
       Object.fromEntries(Object.entries(own).map(([name, tensor]) => [`${from}.${name}`, tensor as Tensor]));
-    const { b_dec: _, ...lacking } = tensors(change);
+    const { b_dec: left, ...lacking } = tensors(change);
+    expect(left.shape).toEqual([WIDTH]);
     const cases: [Record<string, unknown>, Record<string, Tensor> | null, RegExp][] = [
       [{ site: "up_blocks.7.attentions.0" }, null, /one of the UNet's 7 transformers but received "up_blocks.7/],
       [{ site: "up_blocks.2.attentions.0" }, null, /encoder.weight to be of shape \[96, 32\] but received \[96,64\]/],
