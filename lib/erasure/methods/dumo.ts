@@ -20,8 +20,8 @@ const PARTS = 20;
  * The training code was never released. Both stages here take steps on
  *   ‖ε'(z_t, t, c_e) - (ε(z_t, t, c_0) - η (ε(z_t, t, c_e) - ε(z_t, t, c_0)))‖² + β ‖ε'(z_t, t, c_r) - ε(z_t, t, c_r)‖²
  * with ε' the prediction under the eraser, ε that of the model as it came, and c_r a text that is held. That loss is SPM's
- * (arXiv 2312.16145), whose training module the released repository carries; that both stages share it, all of the second
- * stage, and all defaults but η and the rate of the first are choices of ours.
+ * (arXiv 2312.16145), whose training module the released repository carries; that DuMo's own is the same, all of the
+ * second stage, and β are choices of ours.
  */
 export const dumo = defineMethod({
   name: "dumo",
@@ -62,9 +62,8 @@ export const dumo = defineMethod({
     const { teacher } = job;
     const parts = o.modulation.startsWith("time") ? PARTS : 1;
     const table = { parts, byLayer: o.modulation.endsWith("layer") };
-    const { scales, ...copy } = Object.fromEntries(await newEraser(teacher, table));
-    const settings = { concepts: [...job.concepts], timesteps: teacher.schedule.length };
-    const eraser = dumoEraser(settings, new Map(Object.entries({ ...copy, scales: scales! })));
+    const tensors = await newEraser(teacher, table);
+    const eraser = dumoEraser({ concepts: job.concepts, timesteps: teacher.schedule.length }, tensors);
     job.intervene(eraser);
     const erased = job.student.withInterventions([eraser]);
 
@@ -73,9 +72,12 @@ export const dumo = defineMethod({
     const empty = await job.encode([""]);
     const byStudent = o.sampledBy === "student";
     const second = o.modulation === "off" ? 0 : o.modulationIterations;
-    const encoder = await job.learn("encoder", new Map(Object.entries(copy)), o);
-    const modulation = await job.learn("modulation", new Map([["scales", scales!]]), {
-      ...{ learningRate: o.modulationLearningRate, iterations: o.modulationIterations },
+    const learned = (scales: boolean) =>
+      new Map([...tensors].filter(([name]) => (name === "scales") === scales));
+    const encoder = await job.learn("encoder", learned(false), o);
+    const modulation = await job.learn("modulation", learned(true), {
+      learningRate: o.modulationLearningRate,
+      iterations: o.modulationIterations,
     });
     const preservation = await job.preservation({ ...o, student: erased });
     const latents = await job.latents(o, { towards: concepts, empty, by: byStudent ? erased : teacher });
