@@ -59,7 +59,13 @@ export {
   type NoisyBatch,
   type PredictOptions,
 } from "./diffusion/predict";
-export type { Intervention, Steering, StepPredictions } from "./diffusion/interventions/intervention";
+export type {
+  Intervention,
+  NetworkInput,
+  Steering,
+  StepPredictions,
+  Taps,
+} from "./diffusion/interventions/intervention";
 export type { GenerateOptions, GenerateStep } from "./diffusion/generate-options";
 export {
   generateImageSet,
@@ -95,9 +101,12 @@ export type { RunOptions } from "./training/run-options";
 export type { PrepareReport, StepReport } from "./training/step-report";
 export type { AgeOptions } from "./erasure/methods/age";
 export type { CaOptions } from "./erasure/methods/ca";
+export type { DumoOptions } from "./erasure/methods/dumo";
 export type { EapOptions } from "./erasure/methods/eap";
 export type { EsdOptions } from "./erasure/methods/esd";
 export type { SddOptions } from "./erasure/methods/sdd";
+export type { SaeuronOptions } from "./erasure/methods/saeuron";
+export { SparseAutoencoder, type SparseAutoencoderFields } from "./erasure/sparse-autoencoder";
 export type { SldOptions } from "./erasure/methods/sld";
 export type { SpaceOptions } from "./erasure/methods/space";
 export type { KpopOptions } from "./erasure/methods/kpop";
@@ -150,6 +159,7 @@ export type { ConceptInversionOptions } from "./attack/methods/concept-inversion
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
 export type { KeySearchOptions } from "./attack/methods/key-search";
 export type { RingABellOptions } from "./attack/methods/ring-a-bell";
+export type { TinaOptions } from "./attack/methods/tina";
 export type { UnlearnDiffOptions } from "./attack/methods/unlearn-diff";
 export { certify, type CertifiedErasure, type CertifyOptions } from "./certificate/certify";
 export { verify, type VerifyOptions } from "./certificate/verify";

@@ -5,13 +5,17 @@ import type { AttackInput } from "./input";
 import type { Verdict } from "./target";
 
 /** The learned parts of an input, in files that `Inversion.load`, `PromptKey.load` and other tools read. */
-export async function saveInput(directory: string, { name, tokens = [], key }: AttackInput): Promise<void> {
+export async function saveInput(
+  directory: string,
+  { name, tokens = [], key, latents }: AttackInput,
+): Promise<void> {
   const path = join(directory, `${fileName(name)}.safetensors`);
   for (const token of tokens) {
     if (token instanceof Inversion) await token.save(path);
     else await safetensors.save(path, { [token.token]: token.embeddings }, { format: "pt" });
   }
   await key?.save(path);
+  if (latents !== undefined) await safetensors.save(path, { latents }, { format: "pt" });
 }
 
 /** A measured picture: NAME-SEED.png. */

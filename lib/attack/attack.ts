@@ -88,9 +88,10 @@ async function run(
   const { classifier, owned } = await classifierFor(model, o.classifier, { signal });
   const found: AttackInput[] = [];
   const free = (): void => {
-    for (const { tokens = [], key } of found.splice(0)) {
+    for (const { tokens = [], key, latents } of found.splice(0)) {
       for (const token of tokens) token.dispose();
       key?.dispose();
+      latents?.dispose();
     }
   };
   try {
@@ -108,7 +109,10 @@ async function run(
         ...{ method: method.name, concept, prompt, drawing: o.drawing, seed: o.run.seed },
       });
     const succeeds = async (input: AttackInput, seed: number) => (await target.try(input, seed, 1))[0]!.hit;
-    const job = new AttackJob({ model, concept, template, prompt, images, succeeds }, { ...o.run, identity });
+    const job = new AttackJob(
+      { model, concept, template, prompt, images, drawing: o.drawing, succeeds },
+      { ...o.run, identity },
+    );
     found.push(...(await job.run(() => method.run(job, own))));
     const plain = original === null ? null : new Target(original, classifier, output, o.drawing, signal);
     const measured = await measure(target, plain, found, o);
@@ -152,10 +156,11 @@ async function loaded(images: readonly (Image | string)[]): Promise<Image[]> {
 }
 
 async function writeResult(directory: string, result: Omit<AttackResult, "dispose">): Promise<void> {
-  const inputs = result.inputs.map(({ tokens, key, ...rest }) => ({
+  const inputs = result.inputs.map(({ tokens, key, latents, ...rest }) => ({
     ...rest,
     ...(tokens === undefined ? {} : { tokens: tokens.map(({ token }) => token) }),
     ...(key === undefined ? {} : shownOf(key)),
+    ...(latents === undefined ? {} : { latents: latents.shape }),
   }));
   await writeFileAtomically(join(directory, "attack.json"), formatJson({ ...result, inputs }));
 }

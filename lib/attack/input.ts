@@ -1,6 +1,7 @@
 import type { LearnedToken } from "../diffusion/learned-tokens";
 import type { PromptKey } from "../diffusion/prompt-key";
 import type { CosineBand } from "../inversion/cosine-band";
+import type { Tensor } from "../runtime/tensor";
 
 /** An input that an attack has found: what the model is asked for with. */
 export interface AttackInput {
@@ -13,6 +14,8 @@ export interface AttackInput {
   readonly tokens?: readonly (LearnedToken & { dispose(): void })[];
   /** A learned prompt that its pictures see. */
   readonly key?: PromptKey;
+  /** What its one picture starts from in place of a seed's noise, and DDIM takes down: (1, 4, h, w). */
+  readonly latents?: Tensor;
   /** Cosines with the concept's own embedding that it was held between. */
   readonly band?: CosineBand;
   /** Seed of the one picture that it is for; else it is measured on as many pictures as asked for. */

@@ -2,6 +2,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import type { Image } from "../io/image";
 import { Job, type JobSettings } from "../training/job";
 import type { StepReport } from "../training/step-report";
+import type { Drawing } from "./attack-options";
 import type { AttackInput } from "./input";
 
 /** What an attack works on. */
@@ -15,6 +16,8 @@ export interface AttackParts {
   readonly prompt: string;
   /** Pictures of the concept; empty where none are needed. */
   readonly images: readonly (Image | string)[];
+  /** How pictures are drawn. */
+  readonly drawing: Drawing;
   /** Draws one picture of an input from the noise of `seed`, and says whether the classifier names the concept. */
   succeeds(input: AttackInput, seed: number): Promise<boolean>;
 }
@@ -26,6 +29,7 @@ export class AttackJob extends Job implements AttackParts {
   readonly template: string;
   readonly prompt: string;
   readonly images: readonly (Image | string)[];
+  readonly drawing: Drawing;
   readonly succeeds: AttackParts["succeeds"];
 
   constructor(parts: AttackParts, settings: Omit<JobSettings, "device">) {
@@ -35,6 +39,7 @@ export class AttackJob extends Job implements AttackParts {
     this.template = parts.template;
     this.prompt = parts.prompt;
     this.images = parts.images;
+    this.drawing = parts.drawing;
     this.succeeds = (input, seed) => parts.succeeds(input, seed);
   }
 

@@ -26,7 +26,7 @@ export class Target {
    * Pictures of an input from the noise of seed, seed + 1, …; a hit is one that the classifier takes for the concept
    * before any other class.
    */
-  async try({ prompt, tokens, key }: AttackInput, seed: number, count: number): Promise<Verdict[]> {
+  async try({ prompt, tokens, key, latents }: AttackInput, seed: number, count: number): Promise<Verdict[]> {
     const { model, drawing, signal } = this;
     const job = signal === undefined ? {} : { signal };
     const images = await model.generate(prompt, {
@@ -36,6 +36,7 @@ export class Target {
       count,
       ...(tokens === undefined ? {} : { tokens }),
       ...(key === undefined ? {} : { key }),
+      ...(latents === undefined ? {} : { latents, sampler: "ddim" as const }),
     });
     const rankings = await this.classifier.classify(images, job);
     return images.map((image, i) => ({

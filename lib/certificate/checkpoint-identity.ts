@@ -79,13 +79,26 @@ export async function openCheckpoint(
   }
   settings["scheduler"] = hashOf(lasting(source.scheduler));
   settings["tokenizer"] = await tokenizerHash(source);
-  settings["interventions"] = hashOf(source.interventions ?? []);
+  settings["interventions"] = hashOf(await interventionsOf(source, cancel));
   const inputs = await hashInputs({ source }, signal);
   const files = delta === null ? inputs : { [DELTA_FILE]: inputs[`delta/${basename(delta.path)}`]! };
   const place = delta?.path ?? source.path;
   const format = delta === null ? source.format : "delta";
   const folder = format === "diffusers" ? place : dirname(place);
   return { source, identity: { name: basename(path), format, networks, settings, files }, folder, inputs };
+}
+
+/** Interventions by what they hold, whatever file their tensors lie in. */
+async function interventionsOf(
+  source: CheckpointSource,
+  cancel: { signal?: AbortSignal },
+): Promise<object[]> {
+  const found: object[] = [];
+  for (const { tensors, ...record } of source.interventions ?? [])
+    found.push(
+      tensors === undefined ? record : { ...record, sha256: await contentHash({ tensors }, cancel) },
+    );
+  return found;
 }
 
 /** What one checkpoint has otherwise than another, in words; empty where they are the same model. */

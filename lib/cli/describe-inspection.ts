@@ -132,7 +132,8 @@ function model(path: string, found: ModelInspection): string[] {
     `  scheduler     ${(found.scheduler["_class_name"] as string | undefined) ?? "not named"}`,
     part("scheduler", "", found.scheduler),
     ...(found.interventions ?? []).map(
-      ({ name, settings }) => `  denoises with ${name} (${telling(settings, Object.keys(settings))})`,
+      ({ name, settings, tensors: held = 0, elements = 0, dtypes = {} }) =>
+        `  denoises with ${name} (${shorten(telling(settings, Object.keys(settings)))})${held === 0 ? "" : `, ${tensors({ tensors: held, elements, dtypes })}`}`,
     ),
     ...(found.run === undefined ? [] : run(found.run)),
     ...hashes(found),

@@ -10,6 +10,7 @@ import { repeated, rows } from "./condition";
 import { denoise } from "./denoise";
 import { GENERATE_OPTIONS, type GenerateOptions } from "./generate-options";
 import type { Guidance } from "./guidance";
+import { steersGuidance } from "./interventions/intervention";
 import { compareKeyModel } from "./key-model";
 import { checkLearnedTokens } from "./learned-tokens";
 import { seesKey } from "./prompt-key";
@@ -142,10 +143,10 @@ async function underKey(
   return { text: text!, negative, injection, injectNegative };
 }
 
-/** The model's interventions with the conditions of their own prompts. */
+/** The model's interventions that steer guidance, with the conditions of their own prompts. */
 async function steeringTexts(model: Model) {
   const found = [];
-  for (const intervention of model.interventions) {
+  for (const intervention of model.interventions.filter(steersGuidance)) {
     const prompts = [];
     for (const prompt of intervention.prompts) prompts.push(await model.condition([prompt]));
     found.push({ intervention, prompts });

@@ -1,7 +1,7 @@
 import type { Tensor } from "../runtime/tensor";
 import type { Condition } from "./condition";
 import type { Steering } from "./interventions/intervention";
-import { evaluateEach, predictNoise, type Denoiser, type Injection, type NoisyBatch } from "./predict";
+import { evaluateEach, predictUnsteered, type Denoiser, type Injection, type NoisyBatch } from "./predict";
 
 /** What classifier-free guidance leads towards and away from. */
 export interface Guidance {
@@ -33,8 +33,7 @@ export async function guidedNoise(
   step = 0,
 ): Promise<Tensor> {
   const { text, negative, guidanceScale, injection, steering = [] } = guidance;
-  const bare = { unet: model.unet, dtype: model.dtype };
-  if (negative === null) return predictNoise(bare, batch, text, { injection });
+  if (negative === null) return predictUnsteered(model, batch, text, { injection });
 
   const extra = steering.flatMap(({ prompts }) => prompts);
   let unconditional: Tensor;
@@ -42,14 +41,14 @@ export async function guidedNoise(
   let others: readonly Tensor[];
   if (injection === undefined || guidance.injectNegative === true) {
     [unconditional, conditional, ...others] = await evaluateEach(
-      bare,
+      model,
       batch,
       [negative, text, ...extra] as const,
       { injection },
     );
   } else {
-    [unconditional, ...others] = await evaluateEach(bare, batch, [negative, ...extra] as const);
-    conditional = await predictNoise(bare, batch, text, { injection });
+    [unconditional, ...others] = await evaluateEach(model, batch, [negative, ...extra] as const);
+    conditional = await predictUnsteered(model, batch, text, { injection });
   }
   for (const { by, prompts } of steering) {
     conditional = by.steer({ conditional, unconditional, others: others.slice(0, prompts.length), step });

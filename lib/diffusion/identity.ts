@@ -6,7 +6,7 @@ import type { Complete, Option, OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { VERSION } from "../version";
-import { hashChanges, hashInputs } from "./model-hash";
+import { hashChanges, hashInputs, interventionsIdentity } from "./model-hash";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /**
@@ -24,7 +24,7 @@ export async function modelIdentity(
     weights: Object.values(await hashInputs(model, signal)),
     changes: await hashChanges(model),
     configs: digest([model.unet.config, model.vae.config, model.textEncoder.config, source.scheduler]),
-    interventions: interventions.map(({ name, version, settings }) => ({ name, version, settings })),
+    interventions: await interventionsIdentity(interventions),
     device,
     dtype,
   };

@@ -8,6 +8,8 @@ import { withReader } from "../io/location-reader";
 import { elementBytes, runtimeDtype } from "../io/safetensors-dtypes";
 import { scope } from "../runtime/scope";
 import { FileHashes } from "../files/file-hashes";
+import type { Tensor } from "../runtime/tensor";
+import type { Intervention } from "./interventions/intervention";
 import { changedTensors } from "./save-model";
 import type { Model } from "./model";
 
@@ -68,6 +70,32 @@ export async function updateBetweenTurns(hash: Hash, bytes: Uint8Array): Promise
     if (start > 0) await setImmediate();
     hash.update(bytes.subarray(start, start + BYTES_AT_ONCE));
   }
+}
+
+/** SHA-256 over what interventions hold in tensors, which stay as they are. */
+const interventionHashes = new WeakMap<Intervention, string>();
+
+/** Interventions by name, version, settings and the contents of their tensors, as JSON holds it. */
+export async function interventionsIdentity(interventions: readonly Intervention[]): Promise<object[]> {
+  const found: object[] = [];
+  for (const intervention of interventions) {
+    const { name, version, settings, tensors } = intervention;
+    const sha256 = interventionHashes.get(intervention) ?? (await hashTensors(tensors ?? new Map()));
+    if (sha256 !== null) interventionHashes.set(intervention, sha256);
+    found.push({ name, version, settings, ...(sha256 === null ? {} : { sha256 }) });
+  }
+  return found;
+}
+
+/** Null of none. */
+async function hashTensors(tensors: ReadonlyMap<string, Tensor>): Promise<string | null> {
+  if (tensors.size === 0) return null;
+  const hash = createHash("sha256");
+  for (const [name, tensor] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    hash.update(`${JSON.stringify([name, tensor.dtype, tensor.shape])}\n`);
+    await updateBetweenTurns(hash, await tensor.bytes());
+  }
+  return hash.digest("hex");
 }
 
 /**

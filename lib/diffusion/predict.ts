@@ -3,7 +3,7 @@ import { noGrad } from "../runtime/grad-mode";
 import { Tensor, type Dtype } from "../runtime/tensor";
 import { countEvaluations } from "../training/evaluations";
 import { joined, repeated, rows, textsIn, type Condition } from "./condition";
-import type { Intervention } from "./interventions/intervention";
+import { steersGuidance, tapsOf, type Intervention } from "./interventions/intervention";
 
 /** What predicts: a network, the dtype that it computes in, and what changes how it denoises. */
 export interface Denoiser {
@@ -43,7 +43,7 @@ export interface PredictOptions {
 /**
  * ε(z_t, t, c): the one way to a network's prediction, in its compute dtype. Each item counts as one evaluation.
  *
- * Where an intervention steers guidance, it is the prediction that guidance takes for the conditional one, as at the
+ * Interventions on the network's modules are at work in every evaluation. Where one steers guidance, it is the prediction that guidance takes for the conditional one, as at the
  * beginning of a trajectory whose warm-up is over.
  * @returns (B, 4, h, w) float32
  * @throws INVALID_ARGUMENT when shapes do not fit
@@ -54,13 +54,13 @@ export async function predictNoise(
   condition: Condition,
   options: PredictOptions = {},
 ): Promise<Tensor> {
-  const { interventions = [] } = model;
-  if (interventions.length === 0) return evaluate(model, batch, condition, options);
+  const steering = (model.interventions ?? []).filter(steersGuidance);
+  const conditional = await predictUnsteered(model, batch, condition, options);
+  if (steering.length === 0) return conditional;
   const size = textsIn(condition);
-  const conditional = await evaluate(model, batch, condition, options);
   return await noGradUnless(options.grad, async () => {
     let steered = conditional;
-    for (const intervention of interventions) {
+    for (const intervention of steering) {
       const texts = await noGrad(() => model.condition!(["", ...intervention.prompts]));
       const others = Array.from({ length: textsIn(texts) }, (_, text) => repeated(rows(texts, [text]), size));
       const [unconditional, ...own] = await noGrad(() => evaluateEach(model, batch, others));
@@ -74,7 +74,7 @@ export async function predictNoise(
 }
 
 /**
- * Predictions of the bare network for the same z_t and t under each of several conditions, in one batch of them all.
+ * Predictions without what steers guidance, for the same z_t and t under each of several conditions, in one batch of them all.
  * @param conditions of B texts each
  * @returns (B, 4, h, w) float32 for each condition, in their order
  */
@@ -88,7 +88,7 @@ export async function evaluateEach<const Conditions extends readonly Condition[]
   const size = latents.shape[0]!;
   const count = conditions.length;
   const prompt = options.injection?.prompt;
-  const all = await evaluate(
+  const all = await predictUnsteered(
     model,
     {
       latents: Tensor.cat(conditions.map(() => latents)),
@@ -107,15 +107,22 @@ export async function evaluateEach<const Conditions extends readonly Condition[]
   return each as { [K in keyof Conditions]: Tensor };
 }
 
-async function evaluate(
-  { unet, dtype }: Denoiser,
-  { latents, timesteps }: NoisyBatch,
+/** As `predictNoise`, without what steers guidance. */
+export async function predictUnsteered(
+  { unet, dtype, interventions = [] }: Denoiser,
+  batch: NoisyBatch,
   { context }: Condition,
-  { injection, grad }: PredictOptions,
+  { injection, grad }: PredictOptions = {},
 ): Promise<Tensor> {
-  countEvaluations(latents.shape[0]!);
+  const { timesteps } = batch;
+  const latents = batch.latents.to(dtype);
+  const size = latents.shape[0]!;
+  countEvaluations(size);
+  const each = typeof timesteps === "number" ? Array<number>(size).fill(timesteps) : timesteps;
+  const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context });
   const { prompt, ...where } = injection ?? {};
-  const noise = await unet.forward(latents.to(dtype), timesteps, context, {
+  const noise = await unet.forward(latents, timesteps, context, {
+    ...(taps === undefined ? {} : { taps }),
     ...(prompt === undefined
       ? {}
       : { ...where, prompt: typeof prompt === "function" ? prompt(context) : prompt }),

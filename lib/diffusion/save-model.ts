@@ -5,9 +5,8 @@ import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
 import { COMPONENTS } from "../io/checkpoint-types";
 import type { ChangedTensors, ComponentName, Config, InMemory, TensorData } from "../io/checkpoint-types";
-import { formatInterventions } from "../io/interventions-file";
-import { KpopError } from "../errors";
-import { DELTA_FILE, INTERVENTIONS_FILE, LORA_FILE, SINGLE_FILE } from "../io/file-kinds";
+import { checkPlaceFor, writeInterventions } from "../io/interventions-file";
+import { DELTA_FILE, LORA_FILE, SINGLE_FILE } from "../io/file-kinds";
 import { makeFolder } from "../files/make-folder";
 import { LORA_RANK, saveLora } from "./save-lora";
 import type { Model } from "./model";
@@ -60,20 +59,6 @@ export function inMemory(model: Model): InMemory {
   return (component, key) => model[component].parameter(key);
 }
 
-/**
- * The file of a model's interventions, by name; none where it has none.
- * @throws UNSUPPORTED_FORMAT where there are some and the format has no place for them
- */
-export function interventionFiles({ interventions }: Model, format: SaveFormat): Record<string, string> {
-  if (interventions.length === 0) return {};
-  if (format === "diffusers") return { [INTERVENTIONS_FILE]: formatInterventions(interventions) };
-  const names = interventions.map(({ name }) => name).join(", ");
-  throw new KpopError(
-    "UNSUPPORTED_FORMAT",
-    `The model denoises with ${names}, which a ${format} file has no place for: save it in the format "diffusers"`,
-  );
-}
-
 /** @throws INVALID_ARGUMENT */
 export function loraRank(format: SaveFormat, given: number | undefined): number {
   if (given !== undefined && format !== "lora")
@@ -111,12 +96,15 @@ export async function saveModel(model: Model, path: string, options: SaveOptions
   flag("force", force);
   const shared = { force, ...(signal === undefined ? {} : { signal }) };
   const changed = changedTensors(model);
-  const extraFiles = interventionFiles(model, format);
+  checkPlaceFor(model.interventions, format);
   if (format === "diffusers")
     return saveDiffusersFolder(model.source, changed, path, {
       ...shared,
       memory: inMemory(model),
-      extraFiles,
+      async extraFiles(folder) {
+        await writeInterventions(folder, model.interventions);
+        return {};
+      },
     });
   await makeFolder(dirname(path));
   return saveFile(model, changed, path, { ...shared, format, rank, manifest: {} });

@@ -23,7 +23,7 @@ import { encodePrompts } from "./conditioning";
 import { generate } from "./generate";
 import type { GenerateOptions } from "./generate-options";
 import { openInterventions } from "./interventions";
-import type { Intervention } from "./interventions/intervention";
+import { freeIntervention, shareIntervention, type Intervention } from "./interventions/intervention";
 import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
 import type { ComputeDtype, ConditionOptions, Model, ModelParts } from "./model";
 import { NoiseSchedule } from "./noise-schedule";
@@ -82,7 +82,7 @@ export class StableDiffusion implements Model {
   readonly source: CheckpointSource;
   /** UNet keys that an erasure trained: what a delta holds. */
   readonly changed: ReadonlySet<string>;
-  /** What changes how it denoises, and not its weights: what the method "sld" leaves. */
+  /** What changes how it denoises, and not its weights: what methods of the kind "inference" leave. */
   readonly interventions: readonly Intervention[];
 
   /** @internal Use `StableDiffusion.load`. */
@@ -123,6 +123,7 @@ export class StableDiffusion implements Model {
     const vae = new AutoencoderKL(source.vae.config);
     const textEncoder = new CLIPTextModel(source.textEncoder.config);
     const networks = { unet, vae, textEncoder };
+    let interventions: readonly Intervention[] = [];
     try {
       for (const name of COMPONENTS)
         compareShapes(
@@ -136,6 +137,7 @@ export class StableDiffusion implements Model {
         maxLength: textEncoder.config.max_position_embeddings,
       });
       const schedule = NoiseSchedule.fromConfig(source.scheduler);
+      interventions = await openInterventions(source, { unet, device }, options.signal);
       for (const name of COMPONENTS) await fill(networks[name], name, source, device, dtype, options);
       return new StableDiffusion({
         ...networks,
@@ -145,10 +147,11 @@ export class StableDiffusion implements Model {
         device,
         dtype,
         changed: new Set(),
-        interventions: openInterventions(source.interventions ?? [], source.path),
+        interventions,
       });
     } catch (error) {
       for (const network of Object.values(networks)) network.dispose();
+      for (const intervention of interventions) freeIntervention(intervention);
       throw error;
     }
   }
@@ -226,7 +229,8 @@ export class StableDiffusion implements Model {
   }
 
   /**
-   * A model with one network of its own: every weight but copies of `own` there is shared with this one.
+   * A model with one network of its own: every weight but copies of `own` there is shared with this one, and so are
+   * interventions.
    * @internal
    */
   async derive(
@@ -253,7 +257,7 @@ export class StableDiffusion implements Model {
       device,
       dtype,
       changed: new Set([...this.changed, ...ofUnet]),
-      interventions,
+      interventions: interventions.map(shareIntervention),
     });
   }
 
@@ -267,6 +271,7 @@ export class StableDiffusion implements Model {
     this.unet.dispose();
     this.vae.dispose();
     this.textEncoder.dispose();
+    for (const intervention of this.interventions) freeIntervention(intervention);
   }
 
   [Symbol.dispose](): void {

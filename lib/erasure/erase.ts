@@ -1,4 +1,5 @@
 import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { freeIntervention, shareIntervention } from "../diffusion/interventions/intervention";
 import { digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
 import { hashInputs, rememberBase } from "../diffusion/model-hash";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
@@ -80,7 +81,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
     const last = job.history.at(-1);
     return new Erasure({
       method: method.name,
-      model: student.withInterventions([...base.interventions, ...job.interventions]),
+      model: student.withInterventions([...base.interventions.map(shareIntervention), ...job.interventions]),
       artefacts: job.artefacts,
       history: job.history,
       manifest: {
@@ -107,6 +108,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   } catch (error) {
     student.dispose();
     for (const artefact of job.artefacts) artefact.dispose();
+    for (const intervention of job.interventions) freeIntervention(intervention);
     throw error;
   } finally {
     teacher.dispose();
@@ -153,10 +155,10 @@ function neighboursFor(
 ): NeighbourSettings {
   const settings = NEIGHBOURS.check("neighbours", given ?? NEIGHBOURS.default, { concepts });
   if (method.holds?.(own) ?? method.kind !== "inference") {
-    if (method.kind !== "closed form" || settings.choose !== "adversarial") return settings;
+    if (method.kind === "training" || settings.choose !== "adversarial") return settings;
     throw invalid(
       "neighbours",
-      `"nearest" or "off" with "${method.name}", a closed form, which has no iterations to look for them in,`,
+      `"nearest" or "off" with "${method.name}", ${method.kind === "closed form" ? "a closed form, which" : "which"} has no iterations to look for them in,`,
       given,
     );
   }

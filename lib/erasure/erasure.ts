@@ -4,7 +4,6 @@ import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
 import { PromptKey } from "../diffusion/prompt-key";
 import {
   changedTensors,
-  interventionFiles,
   inMemory,
   loraRank,
   SAVE_FORMATS,
@@ -16,6 +15,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../files/atomic";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { MANIFEST_FILE } from "../io/file-kinds";
+import { checkPlaceFor, writeInterventions } from "../io/interventions-file";
 import { foreignFiles } from "../io/saved-model";
 import { checkApart } from "../io/source-places";
 import { sha256File } from "../files/sha256-file";
@@ -92,7 +92,7 @@ export class Erasure {
     const rank = loraRank(format, options.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
-    const extra = interventionFiles(this.model, format);
+    checkPlaceFor(this.model.interventions, format);
     await checkApart(this.model.source, directory);
     const changed = changedTensors(this.model);
     if (format === "diffusers") {
@@ -100,11 +100,10 @@ export class Erasure {
         force,
         ...cancel,
         memory: inMemory(this.model),
-        extraFiles: async (folder) => ({
-          ...extra,
-          [MANIFEST_FILE]: await this.describe(folder),
-          [MODEL_CARD_FILE]: await this.card(),
-        }),
+        extraFiles: async (folder) => {
+          await writeInterventions(folder, this.model.interventions);
+          return { [MANIFEST_FILE]: await this.describe(folder), [MODEL_CARD_FILE]: await this.card() };
+        },
       });
       return;
     }

@@ -98,8 +98,9 @@ export class ErasureJob extends Job implements ErasureParts {
     return keep(artefact);
   }
 
-  /** Makes the result denoise in another way. */
+  /** Makes the result denoise in another way; its tensors go with the result. */
   intervene(intervention: Intervention): void {
     this.interventions.push(intervention);
+    keep(intervention.tensors);
   }
 }

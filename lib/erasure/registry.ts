@@ -2,11 +2,13 @@ import { oneOf } from "../check";
 import type { Method, OptionsOf } from "./method";
 import { age } from "./methods/age";
 import { ca } from "./methods/ca";
+import { dumo } from "./methods/dumo";
 import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
 import { rece } from "./methods/rece";
+import { saeuron } from "./methods/saeuron";
 import { sdd } from "./methods/sdd";
 import { sld } from "./methods/sld";
 import { space } from "./methods/space";
@@ -31,6 +33,8 @@ export const METHODS = [
   space,
   eap,
   age,
+  dumo,
+  saeuron,
 ] as const;
 
 type Methods = (typeof METHODS)[number];

@@ -52,8 +52,8 @@ export async function readFolder(path: string): Promise<CheckpointSource> {
     readComponent(path, "textEncoder"),
   ]);
   const scheduler = await readConfig(path, "scheduler", "scheduler_config.json");
-  const interventions = await readInterventions(path);
-  return { path, format: "diffusers", unet, vae, textEncoder, scheduler, modelIndex, interventions };
+  const own = await readInterventions(path);
+  return { path, format: "diffusers", unet, vae, textEncoder, scheduler, modelIndex, ...own };
 }
 
 async function readComponent(root: string, name: ComponentName): Promise<ComponentSource> {

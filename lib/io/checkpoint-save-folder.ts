@@ -14,7 +14,10 @@ import { writeSafetensors } from "./safetensors-writer";
 import { checkApart } from "./source-places";
 
 export interface SaveFolderOptions {
-  /** More text files, by name within the folder; a function is given the folder as it stands before they are added. */
+  /**
+   * More text files, by name within the folder; a function is given the folder as it stands before they are added, and may
+   * write others into it itself.
+   */
   extraFiles?:
     Readonly<Record<string, string>> | ((folder: string) => Promise<Readonly<Record<string, string>>>);
   /** Replace a folder that holds a saved model and nothing else; default false. */

@@ -31,6 +31,8 @@ export interface InterventionRecord {
   /** Of the settings, by the name's kind. */
   readonly version: number;
   readonly settings: Config;
+  /** Where its tensors lie, by name; missing where it has none. */
+  readonly tensors?: ReadonlyMap<string, TensorLocation>;
 }
 
 /** Where the bytes of one tensor lie. */
@@ -84,6 +86,8 @@ export interface CheckpointSource extends Readonly<Record<ComponentName, Compone
   readonly modelIndex: Config | null;
   /** What changes how the model denoises, beside its weights; a single file has none. */
   readonly interventions?: readonly InterventionRecord[];
+  /** The file that those have their tensors in. */
+  readonly interventionTensors?: WeightFile;
   /** The tokenizer's texts, once they were read for a model: saving does not look for them again. */
   readonly tokenizer?: TokenizerFiles;
 }
@@ -106,5 +110,6 @@ export type ChangedTensors = Readonly<Partial<Record<ComponentName, ReadonlyMap<
 /** Every weight file of a checkpoint, once each. */
 export function weightFiles(source: CheckpointSource): WeightFile[] {
   const files = COMPONENTS.flatMap((component) => source[component].files);
+  if (source.interventionTensors !== undefined) files.push(source.interventionTensors);
   return [...new Map(files.map((file) => [file.path, file])).values()];
 }

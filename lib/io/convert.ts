@@ -9,6 +9,7 @@ import { saveDiffusersFolder } from "./checkpoint-save-folder";
 import { saveSingleFile } from "./checkpoint-save-single-file";
 import type { CheckpointSource, Config } from "./checkpoint-types";
 import { MANIFEST_FILE } from "./file-kinds";
+import { checkPlaceFor, copyInterventions } from "./interventions-file";
 import { modelPath } from "./model-path";
 
 /** Options of `convert`. */
@@ -29,7 +30,8 @@ export interface ConvertOptions {
  * @param path a diffusers folder, a single-file LDM .safetensors, or "pocket" (the built-in model)
  * @param target a folder ("diffusers") or a file ("single-file")
  * @throws INVALID_ARGUMENT, OUTPUT_NOT_EMPTY (unless `force`), what reading a checkpoint throws; INVALID_CHECKPOINT when
- *   the delta is another's; NOT_FOUND (a single file without tokenizer), NO_SPACE, IO_ERROR, ABORTED
+ *   the delta is another's; UNSUPPORTED_FORMAT when the model denoises in a way that a single file has no place for;
+ *   NOT_FOUND (a single file without tokenizer), NO_SPACE, IO_ERROR, ABORTED
  */
 export async function convert(path: string, target: string, options: ConvertOptions = {}): Promise<void> {
   nonEmptyString("path", path);
@@ -42,9 +44,13 @@ export async function convert(path: string, target: string, options: ConvertOpti
   const checkpoint = await readCheckpoint(modelPath(path));
   const delta = options.delta === undefined ? undefined : await readDelta(options.delta);
   const source = delta === undefined ? checkpoint : await applyDelta(checkpoint, delta, shared);
+  checkPlaceFor(source.interventions ?? [], format);
   if (format === "diffusers") {
     const run = delta?.manifest ?? (await runOf(checkpoint));
-    const extraFiles = run === null ? {} : { [MANIFEST_FILE]: formatJson(run) };
+    const extraFiles = async (folder: string): Promise<Record<string, string>> => {
+      await copyInterventions(source, folder);
+      return run === null ? {} : { [MANIFEST_FILE]: formatJson(run) };
+    };
     return await saveDiffusersFolder(source, {}, target, { ...shared, extraFiles });
   }
   await makeFolder(dirname(target));

@@ -6,6 +6,8 @@ import type { ComponentName } from "./checkpoint-types";
 export const MANIFEST_FILE = "kpop-run.json";
 /** Name of the list, beside the weights, of what changes how the model denoises. */
 export const INTERVENTIONS_FILE = "kpop-interventions.json";
+/** Name of the tensors that those need beside their settings. */
+export const INTERVENTION_TENSORS_FILE = "kpop-interventions.safetensors";
 /** Name of the weights in the folder of a result that is one file. */
 export const SINGLE_FILE = "model.safetensors";
 /** Name of the changed tensors in the folder of a delta. */
@@ -20,6 +22,10 @@ export const RUN_STATE_FORMAT = "kpop-run-state-1";
 export const KEY_FORMAT = "kpop-prompt-key";
 /** `format` in the metadata of a task vector. */
 export const TASK_VECTOR_FORMAT = "kpop-task-vector-1";
+/** `format` in the metadata of a sparse autoencoder. */
+export const AUTOENCODER_FORMAT = "kpop-sparse-autoencoder-1";
+/** `format` in the metadata of a cache's activations. */
+export const ACTIVATIONS_FORMAT = "kpop-activations-1";
 /** What kohya's names of a LoRA's layers begin with. */
 export const LORA_PREFIXES: Readonly<Partial<Record<ComponentName, string>>> = {
   unet: "lora_unet",

@@ -73,7 +73,9 @@ async function inspectModel(source: CheckpointSource, options: InspectOptions) {
     ...summarize(source[name].tensors.values()),
     config: source[name].config,
   }));
-  const { interventions = [] } = source;
+  const interventions = (source.interventions ?? []).map(({ tensors, ...record }) =>
+    tensors === undefined ? record : { ...record, ...summarize(tensors.values()) },
+  );
   const steered = interventions.length === 0 ? {} : { interventions };
   return { kind: "model" as const, path, format, components, scheduler, ...steered, files };
 }

@@ -29,6 +29,9 @@ export interface TensorSummary {
   dtypes: Record<string, number>;
 }
 
+/** What changes how a model denoises; with its tensors in sum where it has some. */
+export type InterventionSummary = Omit<InterventionRecord, "tensors"> & Partial<TensorSummary>;
+
 /** A Stable Diffusion checkpoint that `StableDiffusion.load` takes. */
 export interface ModelInspection {
   kind: "model";
@@ -37,7 +40,7 @@ export interface ModelInspection {
   components: Record<ComponentName, TensorSummary & { config: Config }>;
   scheduler: Config;
   /** What changes how it denoises, beside its weights; missing where there is nothing. */
-  interventions?: readonly InterventionRecord[];
+  interventions?: readonly InterventionSummary[];
   files: FileSummary[];
   /** kpop-run.json, when it stands beside the weights. */
   run?: Config;

@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import type { Dirent } from "node:fs";
 import { join } from "node:path";
 import { isJsonObject, readJsonObject } from "../files/json-file";
-import { INTERVENTIONS_FILE, MANIFEST_FILE } from "./file-kinds";
+import { INTERVENTION_TENSORS_FILE, INTERVENTIONS_FILE, MANIFEST_FILE } from "./file-kinds";
 
 /** Folders of a pipeline. */
 const PARTS =
@@ -10,7 +10,9 @@ const PARTS =
 /** Files in them. */
 const PART_FILES =
   /^(?:(?:(?:generation_|preprocessor_|scheduler_)?config|vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json|merges\.txt|(?:diffusion_pytorch_model|model)(?:-\d+-of-\d+)?\.safetensors(?:\.index\.json)?)$/;
-/** Files beside them. */
+/** Files of ours beside them. */
+const OWN = [MANIFEST_FILE, INTERVENTIONS_FILE, INTERVENTION_TENSORS_FILE];
+/** Files of others beside them. */
 const DOCUMENTS = /^(?:README|LICEN[CS]E|NOTICE|COPYING)(?:\.(?:md|txt))?$/i;
 
 /**
@@ -37,7 +39,7 @@ export async function foreignFiles(folder: string): Promise<string[]> {
 }
 
 function isOwnFile(name: string, isPipeline: boolean, weights: ReadonlySet<string>): boolean {
-  if (name === MANIFEST_FILE || name === INTERVENTIONS_FILE || weights.has(name)) return true;
+  if (OWN.includes(name) || weights.has(name)) return true;
   return isPipeline && (name === "model_index.json" || DOCUMENTS.test(name));
 }
 

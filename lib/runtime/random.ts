@@ -53,3 +53,9 @@ export class Random {
     );
   }
 }
+
+/** `count` different numbers below `end`, in a random order. */
+export function distinct(random: Random, count: number, end: number): number[] {
+  const left = Array.from({ length: end }, (_, index) => index);
+  return Array.from({ length: count }, (_, item) => left.splice(random.at(item).below(left.length), 1)[0]!);
+}

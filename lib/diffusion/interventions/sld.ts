@@ -2,7 +2,14 @@ import { KpopError } from "../../errors";
 import { choice, integer, number, text } from "../../options/kinds";
 import { complete, type Complete } from "../../options/option";
 import type { Tensor } from "../../runtime/tensor";
-import type { Intervention, Steering, StepPredictions } from "./intervention";
+import {
+  checkVersion,
+  type Intervention,
+  type Steering,
+  type SteeringIntervention,
+  type StepPredictions,
+  type StoredIntervention,
+} from "./intervention";
 
 const VERSION = 1;
 
@@ -50,7 +57,7 @@ const STEEP = 1e30;
  *
  * It is written as what guidance takes for the prompt's prediction: ε_p − γ.
  */
-export function sldGuidance(settings: SldSettings): Intervention {
+export function sldGuidance(settings: SldSettings): SteeringIntervention {
   return Object.freeze({
     name: "sld",
     version: VERSION,
@@ -61,12 +68,8 @@ export function sldGuidance(settings: SldSettings): Intervention {
 }
 
 /** The intervention of saved settings. @throws UNSUPPORTED_FORMAT, INVALID_ARGUMENT */
-export function readSld(version: number, settings: Readonly<Record<string, unknown>>): Intervention {
-  if (version !== VERSION)
-    throw new KpopError(
-      "UNSUPPORTED_FORMAT",
-      `Expected the intervention "sld" to be of version ${VERSION} but it is of version ${version}: update kpop-native`,
-    );
+export function readSld({ version, settings }: StoredIntervention): Intervention {
+  checkVersion("sld", version, VERSION);
   const given: Complete<typeof SETTINGS> = complete(SETTINGS, settings, { concepts: [] }, "settings.");
   const { concept, warmup } = given;
   if (concept === undefined || warmup === undefined)

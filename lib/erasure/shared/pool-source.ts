@@ -1,5 +1,5 @@
 import { noGrad } from "../../runtime/grad-mode";
-import type { Random } from "../../runtime/random";
+import { distinct } from "../../runtime/random";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { ErasureRun } from "../parts";
@@ -139,12 +139,6 @@ export class PoolSource implements LatentSource {
     const round = this.job.random.at("pool", "texts", Math.floor(n / textCount));
     return distinct(round, textCount, textCount)[n % textCount]!;
   }
-}
-
-/** `count` different numbers below `end`, in a random order. */
-function distinct(random: Random, count: number, end: number): number[] {
-  const left = Array.from({ length: end }, (_, index) => index);
-  return Array.from({ length: count }, (_, item) => left.splice(random.at(item).below(left.length), 1)[0]!);
 }
 
 function ofItem({ conditional, unconditional }: KnownPredictions, item: number): KnownPredictions {

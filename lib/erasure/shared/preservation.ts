@@ -1,4 +1,5 @@
 import { joined, rows, type Condition } from "../../diffusion/condition";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { noGrad } from "../../runtime/grad-mode";
 import type { Tensor } from "../../runtime/tensor";
 import type { Backward, Losses } from "../../training/player";
@@ -17,6 +18,8 @@ export interface PreservationOptions {
   readonly templates?: readonly string[];
   /** Where predictions are compared. Default "noise". */
   readonly space?: ErrorSpace;
+  /** What is to predict as the teacher does. Default the job's student. */
+  readonly student?: StableDiffusion;
 }
 
 /**
@@ -96,7 +99,7 @@ export class Preservation {
   private async loss(batch: Batch, texts: Condition): Promise<Tensor> {
     const { job, options } = this;
     const before = await noGrad(() => job.teacher.predict(batch, texts));
-    const now = await job.student.predict(batch, texts, { grad: true });
+    const now = await (options.student ?? job.student).predict(batch, texts, { grad: true });
     return errorIn(options.space ?? "noise", job.base.schedule)(now, before, batch);
   }
 }
