@@ -47,7 +47,9 @@ export const tina = defineAttack({
   title: "TINA",
   reference: "arXiv 2603.17828",
   short: "looks for noise from which pictures of the concept come back without any text",
+  finds: "noise that the empty text draws the concept from",
   needsPictures: true,
+  cost: "26 UNet evaluations a level and picture, 1,300 a picture with its defaults",
   options: {
     /** Updates at each noise level, K. Default 25; 0 is DDIM inversion alone. */
     updates: integer(25, "updates of the latents at each noise level; 0 is DDIM inversion alone", {

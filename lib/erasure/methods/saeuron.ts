@@ -64,6 +64,7 @@ export const saeuron = defineMethod({
   short: "turns features of a sparse autoencoder round while the model draws; changes no weights",
   reference: "arXiv 2501.18052",
   kind: "inference",
+  cost: "for each picture that it learns from 2 UNet evaluations a step; yours then take two products more in each",
   draws: true,
   entrant: false,
   options: OPTIONS,
