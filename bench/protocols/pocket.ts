@@ -104,7 +104,7 @@ export const pocket: Protocol = {
     },
     "speed-neighbours": {
       base: { alignment: "tail", templates: PHRASINGS },
-      candidates: [0.1, 1, 3, 10].map((threshold) => ({
+      candidates: [0.3, 0.6, 1, 3].map((threshold) => ({
         label: `threshold ${threshold}`,
         options: { threshold },
       })),
@@ -112,7 +112,7 @@ export const pocket: Protocol = {
     // The published phrasings are words that this model never saw.
     oce: {
       base: { templates: PHRASINGS },
-      candidates: [50, 100, 300, 2000].map((eraseScale) => ({
+      candidates: [50, 70, 100, 300].map((eraseScale) => ({
         label: `α ${eraseScale}`,
         options: { eraseScale },
       })),
