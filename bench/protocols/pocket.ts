@@ -61,15 +61,15 @@ export const pocket: Protocol = {
         })),
       ],
     },
-    // With neighbours each step is filtered, so that rates are higher.
+    // The filter leaves a concept its whole step; what is kept beside holds it back, so that rates are somewhat higher.
     "kpop-neighbours": {
       base: {},
-      candidates: [2e-3, 4e-3, 6e-3, 8e-3].map((from) => ({
+      candidates: [8e-4, 1.2e-3, 1.6e-3, 2.4e-3].map((from) => ({
         label: `rate from ${from.toExponential()}`,
-        options: { learningRate: { from, to: 5e-5, shape: "cosine" } },
+        options: { learningRate: { from, to: from / 100, shape: "cosine" } },
       })),
     },
-    "esd-neighbours": { candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
+    "esd-neighbours": { candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
     esd: { candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     uce: {
       candidates: [
@@ -104,7 +104,7 @@ export const pocket: Protocol = {
     },
     "speed-neighbours": {
       base: { alignment: "tail", templates: PHRASINGS },
-      candidates: [0.1, 1, 3, 10].map((threshold) => ({
+      candidates: [0.3, 0.6, 1, 3].map((threshold) => ({
         label: `threshold ${threshold}`,
         options: { threshold },
       })),
@@ -112,7 +112,7 @@ export const pocket: Protocol = {
     // The published phrasings are words that this model never saw.
     oce: {
       base: { templates: PHRASINGS },
-      candidates: [50, 100, 300, 2000].map((eraseScale) => ({
+      candidates: [50, 70, 100, 300].map((eraseScale) => ({
         label: `α ${eraseScale}`,
         options: { eraseScale },
       })),
@@ -129,11 +129,11 @@ export const pocket: Protocol = {
     space: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
     eap: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     age: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
-    // With neighbours each step is filtered: see above.
-    "sdd-neighbours": { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
-    "space-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
-    "eap-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
-    "age-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
+    // As above, with neighbours.
+    "sdd-neighbours": { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
+    "space-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
+    "eap-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
+    "age-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],
