@@ -124,6 +124,27 @@ export const pocket: Protocol = {
         options: { preset },
       })),
     },
+    saeuron: {
+      base: {
+        ...{
+          images: 2,
+          templates: ["a photo of a {}", "{}"],
+          samplingSteps: 12,
+          guidanceScale: 3,
+          places: 64,
+        },
+        ...{ expansion: 8, active: 16, iterations: 400, batchSize: 256, deadAfter: 10_000 },
+        learningRate: { from: 4e-3, to: 0, shape: "linear" },
+      },
+      candidates: [
+        [98, -20],
+        [95, -20],
+        [90, -5],
+      ].map(([percentile, multiplier]) => ({
+        label: `percentile ${percentile}, multiplier ${multiplier}`,
+        options: { percentile, multiplier },
+      })),
+    },
     // An average with a time constant of 1000 updates holds little of 200.
     sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
     space: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },

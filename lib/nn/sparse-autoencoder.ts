@@ -16,17 +16,19 @@ export interface AutoencoderWeights {
 
 /** A power of two that takes any difference between two activations over 1. */
 const STEEP = 2 ** 100;
-/** Halvings that leave nothing between the ends of an interval but what is closer than float32 tells apart. */
-const HALVINGS = 40;
+/** Halvings of the interval from 0 to the largest value: what is nearer than 2⁻³² of that counts as equal. */
+const HALVINGS = 32;
 /** Steps of the geometric median; what is left after them is below float32's digits. */
 const MEDIAN_STEPS = 100;
 
 /** 1 where a value is above a bound, else 0. */
 export function above(values: Tensor, bound: Tensor | number): Tensor {
-  return values
-    .sub(bound)
-    .clamp(0, 1 / STEEP)
-    .mul(STEEP);
+  return excess(values, bound).mul(STEEP);
+}
+
+/** 1 / STEEP where a value is above a bound, else 0. */
+function excess(values: Tensor, bound: Tensor | number): Tensor {
+  return values.sub(bound).clamp(0, 1 / STEEP);
 }
 
 /**
@@ -42,7 +44,7 @@ export function largest(values: Tensor, count: number, dims: readonly number[]):
       let low = high.mul(0);
       for (let step = 0; step < HALVINGS; step++) {
         const middle = low.add(high).mul(0.5);
-        const enough = above(above(values, middle).sum(dims, true), count - 0.5);
+        const enough = above(excess(values, middle).sum(dims, true).mul(STEEP), count - 0.5);
         const half = middle.sub(low);
         low = low.add(half.mul(enough));
         high = high.sub(high.sub(middle).mul(enough.neg().add(1)));

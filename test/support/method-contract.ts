@@ -65,7 +65,9 @@ export function describeMethods(names: readonly string[]): void {
     const short = (): Record<string, unknown> => shortOptions(name, join(folder, "cache"));
     /** Inference that holds texts draws each of them. */
     const held =
-      method.kind === "inference" && method.holds !== undefined ? { neighbours: { count: 2 } } : {};
+      method.kind === "inference" && method.holds !== undefined
+        ? { neighbours: { words: ["dog", "house"] } }
+        : {};
     const options = (more: object = {}): EraseOptions =>
       ({ method: name, concepts: "church", seed: 5, ...short(), ...held, ...more }) as EraseOptions;
 

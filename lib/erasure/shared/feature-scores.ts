@@ -22,6 +22,8 @@ export interface FeatureChoice {
   readonly multiplier: number;
 }
 
+/** Activations that are looked at together, at most, but for a single step's. */
+const ELEMENTS = 2 ** 22;
 /** Keeps a share of nothing from being no number. */
 const EPSILON = 1e-8;
 
@@ -83,10 +85,18 @@ export async function featureTables(
 async function meanLatents(weights: AutoencoderWeights, vectors: Tensor, active: number): Promise<Tensor> {
   return noGrad(() =>
     scope(() => {
-      const steps = Array.from({ length: vectors.shape[0]! }, (_, step) =>
-        scope(() => encode(weights, vectors.slice(0, step, step + 1).squeeze(0), active).mean(0)),
-      );
-      return Tensor.stack(steps).to({ device: "cpu" }).settled();
+      const [steps, count, width] = vectors.shape as [number, number, number];
+      const latents = weights["encoder.bias"].shape[0]!;
+      const together = Math.max(1, Math.floor(ELEMENTS / (count * latents)));
+      const means: Tensor[] = [];
+      for (let first = 0; first < steps; first += together)
+        means.push(
+          scope(() => {
+            const rows = vectors.slice(0, first, first + together).reshape([-1, width]);
+            return encode(weights, rows, active).reshape([-1, count, latents]).mean(1);
+          }),
+        );
+      return Tensor.cat(means).to({ device: "cpu" }).settled();
     }),
   );
 }
