@@ -2,6 +2,7 @@ import { oneOf } from "../check";
 import type { Method, OptionsOf } from "./method";
 import { age } from "./methods/age";
 import { ca } from "./methods/ca";
+import { conceptPrune } from "./methods/concept-prune";
 import { dumo } from "./methods/dumo";
 import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
@@ -29,6 +30,7 @@ export const METHODS = [
   rece,
   speed,
   oce,
+  conceptPrune,
   sdd,
   space,
   eap,
