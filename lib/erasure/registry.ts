@@ -8,6 +8,7 @@ import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
+import { prune } from "./methods/prune";
 import { rece } from "./methods/rece";
 import { saeuron } from "./methods/saeuron";
 import { sdd } from "./methods/sdd";
@@ -35,6 +36,7 @@ export const METHODS = [
   space,
   eap,
   age,
+  prune,
   dumo,
   saeuron,
 ] as const;

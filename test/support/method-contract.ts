@@ -30,6 +30,7 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
     images: 2,
     samplingSteps: "images" in options ? 2 : 6,
     watchedSteps: 2,
+    margin: 1e-3,
     poolSize: 2,
     vocabulary: ["dog", "fish", "castle", "house", "tree", "temple"],
     candidates: 5,
