@@ -130,7 +130,7 @@ export const pocket: Protocol = {
     eap: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     age: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     // With neighbours each step is filtered: see above.
-    "sdd-neighbours": { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
+    "sdd-neighbours": { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(1e-3, 2e-3, 4e-3, 6e-3) },
     "space-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     "eap-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     "age-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
