@@ -31,6 +31,7 @@ export const conceptPrune = defineMethod({
   short: "sets the feed-forward weights to zero that the concept uses most, and more than references",
   reference: "arXiv 2405.19237",
   kind: "closed form",
+  cost: "20 UNet evaluations a prompt, those of references and held texts among them; no training",
   draws: true,
   entrant: false,
   options: {

@@ -28,6 +28,7 @@ export const prune = defineMethod({
   short: "learns which weights become zero, by ESD's or CA's loss; the others stay as they are",
   reference: "arXiv 2405.16534",
   kind: "training",
+  cost: "4 UNet evaluations an iteration, 3 on the teacher's trajectories; with CA's loss 2 a picture",
   entrant: false,
   options: {
     /** Whose loss the mask is learned with: "esd" (P-ESD, default), or "ca" (P-AC), which takes the options of CA's anchors. */
