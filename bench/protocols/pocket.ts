@@ -155,6 +155,20 @@ export const pocket: Protocol = {
     "space-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
     "eap-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
     "age-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
+    prune: {
+      base: { ...SHORT, learningRate: 0.05 },
+      candidates: [0.03, 0.1, 0.3].map((sparsityWeight) => ({
+        label: `ρ ${sparsityWeight}`,
+        options: { sparsityWeight },
+      })),
+    },
+    "concept-prune": {
+      base: {
+        ...{ templates: PHRASINGS, references: ["", "a photo"], noises: 4 },
+        ...{ samplingSteps: 12, watchedSteps: 4, guidanceScale: 3 },
+      },
+      candidates: [0.2, 0.4, 1].map((ratio) => ({ label: `ratio ${ratio}`, options: { ratio } })),
+    },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],

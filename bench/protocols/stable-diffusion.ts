@@ -41,8 +41,10 @@ export const stableDiffusion: Protocol = {
     sdd: { base: { latents: "restart" }, candidates: [{ label: "published", options: {} }] },
     eap: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
     age: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
+    "concept-prune": { candidates: [{ label: "published", options: {} }] },
     // Nothing is published but the idea.
     space: { candidates: [{ label: "defaults", options: {} }] },
+    prune: { candidates: [{ label: "defaults", options: {} }] },
     // The same, with a rate for wider layers.
     "task-vector": {
       base: { learningRate: 1e-5, iterations: 1000 },

@@ -10,6 +10,8 @@ export interface Denoiser {
   readonly unet: UNet2DConditionModel;
   readonly dtype: Dtype;
   readonly interventions?: readonly Intervention[];
+  /** Tensors in the place of some of its weights, made for each prediction: gradients go into what they are computed from. */
+  substitutes?(): ReadonlyMap<string, Tensor>;
   /** Texts as conditions; needed where an intervention has texts of its own. */
   condition?(prompts: readonly string[]): Promise<Condition>;
 }
@@ -109,11 +111,12 @@ export async function evaluateEach<const Conditions extends readonly Condition[]
 
 /** As `predictNoise`, without what steers guidance. */
 export async function predictUnsteered(
-  { unet, dtype, interventions = [] }: Denoiser,
+  model: Denoiser,
   batch: NoisyBatch,
   { context }: Condition,
   { injection, grad }: PredictOptions = {},
 ): Promise<Tensor> {
+  const { unet, dtype, interventions = [] } = model;
   const { timesteps } = batch;
   const latents = batch.latents.to(dtype);
   const size = latents.shape[0]!;
@@ -127,6 +130,7 @@ export async function predictUnsteered(
       ? {}
       : { ...where, prompt: typeof prompt === "function" ? prompt(context) : prompt }),
     ...(grad === undefined ? {} : { grad }),
+    ...(model.substitutes === undefined ? {} : { parameters: model.substitutes() }),
   });
   return noise.to("float32");
 }

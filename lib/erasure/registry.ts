@@ -2,11 +2,13 @@ import { oneOf } from "../check";
 import type { Method, OptionsOf } from "./method";
 import { age } from "./methods/age";
 import { ca } from "./methods/ca";
+import { conceptPrune } from "./methods/concept-prune";
 import { dumo } from "./methods/dumo";
 import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
+import { prune } from "./methods/prune";
 import { rece } from "./methods/rece";
 import { saeuron } from "./methods/saeuron";
 import { sdd } from "./methods/sdd";
@@ -29,10 +31,12 @@ export const METHODS = [
   rece,
   speed,
   oce,
+  conceptPrune,
   sdd,
   space,
   eap,
   age,
+  prune,
   dumo,
   saeuron,
 ] as const;

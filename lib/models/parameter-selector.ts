@@ -18,6 +18,7 @@ const groups = Object.freeze({
   "esd-x-strict": (name: string) => /attn2\.to_[kv]/.test(name),
   // Modules are linear, convolutional or norms, and norms alone are called so.
   "esd-u": (name: string) => !/attn2|(^|\.)(norm\d?|conv_norm_out)\.(weight|bias)$/.test(name),
+  "ff-out": (name: string) => /\.ff\.net\.2\.weight$/.test(name),
 });
 
 /**
@@ -34,6 +35,7 @@ const groups = Object.freeze({
  * - "esd-x", "esd-x-strict": as "xattn", "xattn-kv"
  * - "esd-u": every linear and convolutional layer but those of cross-attention, as in ESD's script for diffusers; no
  *   norms, but the time embedding and the output layer, unlike "noxattn"
+ * - "ff-out": the second weight matrix of each feed-forward block
  * - a pattern, or a function of the key
  */
 export type ParameterSelector = keyof typeof groups | RegExp | ((name: string) => boolean);

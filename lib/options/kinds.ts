@@ -183,6 +183,22 @@ export function selector(initial: ParameterSelector, help: string): Option<Param
   };
 }
 
+/** A choice among some of a UNet's weights. @param among the keys of those, and how they are called */
+export function selectorAmong(
+  initial: ParameterSelector,
+  help: string,
+  among: { readonly pattern: RegExp; readonly called: string },
+): Option<ParameterSelector> {
+  return {
+    ...selector(initial, help),
+    fit(name, value, { unet }) {
+      const selected = selectParameters(value, unet.parameterNames());
+      const other = selected.find((key) => !among.pattern.test(key));
+      if (other !== undefined) throw invalid(name, `a choice among ${among.called}`, other);
+    },
+  };
+}
+
 /** The cross-attention layers that a learned prompt enters. */
 export function promptLayers(initial: PromptLayers, help: string): Option<PromptLayers> {
   return {

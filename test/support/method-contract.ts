@@ -29,6 +29,8 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
     modulationIterations: 2,
     images: 2,
     samplingSteps: "images" in options ? 2 : 6,
+    watchedSteps: 2,
+    margin: 1e-3,
     poolSize: 2,
     vocabulary: ["dog", "fish", "castle", "house", "tree", "temple"],
     candidates: 5,
@@ -226,8 +228,8 @@ export function describeMethods(names: readonly string[]): void {
       const resumed = await erase(golden.model, options({ checkpoint, resume: true, onPrepare }));
       expect(await bits(resumed)).toEqual(await bits(reference));
       expect(withoutTime(resumed)).toEqual(withoutTime(reference));
-      // What is on disk is found again; what is in the state is not made a second time.
-      expect(again.filter(({ what }) => what !== "picture")).toEqual([]);
+      // What is on disk is found again; what is in the state, where there is one, is not made a second time.
+      if (method.kind === "training") expect(again.filter(({ what }) => what !== "picture")).toEqual([]);
       resumed.dispose();
       // Without iterations there is no state that could be another run's.
       if (method.kind === "closed form" || reference.history.length === 0) return;

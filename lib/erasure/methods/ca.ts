@@ -1,13 +1,7 @@
-import { invalid } from "../../check";
-import { noisyLatents } from "../../diffusion/noisy-latents";
-import { choice, either, flag, integer, number, schedule, selector } from "../../options/kinds";
-import { noGrad } from "../../runtime/grad-mode";
+import { either, integer, number, schedule, selector } from "../../options/kinds";
 import { defineMethod, type OptionsOf } from "../method";
-import { AnchorPictures } from "../shared/anchor-pictures";
-import { anchored, anchors, captionsOf } from "../shared/anchors";
-import { maskedError } from "../shared/masked-error";
-import { pictures } from "../shared/picture-options";
-import { LEAST_CELLS } from "../shared/placement";
+import { anchored, captionsOf } from "../shared/anchors";
+import { caLoss, drawAnchors, fitCaLoss, trainOnCaLoss } from "../shared/ca-loss";
 import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
 import { training } from "../shared/training-options";
 import { filterFor } from "../shared/update-filter";
@@ -36,21 +30,7 @@ export const ca = defineMethod({
     ...{ samplingSteps: 15, guidanceScale: 3, augment: false },
   },
   options: {
-    ...anchors(),
-    ...pictures(),
-    /**
-     * What c is drawn to: the student's own prediction for c* ("model", default), or the "noise" in the latents. On an
-     * earlier built-in model noise erased as well, but what the name then drew was not the anchor either.
-     */
-    objective: choice(
-      "model",
-      ["model", "noise"],
-      "what the concept is drawn to: model, the prediction for its anchor, or noise",
-    ),
-    /** Weight of the prior loss, which holds c* in place: for names that overlap. >= 0, default 0. */
-    priorWeight: number(0, "weight of the loss that holds the anchor in place", { from: 0 }),
-    /** Whether pictures are mirrored, and for objects scaled. Default true. */
-    augment: flag(true, "train on pictures as they are"),
+    ...caLoss(),
     ...training(),
     /** Default 100, the paper's. On an earlier built-in model 400 at the same rate cost most of what was to stay. */
     iterations: integer(100, "updates of the weights", { from: 1 }),
@@ -77,10 +57,9 @@ export const ca = defineMethod({
     maxGradientNorm: number(1, "norm that gradients are scaled down to", { above: 0 }),
   },
   check: (o, { concepts }) => void captionsOf(o, concepts),
-  fit(o, { imageSize, tokenizer, vae }, { concepts }) {
-    if (o.parameters === "embedding") wordsOf(tokenizer, anchored(o, concepts));
-    if (o.augment && o.kind === "object" && imageSize / vae.downsampling < LEAST_CELLS)
-      throw invalid("augment", `false for latents of less than ${LEAST_CELLS} × ${LEAST_CELLS}`, o.augment);
+  fit(o, model, { concepts }) {
+    if (o.parameters === "embedding") wordsOf(model.tokenizer, anchored(o, concepts));
+    fitCaLoss(o, model);
   },
   network: ({ parameters }) => (parameters === "embedding" ? "textEncoder" : "unet"),
   // Texts without the trained words stay as they are by themselves.
@@ -89,35 +68,14 @@ export const ca = defineMethod({
     parameters === "embedding" ? (name) => name === TOKEN_EMBEDDING : parameters,
   async run(job, o) {
     const { base, concepts, student } = job;
-    const augmentation = !o.augment ? "none" : o.kind === "style" ? "mirror" : "scale";
-    const made = await AnchorPictures.create(job, captionsOf(o, concepts), { ...o, augmentation });
+    const made = await drawAnchors(job, o);
     const words = await TrainedWords.instead(job, o.parameters, () =>
       wordsOf(base.tokenizer, anchored(o, concepts)),
     );
-    const encoder = words ?? job;
     const learned = words?.tensors() ?? job.weights();
     const filter = await filterFor(job, o);
     const weights = await job.learn("weights", learned, { ...o, decoupled: true, filter });
-    const preservation = await job.preservation(o);
-
-    await job.iterate(o.iterations, async (i) => {
-      const { anchors: named, mask, targets, clean } = await noGrad(() => made.next(i));
-      const batch = noisyLatents(base.schedule, clean, job.random.at("noise", i)); // (B, 4, h, w)
-      const predict = async (captions: readonly string[], grad: boolean) => {
-        const condition = await (grad ? encoder.encode(captions) : noGrad(() => encoder.encode(captions)));
-        return student.predict(batch, condition, { grad });
-      };
-      const losses = await weights.update(i, async (backward) => {
-        const held = o.priorWeight > 0;
-        const guided = o.objective === "model";
-        const anchor = held || guided ? await predict(named, held) : null;
-        const prior = held ? await backward(maskedError(anchor!, batch.noise, mask), o.priorWeight) : null;
-        const target = guided ? anchor!.detach() : batch.noise;
-        const erase = await backward(maskedError(await predict(targets, true), target, mask));
-        return { erase, prior, ...(await preservation.step(i, batch, backward)) };
-      });
-      return { ...losses, ...(await preservation.search(i, batch)) };
-    });
+    await trainOnCaLoss(job, o, made, { student, weights }, words ?? job);
     await words?.write();
   },
 });

@@ -1,10 +1,7 @@
-import { repeated, rows } from "../../diffusion/condition";
-import { evaluateEach } from "../../diffusion/predict";
-import { number, perConcept, schedule, text } from "../../options/kinds";
-import { noGrad } from "../../runtime/grad-mode";
+import { schedule } from "../../options/kinds";
 import { defineMethod, type OptionsOf } from "../method";
-import { checkTrajectories, sampledBy, trajectories } from "../shared/latent-options";
-import { fillTemplates } from "../shared/texts";
+import { esdLoss, trainOnEsdLoss } from "../shared/esd-loss";
+import { checkTrajectories, trajectories } from "../shared/latent-options";
 import { ENTRANT, training } from "../shared/training-options";
 
 /**
@@ -29,20 +26,7 @@ export const esd = defineMethod({
   cost: "4 UNet evaluations an iteration, 3 on the teacher's trajectories",
   entrant: ENTRANT,
   options: {
-    /** η: how far the prediction is led away from the concept. >= 0, default 1. */
-    negativeGuidance: number(1, "how far predictions are led away from the concept", { from: 0 }),
-    /**
-     * What the concepts are taken out of, c_f: one prompt for all of them, or one for each; an attribute then goes from
-     * its pictures alone. Default the concepts themselves, entirely.
-     */
-    from: perConcept(
-      text(undefined, "erase the concept from this prompt's pictures alone; one, or one for each concept"),
-    ),
-    /**
-     * Whose trajectories z_t comes from: the "student", as the paper has it, or the frozen "teacher", as in its later
-     * script, whose pool costs no evaluation of its own: 3 an iteration in place of 4. Default "student".
-     */
-    sampledBy: sampledBy("student"),
+    ...esdLoss(),
     ...training(),
     /**
      * Adam's rate for the weights. Default 1e-4, chosen on an earlier built-in model with "church", by eye and in one run
@@ -54,39 +38,7 @@ export const esd = defineMethod({
     ...trajectories(),
   },
   check: checkTrajectories,
-  async run(job, o) {
-    const { student, teacher } = job;
-    const encode = (names: readonly string[]) =>
-      job.encode(fillTemplates(names, o.templates).map(({ text: name }) => name));
-    const concepts = await encode(job.concepts); // (n, L, d)
-    const from = o.from === undefined ? concepts : await encode(o.from);
-    const empty = await job.encode([""]);
-    const byStudent = o.sampledBy === "student";
-    const weights = await job.adam(o);
-    const preservation = await job.preservation(o);
-    const latents = await job.latents(o, { towards: from, empty, by: byStudent ? student : teacher });
-
-    await job.iterate(o.iterations, async (i) => {
-      const batch = await latents.next(i); // (B, 4, h, w)
-      const condition = rows(from, batch.texts);
-      const none = repeated(empty, batch.texts.length);
-      const named = from === concepts ? [] : [rows(concepts, batch.texts)];
-      const [conditional, unconditional, concept] = await noGrad(() =>
-        evaluateEach(teacher, batch, [condition, none, ...named] as const),
-      );
-      const direction = (concept ?? conditional).sub(unconditional);
-      const target = (concept === undefined ? unconditional : conditional).sub(
-        direction.mul(o.negativeGuidance),
-      );
-      const losses = await weights.update(i, async (backward) => {
-        const predicted = await student.predict(batch, condition, { grad: true });
-        const erase = await backward(predicted.mse(target));
-        await latents.advance(i, byStudent ? { conditional: predicted } : { conditional, unconditional });
-        return { erase, ...(await preservation.step(i, batch, backward)) };
-      });
-      return { ...losses, ...(await preservation.search(i, batch)) };
-    });
-  },
+  run: async (job, o) => trainOnEsdLoss(job, o, { student: job.student, weights: await job.adam(o) }),
 });
 
 /** Options of ESD, before defaults. */

@@ -1,7 +1,6 @@
-import { invalid } from "../../check";
-import { choice, perConcept, selector, text } from "../../options/kinds";
+import { choice, perConcept, selectorAmong, text } from "../../options/kinds";
 import { alias, type Option } from "../../options/option";
-import { selectParameters, type ParameterSelector } from "../../models/parameter-selector";
+import type { ParameterSelector } from "../../models/parameter-selector";
 import { noGrad } from "../../runtime/grad-mode";
 import type { Tensor } from "../../runtime/tensor";
 import type { Losses } from "../../training/player";
@@ -11,16 +10,10 @@ import type { RowAlignment } from "./paired-rows";
 
 /** Which keys and values of cross-attention a closed form edits. */
 export function keysAndValues(initial: ParameterSelector = "xattn-kv"): Option<ParameterSelector> {
-  const any = selector(initial, "keys and values that may change: xattn-kv, xattn-v, or a /pattern/");
-  return {
-    ...any,
-    fit(name, value, { unet }) {
-      const selected = selectParameters(value, unet.parameterNames());
-      const other = selected.find((key) => !/\.attn2\.to_[kv]\.weight$/.test(key));
-      if (other !== undefined)
-        throw invalid(name, "a choice among the keys and values of cross-attention", other);
-    },
-  };
+  return selectorAmong(initial, "keys and values that may change: xattn-kv, xattn-v, or a /pattern/", {
+    pattern: /\.attn2\.to_[kv]\.weight$/,
+    called: "the keys and values of cross-attention",
+  });
 }
 
 const GUIDE = perConcept(

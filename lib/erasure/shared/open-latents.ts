@@ -1,5 +1,5 @@
 import type { Condition } from "../../diffusion/condition";
-import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import type { Denoiser } from "../../diffusion/predict";
 import type { ErasureRun } from "../parts";
 import { CustomSource } from "./custom-source";
 import type { TrajectoryOptions } from "./latent-options";
@@ -15,7 +15,7 @@ export interface LatentTexts {
   /** Of "". */
   readonly empty: Condition;
   /** Whose trajectories they are. Default the student's, as it is when a step is taken. */
-  readonly by?: StableDiffusion;
+  readonly by?: Denoiser;
 }
 
 /** The source of z_t that the options ask for. */

@@ -1,5 +1,5 @@
 import { joined, rows, type Condition } from "../../diffusion/condition";
-import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import { predictNoise, type Denoiser } from "../../diffusion/predict";
 import { noGrad } from "../../runtime/grad-mode";
 import type { Tensor } from "../../runtime/tensor";
 import type { Backward, Losses } from "../../training/player";
@@ -19,7 +19,7 @@ export interface PreservationOptions {
   /** Where predictions are compared. Default "noise". */
   readonly space?: ErrorSpace;
   /** What is to predict as the teacher does. Default the job's student. */
-  readonly student?: StableDiffusion;
+  readonly student?: Denoiser;
 }
 
 /**
@@ -99,7 +99,7 @@ export class Preservation {
   private async loss(batch: Batch, texts: Condition): Promise<Tensor> {
     const { job, options } = this;
     const before = await noGrad(() => job.teacher.predict(batch, texts));
-    const now = await (options.student ?? job.student).predict(batch, texts, { grad: true });
+    const now = await predictNoise(options.student ?? job.student, batch, texts, { grad: true });
     return errorIn(options.space ?? "noise", job.base.schedule)(now, before, batch);
   }
 }

@@ -35,6 +35,13 @@ describe("selectParameters", () => {
     expect(picked(selector)).toEqual(expected);
   });
 
+  it("ff-out is the second matrix of each feed-forward block, and no bias", () => {
+    const block = "mid_block.attentions.0.transformer_blocks.0";
+    const names = ["ff.net.0.proj.weight", "ff.net.2.weight", "ff.net.2.bias", "attn2.to_out.0.weight"];
+    const keys = names.map((name) => `${block}.${name}`);
+    expect(selectParameters("ff-out", keys)).toEqual([`${block}.ff.net.2.weight`]);
+  });
+
   it("esd-u is every linear and convolutional layer without attn2: what has a matrix or kernel, and its bias", () => {
     for (const name of ["small", "wide"] as const) {
       const config = readFileSync(golden(name, "unet", "config.json"), "utf8");

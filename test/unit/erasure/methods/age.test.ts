@@ -1,3 +1,4 @@
+import { ErasureJob } from "../../../../lib/erasure/job";
 import { expectEquations, logitsOf, runAdversary, type AdversaryVariant } from "../../../support/adversary-trials"; // prettier-ignore
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { temporaryDirectory } from "../../../support/temporary-directory";
@@ -69,6 +70,28 @@ describe("AGE", () => {
     const level = golden.model.schedule.alphasCumprod[981]!;
     expect(lossesOf(fixed)[0]!["erase"]! / (((1 - level) / level) * distance)).toBeCloseTo(1, 3);
     fixed.dispose();
+  });
+
+  /** The first loss of a run on one word, which is encoded as another text is. */
+  async function firstLoss(method: "eap" | "age", encodedAs: string): Promise<number> {
+    const encode = jest.spyOn(ErasureJob.prototype, "encode").mockImplementation(function (
+      this: ErasureJob,
+      prompts,
+    ) {
+      return this.base.condition(prompts.map((prompt) => (prompt === "castle" ? encodedAs : prompt)));
+    });
+    const options = { vocabulary: ["castle"], iterations: 1, negativeGuidance: 2, latents: customLatents(1) };
+    const erasure = await runAdversary(golden, method, options);
+    encode.mockRestore();
+    erasure.dispose();
+    return lossesOf(erasure)[0]!["erase"]!;
+  }
+
+  it("erases as EAP does where its target is the empty text, and nothing where it is the concept itself", async () => {
+    const empty = await firstLoss("age", "");
+    expect(empty / (await firstLoss("eap", ""))).toBeCloseTo(1, 5);
+    expect(empty).toBeGreaterThan(0);
+    expect(await firstLoss("age", "church")).toBeLessThan(1e-9 * empty);
   });
 
   it.each([

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { lossesOf, customLatent, customLatents, TIMESTEPS } from "../../../support/training-trials";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
-import { expectEquations, runAdversary, type AdversaryVariant } from "../../../support/adversary-trials"; // prettier-ignore
+import { expectEquations, logitsOf, runAdversary, type AdversaryVariant } from "../../../support/adversary-trials"; // prettier-ignore
 import { temporaryDirectory } from "../../../support/temporary-directory";
 import { weightHashes } from "../../../support/hashes";
 
@@ -43,6 +43,30 @@ describe("EAP", () => {
     expect(erase! / (4 * ((1 - level) / level) * guidance)).toBeCloseTo(1, 3);
     expect(hold).toBe(0);
     erasure.dispose();
+  });
+
+  it("does not search while no weight has moved, as nothing is harmed then", async () => {
+    const directory = temporaryDirectory();
+    const erasure = await runAdversary(golden, "eap", { learningRate: 0, latents: customLatents(2) }, directory); // prettier-ignore
+    expect(await logitsOf(directory)).toEqual([0.25, 0.25, 0.25, 0.25]);
+    expect(lossesOf(erasure).map(({ search }) => search)).toEqual([0, 0]);
+    erasure.dispose();
+  });
+
+  it("moves weights by the one step and the search by the other, each without a bit of change to the other's", async () => {
+    const weightsOf = async (options: object, directory?: string) => {
+      const erasure = await runAdversary(golden, "eap", { ...options, latents: customLatents(2) }, directory);
+      const weights = await weightHashes(erasure.model.unet);
+      erasure.dispose();
+      return weights;
+    };
+    const once = { iterations: 1, learningRate: 1e-2 };
+    const [still, searching] = [temporaryDirectory(), temporaryDirectory()];
+    const weights = await weightsOf({ ...once, searchLearningRate: 0 }, still);
+    expect(weights).not.toEqual(await weightHashes(golden.model.unet));
+    expect(await weightsOf({ ...once, searchLearningRate: 1 }, searching)).toEqual(weights);
+    expect(await logitsOf(still)).toEqual([0.25, 0.25, 0.25, 0.25]);
+    expect(await logitsOf(searching)).not.toEqual([0.25, 0.25, 0.25, 0.25]);
   });
 
   it("holds the word that it draws: another one is another loss, and other weights", async () => {

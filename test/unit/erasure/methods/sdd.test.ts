@@ -1,5 +1,6 @@
 import { erase } from "../../../../lib/erasure/erase";
 import type { Erasure } from "../../../../lib/erasure/erasure";
+import { ErasureJob } from "../../../../lib/erasure/job";
 import type { SddOptions } from "../../../../lib/erasure/methods/sdd";
 import { RestartSource } from "../../../../lib/erasure/shared/restart-source";
 import { textsOf, TrajectorySampler } from "../../../../lib/erasure/shared/trajectory-sampler";
@@ -7,6 +8,7 @@ import { noGrad } from "../../../../lib/runtime/grad-mode";
 import { Random } from "../../../../lib/runtime/random";
 import { stubJob } from "../../../support/erasure-job";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
+import { weightHashes } from "../../../support/hashes";
 import { referenceSdd, type SddBatch, type SddSetting } from "../../../support/reference-sdd";
 import { customLatents, expectLosses, lossesOf, trialBatches, updateError } from "../../../support/training-trials"; // prettier-ignore
 
@@ -129,28 +131,65 @@ describe("SDD", () => {
     erasure.dispose();
   });
 
-  it("samples from the average, not from the student: at momentum 1 from the model as it came", async () => {
+  /** The batches of trajectories that the model as it came is guided along, towards one of some texts each. */
+  async function sampled(towards: readonly string[], concepts: (i: number) => string): Promise<SddBatch[]> {
     const { model } = golden;
     const job = stubJob({ base: model, seed: SEED });
-    const [concept, empty] = await Promise.all([model.condition(["church"]), model.condition([""])]);
+    const [texts, empty] = await Promise.all([model.condition(towards), model.condition([""])]);
     const shape = { sampling: "aligned", samplingSteps: 6, startGuidance: 3 } as const;
-    const sampler = new TrajectorySampler(job, shape, textsOf(concept), empty, model);
-    const source = new RestartSource(job, sampler, 1, 1);
+    const sampler = new TrajectorySampler(job, shape, textsOf(texts), empty, model);
+    const source = new RestartSource(job, sampler, 1, towards.length);
     const batches: SddBatch[] = [];
     for (let i = 0; i < 3; i++) {
       const { latents, timesteps } = await noGrad(() => source.next(i));
-      batches.push({ latents, timesteps: [...timesteps], concepts: ["church"] });
+      batches.push({ latents, timesteps: [...timesteps], concepts: [concepts(i)] });
     }
+    return batches;
+  }
+
+  it("samples from the average, not from the student: at momentum 1 from the model as it came", async () => {
+    const batches = await sampled(["church"], () => "church");
     // Some start from where the student would be by then.
     expect(batches.slice(1).some(({ timesteps }) => timesteps[0] !== 831)).toBe(true);
     const setting = { ...SETTING, momentum: 1, learningRate: 1e-2 };
-    const expected = await referenceSdd(model, batches, setting);
+    const expected = await referenceSdd(golden.model, batches, setting);
     const frozen = await run({ latents: "restart", momentum: 1, learningRate: 1e-2 });
     expectLosses(frozen, expected.losses, { relative: 1e-2 });
     const moving = await run({ latents: "restart", momentum: 0, learningRate: 1e-2 });
     const last = (erasure: Erasure): number => lossesOf(erasure)[2]!["erase"]!;
     expect(Math.abs(last(moving) / last(frozen) - 1)).toBeGreaterThan(0.02);
     for (const each of [frozen, moving]) each.dispose();
+  });
+
+  it.each([
+    ["joined", ["church, dog, car"]],
+    ["one", three],
+  ] as const)("leads trajectories towards %s of several concepts: %j", async (towards, texts) => {
+    const batches = await sampled(texts, (i) => three[i]!);
+    const setting = { ...SETTING, momentum: 1 };
+    const expected = await referenceSdd(golden.model, batches, setting);
+    const options = { concepts: three, towards, latents: "restart", momentum: 1 } as const;
+    const erasure = await run(options);
+    expectLosses(erasure, expected.losses);
+    // Towards the first concept alone they would be others.
+    const first = await referenceSdd(golden.model, await sampled(["church"], (i) => three[i]!), setting);
+    const apart = first.losses.map(({ erase: loss }, i) => Math.abs(loss! / expected.losses[i]!["erase"]! - 1)); // prettier-ignore
+    expect(Math.max(...apart)).toBeGreaterThan(0.01);
+    erasure.dispose();
+  });
+
+  it("has neither a loss nor a gradient where the concept's text says nothing", async () => {
+    const encode = jest.spyOn(ErasureJob.prototype, "encode").mockImplementation(function (
+      this: ErasureJob,
+      prompts,
+    ) {
+      return this.base.condition(prompts.map(() => ""));
+    });
+    const erasure = await run({ weightDecay: 0, latents: customLatents(3) });
+    encode.mockRestore();
+    expect(lossesOf(erasure)).toEqual([{ erase: 0 }, { erase: 0 }, { erase: 0 }]);
+    expect(await weightHashes(erasure.model.unet)).toEqual(await weightHashes(golden.model.unet));
+    erasure.dispose();
   });
 
   it("spends 2 evaluations an iteration, and 2 to move the pool", async () => {

@@ -157,6 +157,20 @@ describe("WordSearch", () => {
     });
   });
 
+  it("mixes no more words than it is asked for where some weigh the same", async () => {
+    jest.spyOn(Random.prototype, "uniform").mockReturnValue(0.5);
+    const texts = Tensor.from([1, 0, 0, 0, 1, 0, 0, 0, 1], [3, 1, 3]);
+    const { search } = await searching({ texts, mixture: 2 });
+    expect(await numbers((await search.draw(drawsOf(1, "any"))).context)).toEqual([0.5, 0.5, 0]);
+  });
+
+  it.each([0, 1 - 2 ** -53])("draws finite noise from a uniform number of %d", async (uniform) => {
+    jest.spyOn(Random.prototype, "uniform").mockReturnValue(uniform);
+    const { search, logits, gradient } = await searching();
+    await search.ascend(0, drawsOf(2, "search", 0), ({ context }) => Promise.resolve(context.mul(weigher()).sum())); // prettier-ignore
+    expect([...(await numbers(logits)), ...gradient()].every(Number.isFinite)).toBe(true);
+  });
+
   it.each([1, 2])(
     "draws among the words of a group alone, %i at a time, and pulls no other's logits",
     async (mixture) => {
