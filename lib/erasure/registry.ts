@@ -7,6 +7,7 @@ import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
+import { race } from "./methods/race";
 import { rece } from "./methods/rece";
 import { saeuron } from "./methods/saeuron";
 import { sdd } from "./methods/sdd";
@@ -35,6 +36,7 @@ export const METHODS = [
   age,
   dumo,
   saeuron,
+  race,
 ] as const;
 
 type Methods = (typeof METHODS)[number];

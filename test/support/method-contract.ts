@@ -36,6 +36,7 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
     places: 3,
     active: 4,
     percentile: 98,
+    attackSteps: 2,
     batchSize: Math.min(2, (options["batchSize"]?.default as number | undefined) ?? 2),
     learningRate: 1e-3,
     cacheDirectory,
