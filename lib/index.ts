@@ -110,6 +110,7 @@ export type { SaeuronOptions } from "./erasure/methods/saeuron";
 export { SparseAutoencoder, type SparseAutoencoderFields } from "./erasure/sparse-autoencoder";
 export type { SldOptions } from "./erasure/methods/sld";
 export type { SpaceOptions } from "./erasure/methods/space";
+export type { StereoOptions } from "./erasure/methods/stereo";
 export type { KpopOptions } from "./erasure/methods/kpop";
 export type { PromptOptions } from "./erasure/shared/learned-prompt";
 export type { TaskVectorOptions } from "./erasure/methods/task-vector";

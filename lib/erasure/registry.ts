@@ -14,6 +14,7 @@ import { sdd } from "./methods/sdd";
 import { sld } from "./methods/sld";
 import { space } from "./methods/space";
 import { speed } from "./methods/speed";
+import { stereo } from "./methods/stereo";
 import { taskVector } from "./methods/task-vector";
 import { time } from "./methods/time";
 import { uce } from "./methods/uce";
@@ -37,6 +38,7 @@ export const METHODS = [
   dumo,
   saeuron,
   race,
+  stereo,
 ] as const;
 
 type Methods = (typeof METHODS)[number];

@@ -37,6 +37,8 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
     active: 4,
     percentile: 98,
     attackSteps: 2,
+    searchIterations: 2,
+    inversionIterations: 2,
     batchSize: Math.min(2, (options["batchSize"]?.default as number | undefined) ?? 2),
     learningRate: 1e-3,
     cacheDirectory,
