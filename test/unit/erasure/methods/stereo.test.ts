@@ -45,7 +45,7 @@ describe("STEREO", () => {
       ...{ rounds: 2, searchIterations: 2, inversionIterations: 2, iterations: 2, searchLearningRate: 1e-3 },
       ...{ learningRate: 1e-3, samplingSteps: 2, poolSize: 2, pictures: { church: PICTURES }, mirror: false },
       ...{ inversionTemplates: ["{}"], ...options, method: "stereo" },
-    } as StereoOptions);
+    });
 
   it("has PyTorch's losses within 0.2 %, through both rounds and the erasure, and its weights", async () => {
     const expected = toldRun("stereo");
