@@ -134,6 +134,24 @@ export const pocket: Protocol = {
     "space-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     "eap-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     "age-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
+    sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(7e-4, 1e-3, 2e-3) },
+    space: { base: SHORT, candidates: rates(5e-4, 1e-3, 2e-3) },
+    eap: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
+    age: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
+    race: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
+    // Rounds as short as the benchmark's own inversion.
+    stereo: {
+      base: {
+        ...{ ...SHORT, parameters: "xattn", samplingSteps: 15, guidanceScale: 3, images: 32 },
+        ...{
+          searchIterations: 100,
+          searchLearningRate: 1e-3,
+          inversionIterations: 150,
+          inversionBatchSize: 4,
+        },
+      },
+      candidates: rates(5e-4, 1e-3, 2e-3),
+    },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],

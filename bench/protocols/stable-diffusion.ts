@@ -41,6 +41,8 @@ export const stableDiffusion: Protocol = {
     sdd: { base: { latents: "restart" }, candidates: [{ label: "published", options: {} }] },
     eap: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
     age: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
+    race: { base: { ...PUBLISHED, iterations: 2000 }, candidates: [{ label: "published", options: {} }] },
+    stereo: { base: { latents: "restart" }, candidates: [{ label: "released", options: {} }] },
     // Nothing is published but the idea.
     space: { candidates: [{ label: "defaults", options: {} }] },
     // The same, with a rate for wider layers.
