@@ -134,10 +134,6 @@ export const pocket: Protocol = {
     "space-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     "eap-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
     "age-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 5e-3) },
-    sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(7e-4, 1e-3, 2e-3) },
-    space: { base: SHORT, candidates: rates(5e-4, 1e-3, 2e-3) },
-    eap: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
-    age: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
     race: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
     // Rounds as short as the benchmark's own inversion.
     stereo: {

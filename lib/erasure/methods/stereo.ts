@@ -35,6 +35,7 @@ export const stereo = defineMethod({
   title: "STEREO",
   short: "looks for words that bring the concept back, round after round, then erases it under all of them",
   reference: "arXiv 2408.16807",
+  cost: "4 to 7 UNet evaluations an iteration, after drawing the concept's pictures",
   kind: "training",
   entrant: false,
   options: {
