@@ -169,6 +169,20 @@ export const pocket: Protocol = {
       },
       candidates: [0.2, 0.4, 1].map((ratio) => ({ label: `ratio ${ratio}`, options: { ratio } })),
     },
+    race: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3) },
+    // Rounds as short as the benchmark's own inversion.
+    stereo: {
+      base: {
+        ...{ ...SHORT, parameters: "xattn", samplingSteps: 15, guidanceScale: 3, images: 32 },
+        ...{
+          searchIterations: 100,
+          searchLearningRate: 1e-3,
+          inversionIterations: 150,
+          inversionBatchSize: 4,
+        },
+      },
+      candidates: rates(5e-4, 1e-3, 2e-3),
+    },
     "task-vector": {
       base: { iterations: 250, images: 32, samplingSteps: 15, guidanceScale: 3, alpha: 0.75 },
       candidates: [{ label: "α 0.75", options: {} }],

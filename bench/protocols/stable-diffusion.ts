@@ -42,6 +42,8 @@ export const stableDiffusion: Protocol = {
     eap: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
     age: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
     "concept-prune": { candidates: [{ label: "published", options: {} }] },
+    race: { base: { ...PUBLISHED, iterations: 2000 }, candidates: [{ label: "published", options: {} }] },
+    stereo: { base: { latents: "restart" }, candidates: [{ label: "released", options: {} }] },
     // Nothing is published but the idea.
     space: { candidates: [{ label: "defaults", options: {} }] },
     prune: { candidates: [{ label: "defaults", options: {} }] },

@@ -9,12 +9,14 @@ import { esd } from "./methods/esd";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
 import { prune } from "./methods/prune";
+import { race } from "./methods/race";
 import { rece } from "./methods/rece";
 import { saeuron } from "./methods/saeuron";
 import { sdd } from "./methods/sdd";
 import { sld } from "./methods/sld";
 import { space } from "./methods/space";
 import { speed } from "./methods/speed";
+import { stereo } from "./methods/stereo";
 import { taskVector } from "./methods/task-vector";
 import { time } from "./methods/time";
 import { uce } from "./methods/uce";
@@ -39,6 +41,8 @@ export const METHODS = [
   prune,
   dumo,
   saeuron,
+  race,
+  stereo,
 ] as const;
 
 type Methods = (typeof METHODS)[number];

@@ -24,7 +24,6 @@ export interface EmbeddingConstraint {
  */
 export class EmbeddingTraining {
   private constructor(
-    private readonly job: Job,
     private readonly model: StableDiffusion,
     private readonly options: ParsedInversionOptions,
     private readonly latents: Tensor,
@@ -32,11 +31,13 @@ export class EmbeddingTraining {
     readonly embeddings: Tensor,
     private readonly constraint: EmbeddingConstraint | null,
     private readonly player: Player,
+    private readonly random: Random,
   ) {}
 
   /**
    * @param latents of the pictures, (M, 4, h, w) float32
    * @param start (N, n, d) float32 on the model's device; trained in place
+   * @param part its name in the job's state and the source of its draws, where a job has several
    * @throws INVALID_ARGUMENT where a template leaves no room for the vectors
    */
   static async create(
@@ -46,25 +47,26 @@ export class EmbeddingTraining {
     latents: Tensor,
     start: Tensor,
     constraint: EmbeddingConstraint | null,
+    part: { name: string; random: Random } = { name: "embeddings", random: job.random },
   ): Promise<EmbeddingTraining> {
     const { token, templates } = options;
     const shape = { token, embeddings: Tensor.zeros(start.shape.slice(1)) };
     for (const template of templates)
       splicePrompt(model.tokenizer, template.replaceAll("{}", () => token), [shape]); // prettier-ignore
     shape.embeddings.dispose();
-    const player = await job.learn("embeddings", new Map([["embeddings", start]]), options);
-    return new EmbeddingTraining(job, model, options, latents, start, constraint, player);
+    const player = await job.learn(part.name, new Map([["embeddings", start]]), options);
+    return new EmbeddingTraining(model, options, latents, start, constraint, player, part.random);
   }
 
   /** One update of every member. */
   async step(iteration: number): Promise<Losses> {
-    const { constraint, embeddings, job, player } = this;
+    const { constraint, embeddings, player, random } = this;
     const members = embeddings.shape[0]!;
     const losses = await player.update(iteration, async (backward) => {
       const each: Tensor[] = [];
       // One member at a time: memory does not grow with the set.
       for (let member = 0; member < members; member++) {
-        const loss = await this.denoising(member, job.random.at("step", iteration, member));
+        const loss = await this.denoising(member, random.at("step", iteration, member));
         await backward(loss.div(members));
         each.push(loss.detach());
       }

@@ -42,8 +42,12 @@ export async function invert(model: StableDiffusion | string, options: InvertOpt
   return new Inversion({ token, embeddings, history, record });
 }
 
-/** (1, n, d) float32 on the model's device. */
-async function startingPoint(model: StableDiffusion, initial: unknown, vectors: number): Promise<Tensor> {
+/** Where embeddings start: (1, n, d) float32 on the model's device. @param initial a text, or (n, d) */
+export async function startingPoint(
+  model: StableDiffusion,
+  initial: unknown,
+  vectors: number,
+): Promise<Tensor> {
   const width = model.textEncoder.config.hidden_size;
   return scope(() =>
     noGrad(async () => {

@@ -37,6 +37,12 @@ export class Job {
   private whole = true;
   /** When the first closed form began. */
   private began: number | undefined;
+  /** Iterations of all stages until now, those that a resumed run passes over among them. */
+  private staged = 0;
+  /** Where iterations began, or went on; undefined before. */
+  private entry: { iteration: number; seconds: number; at: number } | undefined;
+  /** Parts that were prepared or restored. */
+  private readonly ready = new Set<StatePart>();
 
   constructor(protected readonly settings: JobSettings) {
     this.random = new Random(settings.seed);
@@ -90,27 +96,30 @@ export class Job {
   /**
    * Goes on from the saved state, or prepares its parts; then iterates, reports and saves. The signal is looked at where
    * the state is whole, so an aborted run can be resumed.
-   * @param step one iteration, 0 first; what it makes is freed at its end, but for its losses
+   *
+   * A run of several stages iterates once for each. A resumed one passes over those that are behind it: what stands between
+   * them runs again, on parts that are not restored yet, and is to do no harm there.
+   * @param step one iteration, 0 first, counted through all stages; what it makes is freed at its end, but for its losses
    * @param enough whether the state as it is needs no more iterations; asked before each
+   * @param total iterations of all stages. Default: there is one
    * @throws NUMERIC_FAILURE when a loss is no number any more; the state saved before stays
    */
   async iterate(
     iterations: number,
     step: (iteration: number) => Promise<Losses>,
     enough = (): boolean => false,
+    total = iterations,
   ): Promise<void> {
-    const restored = await this.state.restore(this.parts);
-    if (restored === null) for (const part of this.parts.values()) await part.prepare?.();
-    else this.evaluations.resume(restored.evaluations);
-    for (const report of restored?.history ?? []) await this.report(report);
-    const spent = restored?.seconds ?? 0;
-    const first = restored?.iteration ?? 0;
-    const begin = performance.now();
-    const seconds = (): number => spent + (performance.now() - begin) / 1000;
+    const end = this.staged + iterations;
+    const begin = await this.enter(this.staged, end);
+    this.staged = end;
+    if (begin === null) return;
+    const { iteration: first, seconds: spent, at } = this.entry!;
+    const seconds = (): number => spent + (performance.now() - at) / 1000;
     const pending: Losses[] = [];
     const every = this.settings.device === "cpu" ? 1 : STEPS_TOGETHER;
-    let done = first;
-    let saved = first;
+    let done = begin;
+    let saved = begin;
 
     const read = async (): Promise<void> => {
       const losses = await readLosses(pending.splice(0));
@@ -118,8 +127,8 @@ export class Job {
         const iteration = done - losses.length + index + 1;
         checkFinite(values, iteration, this.state.path);
         const elapsed = seconds();
-        const etaSeconds = ((elapsed - spent) / (iteration - first)) * (iterations - iteration);
-        this.history.push({ iteration, iterations, losses: values, seconds: elapsed, etaSeconds });
+        const etaSeconds = ((elapsed - spent) / (iteration - first)) * (total - iteration);
+        this.history.push({ iteration, iterations: total, losses: values, seconds: elapsed, etaSeconds });
       }
     };
     const save = async (): Promise<void> => {
@@ -138,7 +147,7 @@ export class Job {
         for (const report of this.history.slice(told)) await tell(this.settings.onStep, report);
       }
     };
-    let over = done === iterations || enough();
+    let over = done === end || enough();
     while (!over) {
       this.whole = true;
       try {
@@ -152,10 +161,28 @@ export class Job {
         throw error;
       }
       done += 1;
-      over = done === iterations || enough();
+      over = done === end || enough();
       const due = this.state.due(done) || (over && this.state.path !== undefined);
       if (due || pending.length === every || over) await settle(due);
     }
+  }
+
+  /**
+   * Restores the parts where the saved state is of this stage, or prepares those that are new.
+   * @returns the iteration to begin at; null where the stage is behind a resumed run
+   */
+  private async enter(start: number, end: number): Promise<number | null> {
+    const restored = this.entry === undefined ? await this.state.restore(this.parts, end) : null;
+    if (restored !== null && restored.iteration > end) return null;
+    if (restored === null)
+      for (const part of this.parts.values()) if (!this.ready.has(part)) await part.prepare?.();
+    for (const part of this.parts.values()) this.ready.add(part);
+    const begin = restored?.iteration ?? start;
+    if (this.entry !== undefined) return begin;
+    if (restored !== null) this.evaluations.resume(restored.evaluations);
+    for (const report of restored?.history ?? []) await this.report(report);
+    this.entry = { iteration: begin, seconds: restored?.seconds ?? 0, at: performance.now() };
+    return begin;
   }
 
   /**

@@ -68,10 +68,11 @@ export class RunState {
   /**
    * Puts a saved state, if there is one and it was asked for, into the parts. Makes the folder, so that a place that
    * cannot be written is found before the work and not after it.
+   * @param until the iteration that the parts are of at the latest: of a later state they are left as they are
    * @returns the progress it stands for; null to start from the beginning
    * @throws INVALID_ARGUMENT when the state belongs to another run; INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR
    */
-  async restore(parts: StateParts): Promise<RunProgress | null> {
+  async restore(parts: StateParts, until = Infinity): Promise<RunProgress | null> {
     const { path, options } = this;
     if (path === undefined || options === undefined) return null;
     await makeFolder(options.directory);
@@ -89,6 +90,8 @@ export class RunState {
           `${path} belongs to a run with another model or other options; give the same ones, or another checkpoint directory`,
         );
       }
+      const progress = parse(path, metadata["progress"]) as RunProgress;
+      if (progress.iteration > until) return progress;
       const numbers = parse(path, metadata["numbers"]) as Record<string, unknown>;
       for (const [name, part] of parts) part.restore?.(numbers[name]);
       for (const [name, tensor] of tensorsOf(parts)) {
@@ -96,7 +99,7 @@ export class RunState {
         await tensor.copyFrom(saved.to({ device: tensor.device }));
         saved.dispose();
       }
-      return parse(path, metadata["progress"]) as RunProgress;
+      return progress;
     } finally {
       await file.close();
     }

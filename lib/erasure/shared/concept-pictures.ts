@@ -29,24 +29,32 @@ const given: Option<Given> = {
   flag: null,
 };
 
-/** Options of methods that train on pictures of the concept itself. */
-export function conceptPictures() {
+/** Options of methods that learn from pictures of the concept itself. */
+export function gallery() {
   return {
     /** Pictures by concept, to train on in place of generated ones: Image objects, or paths of picture files. Default none. */
     pictures: given,
     ...generated(),
-    /**
-     * What pictures are called in training, in place of `templates`; "{}" may be missing: under "" or "a photo" the model
-     * learns to draw the concept unasked, and unlearns it whatever it is asked with. Default ["", "a photo"].
-     */
-    captions: texts(["", "a photo"], "captions to train under, in place of templates", { blank: true }),
     /** Whether every other picture is mirrored, left to right. Default true. */
     mirror: flag(true, "train on pictures as they are"),
   };
 }
 
-/** `conceptPictures()`, complete. */
-export type ConceptPictureOptions = Complete<ReturnType<typeof conceptPictures>>;
+/** `gallery()` for those that train under captions. */
+export function conceptPictures() {
+  return {
+    ...gallery(),
+    /**
+     * What pictures are called in training, in place of `templates`; "{}" may be missing: under "" or "a photo" the model
+     * learns to draw the concept unasked, and unlearns it whatever it is asked with. Default ["", "a photo"].
+     */
+    captions: texts(["", "a photo"], "captions to train under, in place of templates", { blank: true }),
+  };
+}
+
+/** `conceptPictures()`, complete; without captions pictures are called by their templates. */
+export type ConceptPictureOptions = Complete<ReturnType<typeof gallery>> &
+  Partial<Complete<ReturnType<typeof conceptPictures>>>;
 
 /** Pictures of a concept, and what they are called. */
 export class ConceptPictures {
@@ -66,7 +74,7 @@ export class ConceptPictures {
     const named = (some: readonly string[]): string[] =>
       some.map((text) => text.replaceAll("{}", () => concept));
     const names = named(o.templates);
-    const captions = o.captions.length > 0 ? named(o.captions) : null;
+    const captions = o.captions !== undefined && o.captions.length > 0 ? named(o.captions) : null;
     const encode = (images: readonly (Image | string)[]) =>
       scope(() => encodePictures(base, images, { mirrored: o.mirror, signal }));
     const own = o.pictures[concept];
@@ -81,6 +89,15 @@ export class ConceptPictures {
     const { latents } = await encode(paths);
     const each = items.map(({ prompt }) => captions ?? [prompt]);
     return new ConceptPictures(job, concept, paths, latents, o.mirror ? [...each, ...each] : each);
+  }
+
+  /** Latents of one of equal parts of the pictures, and of their mirror images. @param part from 0 */
+  share(part: number, parts: number): Tensor {
+    const count = this.images.length;
+    const length = Math.max(1, Math.floor(count / parts));
+    const own = Array.from({ length }, (_, i) => (part * length + i) % count);
+    const mirrored = this.latents.shape[0]! > count ? own.map((picture) => picture + count) : [];
+    return this.latents.rows([...own, ...mirrored]);
   }
 
   /** Noisy pictures with captions. They depend on the concept's name, not on which concepts it is erased with. */

@@ -9,6 +9,8 @@ import type { LatentBatch, LatentSource } from "./latent-source";
 export interface CustomLatents {
   /** (4, h, w) or (1, 4, h, w). */
   latents: Tensor;
+  /** What their trajectory began with, of the same shape; RACE needs it. */
+  noise?: Tensor;
   /** From 0 up to the schedule's length, exclusive. */
   timestep: number;
 }
@@ -47,8 +49,12 @@ export class CustomSource implements LatentSource {
       throw error;
     }
     const { random, base } = this.job;
+    const together = (tensors: Tensor[]): Tensor =>
+      Tensor.cat(tensors.map((tensor) => tensor.to({ dtype: "float32", device: base.device })));
+    const noises = items.flatMap(({ noise }) => noise ?? []);
     return {
-      latents: Tensor.cat(items.map(({ latents }) => latents.to({ dtype: "float32", device: base.device }))),
+      latents: together(items.map(({ latents }) => latents)),
+      ...(noises.length === items.length ? { noise: together(noises) } : {}),
       timesteps: items.map(({ timestep }) => timestep),
       texts: items.map((_, item) => random.at("custom", iteration, item).below(this.textCount)),
       trajectories: items.map((_, item) => iteration * this.batchSize + item),
@@ -100,27 +106,31 @@ export class CustomSource implements LatentSource {
   private checked(item: unknown): CustomLatents {
     if (typeof item !== "object" || item === null)
       throw invalid("an item of the custom source", "an object with latents and timestep", item);
-    const { latents, timestep } = item as Record<keyof CustomLatents, unknown>;
-    if (!(latents instanceof Tensor)) throw invalid("latents of the custom source", "a Tensor", latents);
+    const { latents, noise, timestep } = item as Record<keyof CustomLatents, unknown>;
     const { unet, schedule } = this.job.base;
+    const channels = unet.config.in_channels;
     return {
-      latents: batched(latents, unet.config.in_channels),
+      latents: batched("latents", latents, channels),
+      ...(noise === undefined ? {} : { noise: batched("noise", noise, channels) }),
       timestep: finite("timestep of the custom source", timestep, 0, schedule.length - 1),
     };
   }
 }
 
-async function chained(before: string, { latents, timestep }: CustomLatents): Promise<string> {
+async function chained(before: string, { latents, noise, timestep }: CustomLatents): Promise<string> {
   const hash = createHash("sha256").update(`${before} ${timestep} ${latents.dtype} ${latents.shape.join()}`);
-  return hash.update(await latents.bytes()).digest("hex");
+  hash.update(await latents.bytes());
+  if (noise !== undefined) hash.update(`${noise.dtype} ${noise.shape.join()}`).update(await noise.bytes());
+  return hash.digest("hex");
 }
 
-function batched(latents: Tensor, channels: number): Tensor {
+function batched(name: string, latents: unknown, channels: number): Tensor {
+  if (!(latents instanceof Tensor)) throw invalid(`${name} of the custom source`, "a Tensor", latents);
   const [c, h, w] = latents.shape.slice(-3);
   const rank = latents.shape.length;
   if (c !== channels || (rank !== 3 && !(rank === 4 && latents.shape[0] === 1))) {
     const expected = `of shape (${channels}, h, w) or (1, ${channels}, h, w)`;
-    throw invalid("latents of the custom source", expected, latents.shape);
+    throw invalid(`${name} of the custom source`, expected, latents.shape);
   }
   return latents.reshape([1, c, h!, w!]);
 }

@@ -5,6 +5,8 @@ import type { StatePart } from "../../training/run-state";
 export interface LatentBatch {
   /** (B, 4, h, w), float32. */
   readonly latents: Tensor;
+  /** What each item's trajectory began with, (B, 4, h, w), where that is known. */
+  readonly noise?: Tensor;
   /** Timestep of each item, for the losses. */
   readonly timesteps: readonly number[];
   /** Timestep whose ᾱ leads from a prediction to x̂₀, where that is not the item's own. */

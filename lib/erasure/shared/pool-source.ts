@@ -64,8 +64,14 @@ export class PoolSource implements LatentSource {
     const { random } = this.job;
     const choice = random.at("pool", "choice", iteration);
     this.chosen = distinct(choice, this.options.batchSize, this.members.length);
+    const begun = this.chosen.map((index) => [index, this.members[index]!.runs] as const);
+    const noiseOf = this.noise.bind(this);
     return {
       latents: Tensor.cat(this.chosen.map((index) => this.latents[index]!)),
+      // Drawn again where it is asked for.
+      get noise() {
+        return Tensor.cat(begun.map(([index, runs]) => noiseOf(index, runs)));
+      },
       timesteps: this.chosen.map((index, item) => {
         const { from, to } = this.stops[this.members[index]!.position]!.timestep;
         return from + random.at("pool", "timestep", iteration, item).below(to - from + 1);
@@ -123,7 +129,7 @@ export class PoolSource implements LatentSource {
     const runs = (this.members[index]?.runs ?? -1) + 1;
     const text = this.textOf(trajectory);
     await scope(async () => {
-      const noise = this.sampler.noise("pool", "noise", index, runs);
+      const noise = this.noise(index, runs);
       const { executed } = this.stops[position]!;
       const moved = await this.sampler.move(noise, text, 0, executed, this.stride, { signal, trajectory });
       const held = this.latents[index];
@@ -131,6 +137,11 @@ export class PoolSource implements LatentSource {
       else await held.copyFrom(moved);
     });
     this.members[index] = { position, text, trajectory, runs };
+  }
+
+  /** What a trajectory begins with. */
+  private noise(index: number, runs: number): Tensor {
+    return this.sampler.noise("pool", "noise", index, runs);
   }
 
   /** The text of the n-th trajectory: of each textCount in a row, every one has another. */

@@ -17,6 +17,7 @@ export class RestartSource implements LatentSource {
     const { random, signal } = this.job;
     const { stops } = this.sampler.trajectory;
     const latents: Tensor[] = [];
+    const noises: Tensor[] = [];
     const timesteps: number[] = [];
     const levels: number[] = [];
     const texts: number[] = [];
@@ -29,12 +30,14 @@ export class RestartSource implements LatentSource {
       const trajectory = iteration * this.batchSize + item;
       const run = { signal, trajectory };
       latents.push(await noGrad(() => this.sampler.move(noise, text, 0, executed, 1, run)));
+      noises.push(noise);
       timesteps.push(timestep.from + draw.at("timestep").below(timestep.to - timestep.from + 1));
       levels.push(level);
       texts.push(text);
       trajectories.push(trajectory);
     }
-    return { latents: Tensor.cat(latents), timesteps, levels, texts, trajectories };
+    const noise = Tensor.cat(noises);
+    return { latents: Tensor.cat(latents), noise, timesteps, levels, texts, trajectories };
   }
 
   async advance(): Promise<void> {}

@@ -212,6 +212,83 @@ describe("Job.iterate", () => {
     }
   });
 
+  /** Three stages of 2, 3 and 1 iterations, each on a part of its own that begins at what the weight is when it is prepared. */
+  function stages(setting: Setting = {}) {
+    const run = job(setting);
+    const weight = Tensor.zeros([]);
+    const begun: number[] = [];
+    const done = run.run(async () => {
+      run.part("weight", { tensors: () => new Map([["weight", weight]]) });
+      for (const [stage, iterations] of [2, 3, 1].entries()) {
+        const start = Tensor.zeros([]);
+        run.part("start", {
+          tensors: () => new Map([["start", start]]),
+          async prepare() {
+            begun.push(stage);
+            await start.copyFrom(weight);
+            await run.prepared("start", 1, 1, performance.now());
+          },
+        });
+        const step = async (i: number): Promise<Losses> => {
+          countEvaluations(1);
+          await weight.copyFrom(
+            weight
+              .mul(2)
+              .add(start)
+              .add(i + 1),
+          );
+          return { erase: await weight.item() };
+        };
+        await run.iterate(iterations, step, undefined, 6);
+      }
+    });
+    return { done, run, weight, begun };
+  }
+
+  it("counts iterations through all stages, each of which prepares its own part when it begins", async () => {
+    const { done, run, weight, begun } = stages();
+    await done;
+    expect(run.history.map(({ iteration, iterations }) => `${iteration} of ${iterations}`)).toEqual(
+      [1, 2, 3, 4, 5, 6].map((iteration) => `${iteration} of 6`),
+    );
+    expect(run.history.at(-1)!.etaSeconds).toBe(0);
+    // 1, 4 | 15, 38, 85 | 261
+    expect([begun, await weight.item()]).toEqual([[0, 1, 2], 261]);
+  });
+
+  it.each([1, 2, 3, 4, 5, 6])("goes on after iteration %d to the end of a run in one go", async (stop) => {
+    const directory = temporaryDirectory();
+    const controller = new AbortController();
+    const first = stages({
+      directory,
+      signal: controller.signal,
+      every: 100,
+      onStep: ({ iteration }) => void (iteration === stop && controller.abort()),
+    });
+    if (stop < 6) await expect(first.done).rejects.toMatchObject(aborted);
+    else await first.done;
+    const [second, whole] = [stages({ directory, resume: true }), stages()];
+    await Promise.all([second.done, whole.done]);
+    expect(losses(second.run.history)).toEqual(losses(whole.run.history));
+    expect(await second.weight.item()).toBe(261);
+    expect(second.run.evaluations.total).toBe(6);
+    // Stages behind it prepare nothing; the one that it stopped in was prepared, and is in the state.
+    const ends = [2, 5, 6];
+    expect(second.begun).toEqual([0, 1, 2].filter((stage) => stage > 0 && stop <= ends[stage - 1]!));
+  });
+
+  it("loses nothing where a later stage stops while it prepares", async () => {
+    const directory = temporaryDirectory();
+    const controller = new AbortController();
+    let parts = 0;
+    const onPrepare = (): void => void (++parts === 2 && controller.abort());
+    const first = stages({ directory, signal: controller.signal, every: 100, onPrepare });
+    await first.done.catch(() => undefined);
+    const second = stages({ directory, resume: true });
+    await second.done;
+    expect([second.begun, await second.weight.item()]).toEqual([[1, 2], 261]);
+  });
+
   it("of a finished run only reports again what was", async () => {
     const directory = temporaryDirectory();
     await training({ directory }).done;

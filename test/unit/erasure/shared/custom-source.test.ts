@@ -39,6 +39,19 @@ describe("CustomSource", () => {
     expect(custom.numbers()).toMatchObject({ count: 6 });
   });
 
+  it("hands on what trajectories began with, where the source says it, and remembers it", async () => {
+    async function* noisy(noise: number): AsyncGenerator<CustomLatents> {
+      for await (const item of given(2)) yield { ...item, noise: Tensor.from([noise], [1, 1, 1]) };
+    }
+    const [one, other] = [source(noisy(7), 2, KEPT), source(noisy(8), 2, KEPT)];
+    const batch = await one.next(0);
+    expect(batch.noise!.shape).toEqual([2, 1, 1, 1]);
+    expect(await values(batch.noise!)).toEqual([7, 7]);
+    await other.next(0);
+    expect(one.numbers()).not.toEqual(other.numbers());
+    expect((await source(given(2), 2).next(0)).noise).toBeUndefined();
+  });
+
   it("passes over what was taken before the run was interrupted", async () => {
     const [first, whole] = [source(given(6), 1, KEPT), source(given(6), 1, KEPT)];
     for (let i = 0; i < 5; i++) await whole.next(i);

@@ -153,6 +153,22 @@ describe("PoolSource", () => {
     }
   });
 
+  it("says what noise a trajectory began with, wherever it stands and after it has begun anew", async () => {
+    const { job, sampler, pool } = await makePool({ size: 2 });
+    const { schedule } = job.base;
+    const from = schedule.alphaCumprod(sampler.trajectory.steps[0]!.timestep);
+    const seen = new Set<number>();
+    for (let i = 0; i < 30; i++) {
+      const { latents, noise, levels } = await pool.next(i);
+      // The network predicts no noise at all, so that a trajectory only scales what it began with.
+      const [z, n] = [await latents.item(), await noise!.item()];
+      expect(z / n / Math.sqrt(schedule.alphaCumprod(levels![0]!) / from)).toBeCloseTo(1, 4);
+      seen.add(n);
+      await pool.advance(i);
+    }
+    expect(seen.size).toBeGreaterThan(2);
+  });
+
   it("begins anew with another noise, and gives every text its turn before one comes again", async () => {
     const { job, pool } = await makePool({ size: 2, textCount: 3 });
     const members = (): { text: number; runs: number }[] => structuredClone(pool.numbers()) as never;

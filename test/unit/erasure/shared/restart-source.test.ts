@@ -50,6 +50,19 @@ describe("RestartSource", () => {
     expect(new Set(first.timesteps).size).toBeGreaterThan(1);
   });
 
+  it("says what noise each item began with", async () => {
+    const { job, sampler, source } = make("aligned", 4);
+    const { schedule } = job.base;
+    const from = schedule.alphaCumprod(sampler.trajectory.steps[0]!.timestep);
+    const { latents, noise, levels } = await source.next(2);
+    const [z, n] = [await latents.data(), await noise!.data()];
+    // The network predicts no noise at all, so that a trajectory only scales what it began with.
+    levels!.forEach((level, item) => {
+      const factor = Math.sqrt(schedule.alphaCumprod(level) / from);
+      expect(Number(z[item]) / Number(n[item]) / factor).toBeCloseTo(1, 4);
+    });
+  });
+
   it("numbers its trajectories", async () => {
     const { source } = make("compvis", 2);
     const { trajectories, timesteps, levels } = await source.next(3);
