@@ -104,6 +104,7 @@ export type { CaOptions } from "./erasure/methods/ca";
 export type { DumoOptions } from "./erasure/methods/dumo";
 export type { EapOptions } from "./erasure/methods/eap";
 export type { EsdOptions } from "./erasure/methods/esd";
+export type { FmnOptions } from "./erasure/methods/fmn";
 export type { SddOptions } from "./erasure/methods/sdd";
 export type { SaeuronOptions } from "./erasure/methods/saeuron";
 export { SparseAutoencoder, type SparseAutoencoderFields } from "./erasure/sparse-autoencoder";

@@ -5,6 +5,7 @@ import { ca } from "./methods/ca";
 import { dumo } from "./methods/dumo";
 import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
+import { fmn } from "./methods/fmn";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
 import { rece } from "./methods/rece";
@@ -31,6 +32,7 @@ export const METHODS = [
   oce,
   sdd,
   space,
+  fmn,
   eap,
   age,
   dumo,
