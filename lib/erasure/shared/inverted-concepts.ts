@@ -8,13 +8,14 @@ import type { Complete } from "../../options/option";
 import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
+import type { StepReport } from "../../training/step-report";
 import type { StatePart } from "../../training/run-state";
 import type { ErasureJob } from "../job";
 
 /** Options of learning words for a concept, of whose pictures and token the method decides. */
 export function learnedWords() {
-  const { token: _token, mirror: _mirror, ...options } = inversion();
-  return options;
+  const { vectors, templates, iterations, batchSize, learningRate } = inversion();
+  return { vectors, templates, iterations, batchSize, learningRate };
 }
 
 /** `learnedWords()`, complete. */
@@ -61,14 +62,15 @@ export class InvertedConcepts implements StatePart {
     const total = concepts.length * options.iterations;
     for (const [index, concept] of concepts.entries()) {
       const { token, embeddings } = words[index]!;
-      const { mirror, templates, ...others } = options;
+      const reported = {
+        onStep: ({ iteration }: StepReport) =>
+          job.prepared("step of inversion", index * options.iterations + iteration, total, started),
+      };
       const found = await invert(teacher, {
-        ...{ ...others, mirror, token, templates: [...templates], images: pictures[index]! },
+        ...{ ...options, ...reported, token, templates: [...options.templates], images: pictures[index]! },
         initial: await this.start(index, concept),
         seed: job.random.at("inversion", index).below(2 ** 31),
         ...(signal === undefined ? {} : { signal }),
-        onStep: ({ iteration }) =>
-          job.prepared("step of inversion", index * options.iterations + iteration, total, started),
       });
       await embeddings.copyFrom(found.embeddings);
       found.dispose();

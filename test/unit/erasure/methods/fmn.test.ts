@@ -155,7 +155,11 @@ describe("Forget-Me-Not", () => {
     });
 
     it.each<[string, Partial<FmnOptions>, RegExp]>([
-      ["that a template glues letters to", { concepts: "dog", templates: ["a{}"] }, /words of its own in "adog"/],
+      [
+        "that a template glues letters to",
+        { concepts: "dog", templates: ["a{}"] },
+        /words of its own in "adog"/,
+      ],
       ["that goes on", { templates: ["{}es"] }, /word to end where "\{\}" does/],
       ["behind what is read", { templates: [`${"a ".repeat(80)}{}`] }, /within the 77 tokens/],
       [
@@ -223,7 +227,11 @@ describe("Forget-Me-Not", () => {
 
   it("needs no pictures for latents of zero, and takes the attention off the name", async () => {
     const prepared: PrepareReport[] = [];
-    const erasure = await run({ iterations: 4, learningRate: 4e-3, onPrepare: (report) => void prepared.push(report) });
+    const erasure = await run({
+      iterations: 4,
+      learningRate: 4e-3,
+      onPrepare: (report) => void prepared.push(report),
+    });
     expect(prepared).toEqual([]);
     const of = async ({ model }: Pick<Erasure, "model">): Promise<number> => {
       const latents = new Random(8).normal([1, 4, 16, 16]);
