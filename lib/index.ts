@@ -159,6 +159,7 @@ export type { AttackInput } from "./attack/input";
 export type { ConceptInversionOptions } from "./attack/methods/concept-inversion";
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
 export type { KeySearchOptions } from "./attack/methods/key-search";
+export type { RelearnOptions } from "./attack/methods/relearn";
 export type { RingABellOptions } from "./attack/methods/ring-a-bell";
 export type { TinaOptions } from "./attack/methods/tina";
 export type { UnlearnDiffOptions } from "./attack/methods/unlearn-diff";

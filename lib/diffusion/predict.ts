@@ -36,6 +36,8 @@ export interface Injection {
 /** How a prediction is made. */
 export interface PredictOptions {
   readonly injection?: Injection | undefined;
+  /** Tensors in the place of the network's parameters, by key; gradients go on into what they were computed from. */
+  readonly parameters?: ReadonlyMap<string, Tensor> | undefined;
   /** Whether to record a graph for `backward()`. Default false. */
   readonly grad?: boolean;
 }
@@ -112,7 +114,7 @@ export async function predictUnsteered(
   { unet, dtype, interventions = [] }: Denoiser,
   batch: NoisyBatch,
   { context }: Condition,
-  { injection, grad }: PredictOptions = {},
+  { injection, parameters, grad }: PredictOptions = {},
 ): Promise<Tensor> {
   const { timesteps } = batch;
   const latents = batch.latents.to(dtype);
@@ -126,6 +128,7 @@ export async function predictUnsteered(
     ...(prompt === undefined
       ? {}
       : { ...where, prompt: typeof prompt === "function" ? prompt(context) : prompt }),
+    ...(parameters === undefined ? {} : { parameters }),
     ...(grad === undefined ? {} : { grad }),
   });
   return noise.to("float32");
