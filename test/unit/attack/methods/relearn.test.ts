@@ -31,12 +31,12 @@ const drawing = { steps: 1, guidanceScale: 2, sampler: "ddim" as const };
 describe("relearning", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 
-  const pictures = (count: number) =>
-    Array.from({ length: count }, (_, i) => discPicture(golden.model.imageSize, golden.model.imageSize, 30 * i)); // prettier-ignore
+  const pictures = (count: number, { imageSize: side } = golden.model) =>
+    Array.from({ length: count }, (_, i) => discPicture(side, side, 30 * i));
   const run = (options: object = {}, { model } = golden): Promise<AttackResult> =>
     attack(model, {
       ...{ method: "relearn", concept: "church", classifier: new BrightnessClassifier(128) },
