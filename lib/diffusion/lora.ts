@@ -33,7 +33,7 @@ export class Lora {
     const factors = new Map<string, Factors>();
     for (const [key, [rows, columns]] of projections(unet)) {
       const drawn = random.at(key).normal([rank, columns]).to({ device });
-      const down = drawn.div(Math.sqrt(3 * columns)).clone();
+      const down = drawn.div(Math.sqrt(3 * columns));
       factors.set(key, { up: Tensor.zeros([rows, rank], { device }), down: await down.settled() });
     }
     return new Lora(factors, rank);

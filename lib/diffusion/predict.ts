@@ -65,7 +65,9 @@ export async function predictNoise(
     for (const intervention of steering) {
       const texts = await noGrad(() => model.condition!(["", ...intervention.prompts]));
       const others = Array.from({ length: textsIn(texts) }, (_, text) => repeated(rows(texts, [text]), size));
-      const [unconditional, ...own] = await noGrad(() => evaluateEach(model, batch, others));
+      const [unconditional, ...own] = await noGrad(() =>
+        evaluateEach(model, batch, others, { parameters: options.parameters }),
+      );
       const step = Number.MAX_SAFE_INTEGER;
       steered = intervention
         .start()

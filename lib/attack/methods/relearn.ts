@@ -74,7 +74,11 @@ export const relearn = defineAttack({
     scope(() => {
       const word = { token: o.token, embeddings: Tensor.zeros([o.vectors, 1]) };
       for (const template of o.templates)
-        splicePrompt(tokenizer, template.replaceAll("{}", () => o.token), [word]); // prettier-ignore
+        splicePrompt(
+          tokenizer,
+          template.replaceAll("{}", () => o.token),
+          [word],
+        );
     }),
   async run(job, o) {
     const { model, random } = job;

@@ -114,7 +114,10 @@ export const fmn = defineMethod({
           ? job.encode(texts.map((text) => captions[text]!))
           : learned.encode(texts.map((text) => captionOf(learned, text, o.templates))),
       );
-      const mask = maskOf(texts.map((text) => columns[text]!), base); // prettier-ignore
+      const mask = maskOf(
+        texts.map((text) => columns[text]!),
+        base,
+      );
       const losses = await weights.update(i, async (backward) => {
         const maps = await crossAttention(student, batch, condition, { grad: true });
         const squares = maps.map((map) => map.to("float32").square().mul(mask).sum([1, 2, 3])); // (B)

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { attack, type AttackResult } from "../../../../lib/attack/attack";
 import { applyLora } from "../../../../lib/diffusion/apply-lora";
 import { Lora } from "../../../../lib/diffusion/lora";
+import { erase } from "../../../../lib/erasure/erase";
 import { rate } from "../../../../lib/evaluation/rates";
 import { Inversion } from "../../../../lib/inversion/inversion";
 import { Random } from "../../../../lib/runtime/random";
@@ -106,6 +107,26 @@ describe("relearning", () => {
       await golden.model.predict(batch, condition),
     ];
     expect(await tensorHash(given)).toBe(await tensorHash(plain));
+  });
+
+  it("teaches a model whose guidance is steered by all of its predictions", async () => {
+    const { model } = await erase(golden.model, { method: "sld", concepts: "church", preset: "strong" });
+    const lora = await Lora.start(model, 2, new Random(1));
+    for (const [name, factor] of lora.tensors())
+      if (name.endsWith(".up")) await factor.copyFrom(new Random(3).at(name).normal(factor.shape));
+    const changed = await lora.applyTo(model);
+    const batch = { latents: new Random(2).normal([1, 4, 8, 8]), timesteps: 500 };
+    const condition = await golden.model.condition(["church"]);
+    const parameters = lora.weightsIn(model.unet);
+    const [trained, drawn, before] = [
+      await model.predict(batch, condition, { parameters }),
+      await changed.predict(batch, condition),
+      await model.predict(batch, condition),
+    ];
+    expect(await relativeError(trained, drawn)).toBeLessThan(1e-6);
+    expect(await relativeError(before, drawn)).toBeGreaterThan(1e-3);
+    changed.dispose();
+    model.dispose();
   });
 
   it("measures what its changes draw in a model of their own, and leaves the attacked one as it was", async () => {
