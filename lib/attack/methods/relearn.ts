@@ -49,7 +49,9 @@ export const relearn = defineAttack({
   title: "Relearning",
   reference: "arXiv 2410.17594",
   short: "teaches the concept again on a few pictures, by a LoRA and a word, and counts the steps",
+  finds: "changed weights and a word, after each number of steps",
   needsPictures: true,
+  cost: "1 UNet evaluation a noisy picture and update, 800 with its defaults",
   options: {
     /** Updates after which it is measured, rising; the last one ends the training. Default 10, 50 and 200; CIDM takes 800. */
     after,
