@@ -41,6 +41,7 @@ export const stableDiffusion: Protocol = {
     sdd: { base: { latents: "restart" }, candidates: [{ label: "published", options: {} }] },
     eap: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
     age: { base: PUBLISHED, candidates: [{ label: "published", options: {} }] },
+    fmn: { candidates: [{ label: "published", options: {} }] },
     // Nothing is published but the idea.
     space: { candidates: [{ label: "defaults", options: {} }] },
     // The same, with a rate for wider layers.
@@ -63,6 +64,7 @@ export const stableDiffusion: Protocol = {
       { name: "ring-a-bell", options: {}, quick: { generations: 3 } },
       { name: "unlearn-diff", options: {}, quick: { targets: 1, timesteps: 2, stepsPerTimestep: 2 } },
       { name: "key-search", options: { looks: 1 }, quick: { iterations: 20 }, onlyWithKey: true },
+      { name: "relearn", options: {}, quick: { after: [5, 10] }, byInput: true, apart: true },
     ],
   },
   tracking: {
