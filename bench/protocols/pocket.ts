@@ -148,6 +148,11 @@ export const pocket: Protocol = {
     // An average with a time constant of 1000 updates holds little of 200.
     sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
     space: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
+    // Without neighbours it takes most of the other pictures along.
+    fmn: {
+      base: { invert: false, templates: SHORT.templates, samplingSteps: 15, guidanceScale: 3 },
+      candidates: rates(5e-5, 1e-4, 2e-4),
+    },
     eap: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     age: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     // As above, with neighbours.
@@ -225,6 +230,13 @@ export const pocket: Protocol = {
         options: { iterations: 250, layers: "all", looks: 1 },
         quick: { iterations: 20 },
         onlyWithKey: true,
+      },
+      {
+        name: "relearn",
+        options: { learningRate: 1e-3, wordRate: 5e-3 },
+        quick: { after: [5, 10] },
+        byInput: true,
+        apart: true,
       },
     ],
   },

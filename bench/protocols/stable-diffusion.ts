@@ -44,6 +44,7 @@ export const stableDiffusion: Protocol = {
     "concept-prune": { candidates: [{ label: "published", options: {} }] },
     race: { base: { ...PUBLISHED, iterations: 2000 }, candidates: [{ label: "published", options: {} }] },
     stereo: { base: { latents: "restart" }, candidates: [{ label: "released", options: {} }] },
+    fmn: { candidates: [{ label: "published", options: {} }] },
     // Nothing is published but the idea.
     space: { candidates: [{ label: "defaults", options: {} }] },
     prune: { candidates: [{ label: "defaults", options: {} }] },
@@ -67,6 +68,7 @@ export const stableDiffusion: Protocol = {
       { name: "ring-a-bell", options: {}, quick: { generations: 3 } },
       { name: "unlearn-diff", options: {}, quick: { targets: 1, timesteps: 2, stepsPerTimestep: 2 } },
       { name: "key-search", options: { looks: 1 }, quick: { iterations: 20 }, onlyWithKey: true },
+      { name: "relearn", options: {}, quick: { after: [5, 10] }, byInput: true, apart: true },
     ],
   },
   tracking: {

@@ -4,10 +4,10 @@ import { Inversion } from "../inversion/inversion";
 import type { AttackInput } from "./input";
 import type { Verdict } from "./target";
 
-/** The learned parts of an input, in files that `Inversion.load`, `PromptKey.load` and other tools read. */
+/** The learned parts of an input, in files that `Inversion.load`, `PromptKey.load`, `applyLora` and other tools read. */
 export async function saveInput(
   directory: string,
-  { name, tokens = [], key, latents }: AttackInput,
+  { name, tokens = [], key, latents, lora }: AttackInput,
 ): Promise<void> {
   const path = join(directory, `${fileName(name)}.safetensors`);
   for (const token of tokens) {
@@ -16,6 +16,7 @@ export async function saveInput(
   }
   await key?.save(path);
   if (latents !== undefined) await safetensors.save(path, { latents }, { format: "pt" });
+  await lora?.save(join(directory, `${fileName(name)}-lora.safetensors`));
 }
 
 /** A measured picture: NAME-SEED.png. */

@@ -88,10 +88,11 @@ async function run(
   const { classifier, owned } = await classifierFor(model, o.classifier, { signal });
   const found: AttackInput[] = [];
   const free = (): void => {
-    for (const { tokens = [], key, latents } of found.splice(0)) {
+    for (const { tokens = [], key, latents, lora } of found.splice(0)) {
       for (const token of tokens) token.dispose();
       key?.dispose();
       latents?.dispose();
+      lora?.dispose();
     }
   };
   try {
@@ -156,11 +157,12 @@ async function loaded(images: readonly (Image | string)[]): Promise<Image[]> {
 }
 
 async function writeResult(directory: string, result: Omit<AttackResult, "dispose">): Promise<void> {
-  const inputs = result.inputs.map(({ tokens, key, latents, ...rest }) => ({
+  const inputs = result.inputs.map(({ tokens, key, latents, lora, ...rest }) => ({
     ...rest,
     ...(tokens === undefined ? {} : { tokens: tokens.map(({ token }) => token) }),
     ...(key === undefined ? {} : shownOf(key)),
     ...(latents === undefined ? {} : { latents: latents.shape }),
+    ...(lora === undefined ? {} : { rank: lora.rank }),
   }));
   await writeFileAtomically(join(directory, "attack.json"), formatJson({ ...result, inputs }));
 }

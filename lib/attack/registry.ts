@@ -3,12 +3,21 @@ import type { AttackMethod, AttackOptionsOf } from "./method";
 import { conceptInversion } from "./methods/concept-inversion";
 import { diverseInversion } from "./methods/diverse-inversion";
 import { keySearch } from "./methods/key-search";
+import { relearn } from "./methods/relearn";
 import { ringABell } from "./methods/ring-a-bell";
 import { tina } from "./methods/tina";
 import { unlearnDiff } from "./methods/unlearn-diff";
 
 /** All attacks, the default first: the one list, which types, command line, tests and benchmark follow. */
-export const ATTACKS = [conceptInversion, diverseInversion, keySearch, ringABell, tina, unlearnDiff] as const;
+export const ATTACKS = [
+  conceptInversion,
+  diverseInversion,
+  keySearch,
+  relearn,
+  ringABell,
+  tina,
+  unlearnDiff,
+] as const;
 
 type Attacks = (typeof ATTACKS)[number];
 type Default = (typeof ATTACKS)[0];

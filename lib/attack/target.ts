@@ -26,10 +26,15 @@ export class Target {
    * Pictures of an input from the noise of seed, seed + 1, …; a hit is one that the classifier takes for the concept
    * before any other class.
    */
-  async try({ prompt, tokens, key, latents }: AttackInput, seed: number, count: number): Promise<Verdict[]> {
-    const { model, drawing, signal } = this;
+  async try(
+    { prompt, tokens, key, latents, lora }: AttackInput,
+    seed: number,
+    count: number,
+  ): Promise<Verdict[]> {
+    const { drawing, signal } = this;
     const job = signal === undefined ? {} : { signal };
-    const images = await model.generate(prompt, {
+    using changed = await lora?.applyTo(this.model);
+    const images = await (changed ?? this.model).generate(prompt, {
       ...drawing,
       ...job,
       seed,

@@ -38,6 +38,8 @@ export interface Injection {
 /** How a prediction is made. */
 export interface PredictOptions {
   readonly injection?: Injection | undefined;
+  /** Tensors in the place of the network's parameters, by key; gradients go on into what they were computed from. */
+  readonly parameters?: ReadonlyMap<string, Tensor> | undefined;
   /** Whether to record a graph for `backward()`. Default false. */
   readonly grad?: boolean;
 }
@@ -65,7 +67,9 @@ export async function predictNoise(
     for (const intervention of steering) {
       const texts = await noGrad(() => model.condition!(["", ...intervention.prompts]));
       const others = Array.from({ length: textsIn(texts) }, (_, text) => repeated(rows(texts, [text]), size));
-      const [unconditional, ...own] = await noGrad(() => evaluateEach(model, batch, others));
+      const [unconditional, ...own] = await noGrad(() =>
+        evaluateEach(model, batch, others, { parameters: options.parameters }),
+      );
       const step = Number.MAX_SAFE_INTEGER;
       steered = intervention
         .start()
@@ -114,7 +118,7 @@ export async function predictUnsteered(
   model: Denoiser,
   batch: NoisyBatch,
   { context }: Condition,
-  { injection, grad }: PredictOptions = {},
+  { injection, parameters, grad }: PredictOptions = {},
 ): Promise<Tensor> {
   const { unet, dtype, interventions = [] } = model;
   const { timesteps } = batch;
@@ -129,6 +133,7 @@ export async function predictUnsteered(
     ...(prompt === undefined
       ? {}
       : { ...where, prompt: typeof prompt === "function" ? prompt(context) : prompt }),
+    ...(parameters === undefined ? {} : { parameters }),
     ...(grad === undefined ? {} : { grad }),
     ...(model.substitutes === undefined ? {} : { parameters: model.substitutes() }),
   });

@@ -6,6 +6,7 @@ import { conceptPrune } from "./methods/concept-prune";
 import { dumo } from "./methods/dumo";
 import { eap } from "./methods/eap";
 import { esd } from "./methods/esd";
+import { fmn } from "./methods/fmn";
 import { kpop } from "./methods/kpop";
 import { oce } from "./methods/oce";
 import { prune } from "./methods/prune";
@@ -36,6 +37,7 @@ export const METHODS = [
   conceptPrune,
   sdd,
   space,
+  fmn,
   eap,
   age,
   prune,

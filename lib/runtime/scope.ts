@@ -28,7 +28,7 @@ class Scope {
   }
 }
 
-const current = new AsyncLocalStorage<Scope>();
+const current = new AsyncLocalStorage<Scope | undefined>();
 
 /**
  * Runs `fn` and frees every tensor made inside, across awaits, except those that the result holds (directly, or in
@@ -74,7 +74,8 @@ export function adopt(item: Disposable): void {
 
 /** Runs `fn` outside of any scope: what it makes lives until it is disposed. */
 export function unscoped<T>(fn: () => T): T {
-  return current.exit(fn);
+  // Of `exit`, a scope inside `fn` would be the end.
+  return current.run(undefined, fn);
 }
 
 function* reachable(value: unknown, seen = new Set<object>()): Generator<Disposable> {

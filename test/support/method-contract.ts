@@ -43,6 +43,7 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
     inversionIterations: 2,
     batchSize: Math.min(2, (options["batchSize"]?.default as number | undefined) ?? 2),
     learningRate: 1e-3,
+    inversion: { iterations: 2, vectors: 2 },
     cacheDirectory,
   };
   return Object.fromEntries(Object.entries(short).filter(([key]) => key in options));

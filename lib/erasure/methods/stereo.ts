@@ -5,7 +5,7 @@ import { choice, integer, number, schedule, selector, templates, texts } from ".
 import { noGrad } from "../../runtime/grad-mode";
 import type { Tensor } from "../../runtime/tensor";
 import { defineMethod, type OptionsOf } from "../method";
-import { gallery } from "../shared/concept-pictures";
+import { conceptPictures } from "../shared/concept-pictures";
 import { InvertedWords, invertedWords } from "../shared/inverted-words";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
 import type { LatentBatch } from "../shared/latent-source";
@@ -56,7 +56,7 @@ export const stereo = defineMethod({
     negativeGuidance: number(3, "how far predictions are led away from the concept and its words", {
       from: 0,
     }),
-    ...gallery(),
+    ...conceptPictures(),
     /** Pictures of each concept that the model makes; each round has another part of them. Default 500. */
     images: integer(500, "pictures of a concept that the model makes to invert", { from: 1 }),
     ...training(),

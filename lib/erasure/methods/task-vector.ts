@@ -1,5 +1,5 @@
 import { noGrad } from "../../runtime/grad-mode";
-import { integer, number, schedule, selector } from "../../options/kinds";
+import { integer, number, schedule, selector, texts } from "../../options/kinds";
 import { selectParameters } from "../../models/parameter-selector";
 import { alphaOption, checkAlphaSearch, chooseAlpha, isSearch } from "../choose-alpha";
 import { defineMethod, type OptionsOf } from "../method";
@@ -36,6 +36,11 @@ export const taskVector = defineMethod({
     /** How much of τ is taken off, for all concepts or for each; or how that is looked for. Default 1. */
     alpha: alphaOption(),
     ...conceptPictures(),
+    /**
+     * What pictures are called in training, in place of `templates`; "{}" may be missing: under "" or "a photo" the model
+     * learns to draw the concept unasked, and unlearns it whatever it is asked with. Default ["", "a photo"].
+     */
+    captions: texts(["", "a photo"], "captions to train under, in place of templates", { blank: true }),
     ...training(),
     /** Updates for each concept. Default 250. */
     iterations: integer(250, "updates of the weights, for each concept", { from: 1 }),
@@ -59,7 +64,7 @@ export const taskVector = defineMethod({
   async run(job, o) {
     const { base, concepts, student, trained } = job;
     const materials: ConceptPictures[] = [];
-    for (const concept of concepts) materials.push(await ConceptPictures.create(job, o, concept));
+    for (const concept of concepts) materials.push(await ConceptPictures.create(job, o, concept, o.captions));
     const weights = await job.adam(o);
     const taken = job.part("tau", new TaskVectors(job));
     const preservation = await job.preservation(o);

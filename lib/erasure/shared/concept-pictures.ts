@@ -3,7 +3,7 @@ import { makePictures } from "../../diffusion/make-pictures";
 import { noisyLatents, type NoisyLatents } from "../../diffusion/noisy-latents";
 import { checkPictures, encodePictures } from "../../diffusion/picture-latents";
 import type { Image } from "../../io/image";
-import { flag, texts } from "../../options/kinds";
+import { flag } from "../../options/kinds";
 import type { Complete, Option } from "../../options/option";
 import { scope } from "../../runtime/scope";
 import type { Tensor } from "../../runtime/tensor";
@@ -30,7 +30,7 @@ const given: Option<Given> = {
 };
 
 /** Options of methods that learn from pictures of the concept itself. */
-export function gallery() {
+export function conceptPictures() {
   return {
     /** Pictures by concept, to train on in place of generated ones: Image objects, or paths of picture files. Default none. */
     pictures: given,
@@ -40,21 +40,8 @@ export function gallery() {
   };
 }
 
-/** `gallery()` for those that train under captions. */
-export function conceptPictures() {
-  return {
-    ...gallery(),
-    /**
-     * What pictures are called in training, in place of `templates`; "{}" may be missing: under "" or "a photo" the model
-     * learns to draw the concept unasked, and unlearns it whatever it is asked with. Default ["", "a photo"].
-     */
-    captions: texts(["", "a photo"], "captions to train under, in place of templates", { blank: true }),
-  };
-}
-
-/** `conceptPictures()`, complete; without captions pictures are called by their templates. */
-export type ConceptPictureOptions = Complete<ReturnType<typeof gallery>> &
-  Partial<Complete<ReturnType<typeof conceptPictures>>>;
+/** `conceptPictures()`, complete. */
+export type ConceptPictureOptions = Complete<ReturnType<typeof conceptPictures>>;
 
 /** Pictures of a concept, and what they are called. */
 export class ConceptPictures {
@@ -68,13 +55,21 @@ export class ConceptPictures {
     private readonly captions: readonly (readonly string[])[],
   ) {}
 
-  /** Those given, else those that the model makes of the concept's templates. */
-  static async create(job: ErasureJob, o: ConceptPictureOptions, concept: string): Promise<ConceptPictures> {
+  /**
+   * Those given, else those that the model makes of the concept's templates.
+   * @param others captions in place of the templates; "{}" may be missing. Default none
+   */
+  static async create(
+    job: ErasureJob,
+    o: ConceptPictureOptions,
+    concept: string,
+    others: readonly string[] = [],
+  ): Promise<ConceptPictures> {
     const { base, signal } = job;
     const named = (some: readonly string[]): string[] =>
       some.map((text) => text.replaceAll("{}", () => concept));
     const names = named(o.templates);
-    const captions = o.captions !== undefined && o.captions.length > 0 ? named(o.captions) : null;
+    const captions = others.length > 0 ? named(others) : null;
     const encode = (images: readonly (Image | string)[]) =>
       scope(() => encodePictures(base, images, { mirrored: o.mirror, signal }));
     const own = o.pictures[concept];
@@ -102,6 +97,7 @@ export class ConceptPictures {
 
   /** Noisy pictures with captions. They depend on the concept's name, not on which concepts it is erased with. */
   batch(iteration: number, size: number): NoisyLatents & { readonly captions: readonly string[] } {
+    // The label of the first method that had them: another would be other draws of the same seed.
     const own = this.job.random.at("task-vector", this.concept, iteration);
     const draws = Array.from({ length: size }, (_, item) => own.at("item", item));
     const chosen = draws.map((draw) => draw.at("picture").below(this.captions.length));

@@ -110,4 +110,18 @@ describe("unscoped", () => {
     });
     expect(outside.map((tensor) => tensor.disposed)).toEqual([false, false]);
   });
+
+  it("goes on behind a scope within it", () => {
+    const outside: Tensor[] = [];
+    let inside: Tensor | undefined;
+    scope(() =>
+      unscoped(() => {
+        outside.push(scope(made));
+        scope(() => void (inside = made()));
+        outside.push(scope(made), made());
+      }),
+    );
+    expect(outside.map((tensor) => tensor.disposed)).toEqual([false, false, false]);
+    expect(inside!.disposed).toBe(true);
+  });
 });

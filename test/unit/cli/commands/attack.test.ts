@@ -6,7 +6,8 @@ import { temporaryFolders } from "../../../support/temporary";
 import { saveClassifier } from "../../../support/tiny-classifier";
 
 const folder = temporaryFolders();
-const short = ["--iterations", "3", "--batch-size", "1", "--steps", "2", "--images-per-input", "2"];
+const measured = ["--steps", "2", "--images-per-input", "2"];
+const short = ["--iterations", "3", "--batch-size", "1", ...measured];
 
 describe("kpop-native attack", () => {
   let cwd: string;
@@ -54,6 +55,22 @@ describe("kpop-native attack", () => {
       ],
       result: "b/attack.json",
     });
+  });
+
+  it("teaches the concept again, and keeps what it has learned after each number of steps", async () => {
+    const args = ["--method", "relearn", "--image", "a", "--after", "1", "--after", "3", "--batch-size", "1"];
+    const { code, stdout, stderr } = await cli(
+      ["attack", "pocket", "--concept", "church", "--classifier", "classifier", ...measured, ...args, "--out", "e"], // prettier-ignore
+      { cwd },
+    );
+    expect(stderr).toMatch(/^iteration 3 of 3 +denoising/m);
+    expect(code).toBe(0);
+    for (const row of [/^attack +\d.* 4$/m, /^after 1 +\d.* 2$/m, /^after 3 +\d.* 2$/m])
+      expect(stdout).toMatch(row);
+    const files = readdirSync(join(cwd, "e")).filter((name) => name.endsWith(".safetensors"));
+    expect(files.sort()).toEqual(
+      ["1", "3"].flatMap((steps) => [`after-${steps}-lora.safetensors`, `after-${steps}.safetensors`]),
+    );
   });
 
   it("interrupted keeps the state of the search, and says how to go on", async () => {
