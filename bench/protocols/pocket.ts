@@ -5,6 +5,9 @@ const STYLE_TEMPLATES = ["an airplane in {}", "a cat in {}", "a guitar in {}", "
 const rates = (...of: number[]): Candidate[] =>
   of.map((rate) => ({ label: `rate ${rate.toExponential()}`, options: { learningRate: rate } }));
 
+const strengths = (...of: number[]): Candidate[] =>
+  of.map((eraseScale) => ({ label: `α ${eraseScale}`, options: { eraseScale } }));
+
 /** Phrasings that concepts are edited or trained in: the name, and how pictures are asked for. */
 const PHRASINGS = ["{}", "a photo of a {}"];
 
@@ -109,14 +112,9 @@ export const pocket: Protocol = {
         options: { threshold },
       })),
     },
-    // The published phrasings are words that this model never saw.
-    oce: {
-      base: { templates: PHRASINGS },
-      candidates: [50, 70, 100, 300].map((eraseScale) => ({
-        label: `α ${eraseScale}`,
-        options: { eraseScale },
-      })),
-    },
+    // The published phrasings are words that this model never saw. Held rows count against α.
+    oce: { base: { templates: PHRASINGS }, candidates: strengths(15, 25, 35, 50) },
+    "oce-neighbours": { base: { templates: PHRASINGS }, candidates: strengths(50, 60, 75, 100) },
     ca: { candidates: rates(2e-4, 5e-4, 1e-3, 2e-3), styles: { anchor: "any style" } },
     sld: {
       candidates: ["weak", "medium", "strong", "max"].map((preset) => ({
