@@ -23,7 +23,7 @@ export interface Guidance {
  * one batch (two where only one half sees a learned prompt); the negative half is skipped when w = 1, and with it what
  * steers guidance.
  * @param batch (B, 4, h, w)
- * @param step network evaluations of the sampler so far
+ * @param step the sampler's steps so far
  * @returns (B, 4, h, w) float32
  */
 export async function guidedNoise(

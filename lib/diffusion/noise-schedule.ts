@@ -15,6 +15,12 @@ export interface NoiseScheduleConfig {
   readonly setAlphaToOne: boolean;
   /** How a sampler spreads its timesteps. Absent: each sampler's own, as in diffusers. */
   readonly timestepSpacing?: TimestepSpacing;
+  /** Whether solvers in σ space their levels by Karras' rule (arXiv 2206.00364 eq. 5). Default false. */
+  readonly useKarrasSigmas?: boolean;
+  /** Steps that a latent consistency model was distilled on. Default 50. */
+  readonly lcmOriginalSteps?: number;
+  /** What its boundary condition multiplies t by. Default 10. */
+  readonly lcmTimestepScaling?: number;
   /** False where the config's own sampler is a PNDM that begins with Runge-Kutta steps, which `pndm` here lacks. */
   readonly skipPrkSteps: boolean;
 }
@@ -48,7 +54,7 @@ const SPACINGS: readonly TimestepSpacing[] = ["leading", "linspace", "trailing"]
 const BETA_SCHEDULES: readonly BetaSchedule[] = ["linear", "scaled_linear", "squaredcos_cap_v2"];
 /** Schedulers of diffusers that share these fields and this forward process; flow matching and EDM do not. */
 const SCHEDULERS =
-  /^(?:DDIM|DDPM|PNDM|LMSDiscrete|Euler(?:Ancestral)?Discrete|HeunDiscrete|DPMSolver(?:Multi|Single)step|DPMSolverSDE|DEISMultistep|UniPCMultistep|KDPM2(?:Ancestral)?Discrete)Scheduler$/;
+  /^(?:DDIM|DDPM|PNDM|LMSDiscrete|Euler(?:Ancestral)?Discrete|HeunDiscrete|DPMSolver(?:Multi|Single)step|DPMSolverSDE|LCM|DEISMultistep|UniPCMultistep|KDPM2(?:Ancestral)?Discrete)Scheduler$/;
 
 /**
  * The forward process of a diffusion model over integer timesteps t = 0 … T−1: z_t = √ᾱ_t z_0 + √(1−ᾱ_t) n with
@@ -163,10 +169,26 @@ function parseConfig(json: unknown): NoiseScheduleConfig {
     betaEnd: number(fields, "beta_end", 0.02, Number.MIN_VALUE, 0.999),
     betaSchedule: betaSchedule as BetaSchedule,
     stepsOffset: number(fields, "steps_offset", 0, 0, numTrainTimesteps - 1, true),
-    setAlphaToOne: boolean(fields, "set_alpha_to_one", name === "DDIMScheduler"),
+    setAlphaToOne: boolean(fields, "set_alpha_to_one", name === "DDIMScheduler" || name === "LCMScheduler"),
     ...(spacing === undefined ? {} : { timestepSpacing: spacing as TimestepSpacing }),
+    ...(boolean(fields, "use_karras_sigmas", false) ? { useKarrasSigmas: true } : {}),
+    ...given(fields, "original_inference_steps", (field) => ({
+      lcmOriginalSteps: number(fields, field, 50, 1, numTrainTimesteps, true),
+    })),
+    ...given(fields, "timestep_scaling", (field) => ({
+      lcmTimestepScaling: number(fields, field, 10, Number.MIN_VALUE, 1e6),
+    })),
     skipPrkSteps: boolean(fields, "skip_prk_steps", name !== "PNDMScheduler"),
   };
+}
+
+/** What a field says, or nothing where it is absent. */
+function given<T extends object>(
+  fields: Record<string, unknown>,
+  field: string,
+  read: (field: string) => T,
+): T | object {
+  return (fields[field] ?? undefined) === undefined ? {} : read(field);
 }
 
 function number(

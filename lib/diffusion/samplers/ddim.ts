@@ -1,10 +1,9 @@
 import { finite, knownKeys } from "../../check";
-import { KpopError } from "../../errors";
 import type { Linear } from "../linear";
 import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
-import { nextIndex, strideOf, wholeTimesteps } from "./sampler";
+import { eachItsOwn, matchFreshNoise, nextIndex, strideOf, wholeTimesteps } from "./sampler";
 
 /** z_prev = latents·z + noise·ε + random·n, n ~ N(0, I). */
 export interface DDIMCoefficients {
@@ -41,6 +40,7 @@ export const ddim: Sampler = {
 
 class DDIMRun<T extends Linear<T>> implements SamplerRun<T> {
   readonly timesteps: readonly number[];
+  readonly steps: readonly number[];
   readonly initialScale = 1;
   readonly stochastic: boolean;
   readonly retained: readonly T[] = [];
@@ -52,6 +52,7 @@ class DDIMRun<T extends Linear<T>> implements SamplerRun<T> {
     const eta = finite("eta", options.eta ?? 0, 0, 1);
     this.stochastic = eta > 0;
     this.timesteps = wholeTimesteps(schedule, steps);
+    this.steps = eachItsOwn(this.timesteps);
     const stride = strideOf(schedule, steps);
     this.#coefficients = this.timesteps.map((t) =>
       ddimCoefficients(schedule.alphaCumprod(t), schedule.alphaCumprod(t - stride), eta),
@@ -64,13 +65,7 @@ class DDIMRun<T extends Linear<T>> implements SamplerRun<T> {
 
   step(index: number, latents: T, noise: T, random?: T): T {
     const factor = this.#coefficients[nextIndex(index, this.#done, this.timesteps.length)]!;
-    if ((random !== undefined) !== this.stochastic)
-      throw new KpopError(
-        "INVALID_ARGUMENT",
-        this.stochastic
-          ? "Expected fresh noise for a DDIM step with eta > 0 but received none"
-          : "Expected no fresh noise for a DDIM step with eta 0 but received some",
-      );
+    matchFreshNoise("ddim", this.stochastic, random);
     this.#done++;
     const terms: [number, T][] = [
       [factor.latents, latents],

@@ -116,6 +116,23 @@ describe("NoiseSchedule", () => {
       expect(NoiseSchedule.fromConfig(absent).config).toEqual(STABLE_DIFFUSION_SCHEDULE);
   });
 
+  it("reads Karras' levels and what a consistency model was distilled with, and leaves what is absent out", () => {
+    const { config } = NoiseSchedule.fromConfig({
+      ...SD14,
+      use_karras_sigmas: true,
+      original_inference_steps: 100,
+      timestep_scaling: 12,
+    });
+    expect(config).toEqual({
+      ...STABLE_DIFFUSION_SCHEDULE,
+      useKarrasSigmas: true,
+      lcmOriginalSteps: 100,
+      lcmTimestepScaling: 12,
+    });
+    const absent = { use_karras_sigmas: false, original_inference_steps: null };
+    expect(NoiseSchedule.fromConfig({ ...SD14, ...absent }).config).toEqual(STABLE_DIFFUSION_SCHEDULE);
+  });
+
   it("takes diffusers' defaults for absent fields", () => {
     const { betaSchedule, betaStart, betaEnd, stepsOffset, setAlphaToOne } = NoiseSchedule.fromConfig(
       {},
