@@ -1,7 +1,7 @@
 import { throwIfAborted } from "../errors";
 import { scope } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
-import { guidedNoise, type Guidance } from "./guidance";
+import { guidedPrediction, type Guidance } from "./guidance";
 import type { Denoiser } from "./predict";
 import type { SamplerRun } from "./samplers";
 
@@ -35,7 +35,7 @@ export async function* denoise(
       const step = run.steps[index]!;
       const alive = await scope(async () => {
         const input = { latents: run.scaleInput(index, latents), timesteps: timestep };
-        const predicted = await guidedNoise(model, input, guidance, step);
+        const predicted = await guidedPrediction(model, input, guidance, step);
         const steered = (guidance.steering ?? []).flatMap(({ by }) => by.retained);
         const random = run.stochastic ? options.fresh?.(index) : undefined;
         return [run.step(index, latents, predicted, random), ...run.retained, ...steered];

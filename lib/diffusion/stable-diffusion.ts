@@ -68,7 +68,7 @@ export interface LoadOptions {
 /** Networks that an erasure may train. */
 export type TrainedNetwork = Extract<ComponentName, "unet" | "textEncoder">;
 
-/** A Stable Diffusion 1.x checkpoint in memory. */
+/** A Stable Diffusion 1.x or 2.x checkpoint in memory. */
 export class StableDiffusion implements Model {
   readonly unet: UNet2DConditionModel;
   readonly vae: AutoencoderKL;

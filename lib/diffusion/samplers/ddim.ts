@@ -1,11 +1,13 @@
 import { finite, knownKeys } from "../../check";
+import { KpopError } from "../../errors";
 import type { Linear } from "../linear";
 import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
+import { cleanMixture, noiseMixture, type PredictionType } from "../prediction-type";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
 import { eachItsOwn, matchFreshNoise, nextIndex, strideOf, wholeTimesteps } from "./sampler";
 
-/** z_prev = latents·z + noise·ε + random·n, n ~ N(0, I). */
+/** z_prev = latents·z + noise·ε + random·n, n ~ N(0, I); v in the place of ε where that is what is predicted. */
 export interface DDIMCoefficients {
   readonly latents: number;
   readonly noise: number;
@@ -16,8 +18,31 @@ export interface DDIMCoefficients {
  * One DDIM step as a linear map (Song et al., arXiv 2010.02502 eq. 12, σ by eq. 16).
  * @param alpha ᾱ of the level that z is at, in (0, 1)   @param alphaPrevious ᾱ of the level to go to, in (0, 1]
  * @param eta in [0, 1]; 0 is deterministic
+ * @param type what `noise` is the factor of
+ * @throws INVALID_ARGUMENT for ε at an ᾱ of 0, where it tells nothing of the picture
  */
-export function ddimCoefficients(alpha: number, alphaPrevious: number, eta = 0): DDIMCoefficients {
+export function ddimCoefficients(
+  alpha: number,
+  alphaPrevious: number,
+  eta = 0,
+  type: PredictionType = "epsilon",
+): DDIMCoefficients {
+  if (type === "v_prediction") {
+    const variance = eta ** 2 * ((1 - alphaPrevious) / (1 - alpha)) * (1 - alpha / alphaPrevious);
+    const direction = Math.sqrt(Math.max(1 - alphaPrevious - variance, 0));
+    const level = { signal: Math.sqrt(alpha), noise: Math.sqrt(1 - alpha) };
+    const [clean, noise] = [cleanMixture(type, level), noiseMixture(type, level)];
+    return {
+      latents: Math.sqrt(alphaPrevious) * clean.latents + direction * noise.latents,
+      noise: Math.sqrt(alphaPrevious) * clean.prediction + direction * noise.prediction,
+      random: Math.sqrt(variance),
+    };
+  }
+  if (alpha === 0)
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      "Expected timesteps below the schedule's last, which has zero signal-to-noise ratio: take fewer steps",
+    );
   const latents = Math.sqrt(alphaPrevious / alpha);
   if (eta === 0) {
     // √(1−b) − √(b(1−a)/a) with its two nearly equal roots multiplied out: PNDM's eq. 9 (arXiv 2202.09778).
@@ -55,7 +80,12 @@ class DDIMRun<T extends Linear<T>> implements SamplerRun<T> {
     this.steps = eachItsOwn(this.timesteps);
     const stride = strideOf(schedule, steps);
     this.#coefficients = this.timesteps.map((t) =>
-      ddimCoefficients(schedule.alphaCumprod(t), schedule.alphaCumprod(t - stride), eta),
+      ddimCoefficients(
+        schedule.alphaCumprod(t),
+        schedule.alphaCumprod(t - stride),
+        eta,
+        schedule.predictionType,
+      ),
     );
   }
 
@@ -63,13 +93,13 @@ class DDIMRun<T extends Linear<T>> implements SamplerRun<T> {
     return latents;
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     const factor = this.#coefficients[nextIndex(index, this.#done, this.timesteps.length)]!;
     matchFreshNoise("ddim", this.stochastic, random);
     this.#done++;
     const terms: [number, T][] = [
       [factor.latents, latents],
-      [factor.noise, noise],
+      [factor.noise, prediction],
     ];
     if (random !== undefined) terms.push([factor.random, random]);
     return linear(terms);

@@ -3,6 +3,7 @@ import { KpopError } from "../../errors";
 import type { Linear } from "../linear";
 import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
+import { cleanMixture, levelOf } from "../prediction-type";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
 import { eachItsOwn, matchFreshNoise, nextIndex, refuse, roundToEven } from "./sampler";
 import { karrasSigmas, timestepOf } from "./sigmas";
@@ -102,22 +103,22 @@ class DPMSolverRun<T extends Linear<T>> implements SamplerRun<T> {
     return latents;
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
     matchFreshNoise(this.name, false, random);
     this.#done++;
     const [sigma, next] = this.#sigmas.slice(index, index + 2) as [number, number];
-    // √ᾱ of either level; x̂₀ = (z − √(1−ᾱ) ε)/√ᾱ.
-    const [signal, nextSignal] = [1 / Math.hypot(sigma, 1), 1 / Math.hypot(next, 1)];
+    const [here, there] = [levelOf(sigma), levelOf(next)];
+    const mixture = cleanMixture(this.schedule.predictionType, here);
     const clean = linear([
-      [1 / signal, latents],
-      [-sigma, noise],
+      [mixture.latents, latents],
+      [mixture.prediction, prediction],
     ]);
     const before = this.#clean;
     this.#clean = index + 1 < this.timesteps.length ? clean : undefined;
     // −√ᾱ' (e^−h − 1), where h, the step in λ = −log σ, makes e^−h the ratio of the two σ.
-    const move = nextSignal * (1 - next / sigma);
-    const rest = (next * nextSignal) / (sigma * signal);
+    const move = there.signal * (1 - next / sigma);
+    const rest = there.noise / here.noise;
     if (before === undefined || next === 0)
       return linear([
         [rest, latents],

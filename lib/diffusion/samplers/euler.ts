@@ -52,16 +52,17 @@ class EulerRun<T extends Linear<T>> implements SamplerRun<T> {
     return latents.mul(1 / Math.hypot(this.#levels.sigmas[index]!, 1));
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
     matchFreshNoise(this.name, this.stochastic, random);
     this.#done++;
     const [sigma, next] = this.#levels.sigmas.slice(index, index + 2) as [number, number];
     const up = this.stochastic ? next * Math.sqrt(1 - (next / sigma) ** 2) : 0;
     const down = this.stochastic ? next ** 2 / sigma : next;
+    const slope = this.#levels.slopes[index]!;
     return linear([
-      [1, latents],
-      [down - sigma, noise],
+      [1 + (down - sigma) * slope.latents, latents],
+      [(down - sigma) * slope.prediction, prediction],
       ...(random === undefined ? [] : [[up, random] as const]),
     ]);
   }

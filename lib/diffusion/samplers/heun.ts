@@ -4,7 +4,7 @@ import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
 import { matchFreshNoise, nextIndex, refuse } from "./sampler";
-import { sigmaLevels } from "./sigmas";
+import { sigmaLevels, type SigmaLevels } from "./sigmas";
 
 /**
  * Heun's method on dx/dσ = ε (Karras et al., arXiv 2206.00364, algorithm 1 without churn): a step takes the mean of the
@@ -25,7 +25,7 @@ class HeunRun<T extends Linear<T>> implements SamplerRun<T> {
   readonly steps: readonly number[];
   readonly initialScale: number;
   readonly stochastic = false;
-  readonly #sigmas: readonly number[];
+  readonly #levels: SigmaLevels;
   /** Where the step began, and the slope there. */
   #start: { readonly latents: T; readonly slope: T } | undefined;
   #done = 0;
@@ -37,7 +37,7 @@ class HeunRun<T extends Linear<T>> implements SamplerRun<T> {
     this.timesteps = twiceButFirst(levels.timesteps);
     this.steps = this.timesteps.map((_, index) => index >> 1);
     this.initialScale = levels.initialScale;
-    this.#sigmas = levels.sigmas;
+    this.#levels = levels;
   }
 
   get retained(): readonly T[] {
@@ -46,28 +46,33 @@ class HeunRun<T extends Linear<T>> implements SamplerRun<T> {
 
   scaleInput(index: number, latents: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
-    return latents.mul(1 / Math.hypot(this.#sigmas[(index + 1) >> 1]!, 1));
+    return latents.mul(1 / Math.hypot(this.#levels.sigmas[(index + 1) >> 1]!, 1));
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
     matchFreshNoise("heun", false, random);
     this.#done++;
     const step = this.steps[index]!;
-    const length = this.#sigmas[step + 1]! - this.#sigmas[step]!;
+    const length = this.#levels.sigmas[step + 1]! - this.#levels.sigmas[step]!;
+    const here = this.#levels.slopes[(index + 1) >> 1]!;
+    const slope = linear([
+      [here.latents, latents],
+      [here.prediction, prediction],
+    ]);
     const start = this.#start;
     if (start !== undefined) {
       this.#start = undefined;
       return linear([
         [1, start.latents],
         [length / 2, start.slope],
-        [length / 2, noise],
+        [length / 2, slope],
       ]);
     }
-    if (this.steps[index + 1] === step) this.#start = { latents, slope: noise };
+    if (this.steps[index + 1] === step) this.#start = { latents, slope };
     return linear([
-      [1, latents],
-      [length, noise],
+      [1 + length * here.latents, latents],
+      [length * here.prediction, prediction],
     ]);
   }
 }

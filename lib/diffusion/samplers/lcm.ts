@@ -3,6 +3,7 @@ import { KpopError } from "../../errors";
 import type { Linear } from "../linear";
 import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
+import { cleanMixture } from "../prediction-type";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
 import { eachItsOwn, matchFreshNoise, nextIndex, refuse } from "./sampler";
 
@@ -55,7 +56,7 @@ class LCMRun<T extends Linear<T>> implements SamplerRun<T> {
     return latents;
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
     matchFreshNoise("lcm", true, random);
     this.#done++;
@@ -64,11 +65,11 @@ class LCMRun<T extends Linear<T>> implements SamplerRun<T> {
     const scaled = timestep * (this.schedule.config.lcmTimestepScaling ?? 10);
     const skip = SIGMA_DATA ** 2 / (scaled ** 2 + SIGMA_DATA ** 2);
     const out = scaled / Math.hypot(scaled, SIGMA_DATA);
-    const here = this.schedule.noising(timestep);
+    const clean = cleanMixture(this.schedule.predictionType, this.schedule.noising(timestep));
     const there = next === undefined ? { signal: 1, noise: 0 } : this.schedule.noising(next);
     return linear([
-      [there.signal * (skip + out / here.signal), latents],
-      [(-there.signal * out * here.noise) / here.signal, noise],
+      [there.signal * (skip + out * clean.latents), latents],
+      [there.signal * out * clean.prediction, prediction],
       [there.noise, random!],
     ]);
   }

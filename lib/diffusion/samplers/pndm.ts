@@ -67,7 +67,7 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
     return latents;
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
     matchFreshNoise("pndm", false, random);
     this.#done++;
@@ -76,17 +76,17 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
       const start = this.#start!;
       this.#start = undefined;
       return this.#move(timestep + this.#stride, start, [
-        [1 / 2, noise],
+        [1 / 2, prediction],
         [1 / 2, this.#predictions[0]!],
       ]);
     }
-    this.#predictions = [noise, ...this.#predictions.slice(0, ORDER - 1)];
+    this.#predictions = [prediction, ...this.#predictions.slice(0, ORDER - 1)];
     if (index === 0 && this.timesteps.length > 1) this.#start = latents;
     const weights = MULTISTEP[this.#predictions.length - 1]!;
     return this.#move(
       timestep,
       latents,
-      this.#predictions.map((prediction, i) => [weights[i]!, prediction]),
+      this.#predictions.map((one, i) => [weights[i]!, one]),
     );
   }
 
@@ -95,6 +95,8 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
     const factor = ddimCoefficients(
       this.#schedule.alphaCumprod(timestep),
       this.#schedule.alphaCumprod(timestep - this.#stride),
+      0,
+      this.#schedule.predictionType,
     );
     return linear([
       [factor.latents, latents],

@@ -26,7 +26,7 @@ export interface Sampler {
 
 /**
  * One pass from noise to latents:
- * `z = z.mul(run.initialScale)`, then for each index `z = run.step(i, z, ε(run.scaleInput(i, z), run.timesteps[i]))`.
+ * `z = z.mul(run.initialScale)`, then for each index `z = run.step(i, z, network(run.scaleInput(i, z), run.timesteps[i]))`.
  */
 export interface SamplerRun<T> {
   readonly timesteps: readonly number[];
@@ -43,11 +43,11 @@ export interface SamplerRun<T> {
   /**
    * The latents at the next level.
    * @param index of the evaluation; they are taken in order, 0 first
-   * @param noise ε, the network's prediction (after guidance)
+   * @param prediction what the network predicts (after guidance), ε or v as the schedule says
    * @param random fresh N(0, I); needed where `stochastic`, refused elsewhere
    * @throws INVALID_ARGUMENT
    */
-  step(index: number, latents: T, noise: T, random?: T): T;
+  step(index: number, latents: T, prediction: T, random?: T): T;
 }
 
 /**

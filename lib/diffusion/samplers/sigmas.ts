@@ -1,4 +1,5 @@
 import type { NoiseSchedule } from "../noise-schedule";
+import { levelOf, noiseMixture, type Mixture } from "../prediction-type";
 import { spacedTimesteps } from "./sampler";
 
 /** Noise levels of a solver in the variance-exploding view x = z/√ᾱ, σ = √((1−ᾱ)/ᾱ) (Karras et al., arXiv 2206.00364). */
@@ -9,6 +10,8 @@ export interface SigmaLevels {
   readonly sigmas: readonly number[];
   /** The standard deviation of the first x. */
   readonly initialScale: number;
+  /** dx/dσ = ε at each timestep's level: factors of x and of what the network predicts. */
+  readonly slopes: readonly Mixture[];
 }
 
 /**
@@ -27,7 +30,12 @@ export function sigmaLevels(schedule: NoiseSchedule, steps: number): SigmaLevels
   const largest = sigmas[0]!;
   // Only leading timesteps leave noise above the first level out of account, which diffusers makes up for.
   const initialScale = timestepSpacing === "leading" ? Math.hypot(largest, 1) : largest;
-  return { timesteps, sigmas: [...sigmas, 0], initialScale };
+  const slopes = sigmas.map((sigma) => {
+    const level = levelOf(sigma);
+    const { latents, prediction } = noiseMixture(schedule.predictionType, level);
+    return { latents: latents * level.signal, prediction };
+  });
+  return { timesteps, sigmas: [...sigmas, 0], initialScale, slopes };
 }
 
 /** `count` levels from `largest` to `smallest`, even in σ^(1/7) (arXiv 2206.00364 eq. 5). */

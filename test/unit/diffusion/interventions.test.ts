@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { guidedNoise, type Guidance } from "../../../lib/diffusion/guidance";
+import { guidedPrediction, type Guidance } from "../../../lib/diffusion/guidance";
 import { imageSetIdentity, type SharedOptions } from "../../../lib/diffusion/image-set-identity";
 import { sldGuidance, SLD_PRESETS, type SldSettings } from "../../../lib/diffusion/interventions/sld";
 import { predictNoise } from "../../../lib/diffusion/predict";
@@ -123,9 +123,9 @@ describe("a model with an intervention", () => {
     const guidance: Guidance = { text, negative, guidanceScale: 5 };
     const steered = (more: Partial<SldSettings>): Promise<Tensor> => {
       const by = sldGuidance(settings(more)).start();
-      return guidedNoise(model, batch, { ...guidance, steering: [{ by, prompts: [own] }] });
+      return guidedPrediction(model, batch, { ...guidance, steering: [{ by, prompts: [own] }] });
     };
-    const plain = await guidedNoise(model, batch, guidance);
+    const plain = await guidedPrediction(model, batch, guidance);
     const never = await steered({ threshold: -1e9, momentumScale: 0 });
     // The third text in the batch changes roundings alone.
     expect(await relativeError(never, plain)).toBeLessThan(1e-5);
