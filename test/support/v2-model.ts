@@ -32,7 +32,8 @@ export async function writeV2(
     await cp(golden("small", "tokenizer", file), join(folder, "tokenizer", file));
   const change = async (path: string, more: object): Promise<Record<string, unknown>> => {
     const changed = { ...(JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>), ...more };
-    await writeFile(path, JSON.stringify(changed));
+    // What is not changed keeps its bytes: Python tells 1.0 from 1.
+    if (Object.keys(more).length > 0) await writeFile(path, JSON.stringify(changed));
     return changed;
   };
   await change(join(folder, "scheduler", "scheduler_config.json"), scheduler);
