@@ -117,12 +117,17 @@ function lines(path: string, found: Inspection): string[] {
   }
 }
 
+/** Whether a text encoder is Stable Diffusion 2's. */
+function isOpenClip(config: Readonly<Record<string, unknown>>): boolean {
+  return config["hidden_act"] === "gelu";
+}
+
 function model(path: string, found: ModelInspection): string[] {
   const { unet, vae, textEncoder } = found.components;
   const part = (name: keyof typeof TELLING, label: string, config: Readonly<Record<string, unknown>>) =>
     `  ${label.padEnd(13)} ${telling(config, TELLING[name])}`;
   return [
-    `${path}: Stable Diffusion 1 checkpoint, ${found.format === "diffusers" ? "diffusers folder" : "single file"}, ${size(found.files)}`,
+    `${path}: Stable Diffusion ${isOpenClip(textEncoder.config) ? 2 : 1} checkpoint, ${found.format === "diffusers" ? "diffusers folder" : "single file"}, ${size(found.files)}`,
     `  unet          ${tensors(unet)}`,
     part("unet", "", unet.config),
     `  vae           ${tensors(vae)}`,

@@ -18,11 +18,12 @@ export interface GenerateStep {
 
 /**
  * A sampler by name, or the checkpoint's own. "pndm" repeats its second timestep, as diffusers does with skip_prk_steps, and
- * so evaluates the network once more than there are steps: 51 times for 50.
+ * so evaluates the network once more than there are steps: 51 times for 50; "heun" evaluates twice in each step but the last:
+ * 99 times.
  */
 export function samplerOption(): Option<SamplerName | undefined, SamplerName> {
   const help =
-    "solver of the reverse process: the checkpoint's own where it is one of these, else ddim; pndm repeats its second step, so that 50 are 51";
+    "solver of the reverse process: the checkpoint's own where it is one of these, else ddim; pndm repeats its second step, so that 50 are 51; heun evaluates twice in a step; lcm is for models distilled for it";
   return choice<SamplerName, undefined>(undefined, SAMPLER_NAMES, help);
 }
 
@@ -50,7 +51,7 @@ export const DRAWING_OPTIONS = Object.freeze({
   /** Classifier-free guidance; 1 turns it off. Default 7.5. */
   guidanceScale: number(7.5, "how closely to follow the prompt; 1 is off", { from: 0 }),
   /** Default: the checkpoint's own scheduler where it is one of these, else "ddim". "pndm" makes one evaluation more than
-   *  `steps`. */
+   *  `steps`, "heun" nearly twice as many. The fresh noise of "euler-ancestral" and "lcm" follows from `seed`. */
   sampler: samplerOption(),
   /** What guidance leads away from. Default "". */
   negativePrompt: text("", "what to lead away from", { blank: true }),

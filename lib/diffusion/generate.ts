@@ -8,6 +8,7 @@ import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 import { repeated, rows } from "./condition";
 import { denoise } from "./denoise";
+import { freshNoise } from "./fresh-noise";
 import { GENERATE_OPTIONS, type GenerateOptions } from "./generate-options";
 import type { Guidance } from "./guidance";
 import { steersGuidance } from "./interventions/intervention";
@@ -95,9 +96,10 @@ async function run(model: Model, o: Checked): Promise<Image[]> {
   let done = 0;
   for (const indices of batches(o)) {
     const pictures = await scope(async () => {
+      const seeds = indices.map((index) => o.seed + (index % o.count));
       const noise =
         o.latents === undefined
-          ? Tensor.cat(indices.map((index) => startingNoise(model, o.seed + (index % o.count), o)))
+          ? Tensor.cat(seeds.map((seed) => startingNoise(model, seed, o)))
           : o.latents.rows(indices);
       const promptOf = indices.map((index) => Math.floor(index / o.count));
       const guidance: Guidance = {
@@ -111,13 +113,8 @@ async function run(model: Model, o: Checked): Promise<Image[]> {
           prompts: prompts.map((prompt) => repeated(prompt, indices.length)),
         })),
       };
-      const latents = await denoiseAll(
-        model,
-        o,
-        noise.to({ dtype: "float32", device: model.device }),
-        guidance,
-        done,
-      );
+      const start = noise.to({ dtype: "float32", device: model.device });
+      const latents = await denoiseAll(model, o, start, seeds, guidance, done);
       return decode(model, latents);
     });
     indices.forEach((index, i) => (images[index] = pictures[i]!));
@@ -170,11 +167,23 @@ async function denoiseAll(
   model: Model,
   o: Checked,
   noise: Tensor,
+  seeds: readonly number[],
   guidance: Guidance,
   done: number,
 ): Promise<Tensor> {
   const samplerRun = o.sampler.create<Tensor>(model.schedule, o.steps);
-  const states = denoise(model, samplerRun, noise, guidance, { signal: o.signal });
+  const fresh = samplerRun.stochastic
+    ? freshNoise(seeds, [1, ...noise.shape.slice(1)], {
+        count: samplerRun.timesteps.length,
+        afterStart: o.latents === undefined,
+      })
+    : undefined;
+  const states = denoise(model, samplerRun, noise, guidance, {
+    signal: o.signal,
+    ...(fresh === undefined
+      ? {}
+      : { fresh: (evaluation: number) => fresh(evaluation).to({ device: model.device }) }),
+  });
   let result: Tensor | undefined;
   for await (const { step, steps, latents } of states) {
     if (step === steps) result = latents.clone();

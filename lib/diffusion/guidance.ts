@@ -1,7 +1,7 @@
 import type { Tensor } from "../runtime/tensor";
 import type { Condition } from "./condition";
 import type { Steering } from "./interventions/intervention";
-import { evaluateEach, predictUnsteered, type Denoiser, type Injection, type NoisyBatch } from "./predict";
+import { movedBy, noiseOf, ownPredictions, type Denoiser, type Injection, type NoisyBatch } from "./predict";
 
 /** What classifier-free guidance leads towards and away from. */
 export interface Guidance {
@@ -21,37 +21,41 @@ export interface Guidance {
 /**
  * Classifier-free guidance (arXiv 2207.12598 eq. 6, in the form of Stable Diffusion): ε = ε_u + w (ε_c - ε_u), all in
  * one batch (two where only one half sees a learned prompt); the negative half is skipped when w = 1, and with it what
- * steers guidance.
+ * steers guidance. Interventions see ε; all else is in what the network itself predicts, ε or v.
  * @param batch (B, 4, h, w)
- * @param step network evaluations of the sampler so far
- * @returns (B, 4, h, w) float32
+ * @param step the sampler's steps so far
+ * @returns (B, 4, h, w) float32, for a sampler
  */
-export async function guidedNoise(
+export async function guidedPrediction(
   model: Denoiser,
   batch: NoisyBatch,
   guidance: Guidance,
   step = 0,
 ): Promise<Tensor> {
   const { text, negative, guidanceScale, injection, steering = [] } = guidance;
-  if (negative === null) return predictUnsteered(model, batch, text, { injection });
+  if (negative === null) return (await ownPredictions(model, batch, [text] as const, { injection }))[0];
 
   const extra = steering.flatMap(({ prompts }) => prompts);
   let unconditional: Tensor;
   let conditional: Tensor;
   let others: readonly Tensor[];
   if (injection === undefined || guidance.injectNegative === true) {
-    [unconditional, conditional, ...others] = await evaluateEach(
+    [unconditional, conditional, ...others] = await ownPredictions(
       model,
       batch,
       [negative, text, ...extra] as const,
       { injection },
     );
   } else {
-    [unconditional, ...others] = await evaluateEach(model, batch, [negative, ...extra] as const);
-    conditional = await predictUnsteered(model, batch, text, { injection });
+    [unconditional, ...others] = await ownPredictions(model, batch, [negative, ...extra] as const);
+    [conditional] = await ownPredictions(model, batch, [text] as const, { injection });
   }
   for (const { by, prompts } of steering) {
-    conditional = by.steer({ conditional, unconditional, others: others.slice(0, prompts.length), step });
+    const own = [conditional, unconditional, ...others.slice(0, prompts.length)];
+    const [given, empty, ...unsafe] = own.map((one) => noiseOf(model, batch, one));
+    const steered = by.steer({ conditional: given!, unconditional: empty!, others: unsafe, step });
+    if (steered !== given)
+      conditional = given === conditional ? steered : movedBy(model, batch, conditional, steered.sub(given!));
     others = others.slice(prompts.length);
   }
   return combine(unconditional, conditional, guidanceScale);

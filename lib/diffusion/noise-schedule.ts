@@ -2,6 +2,7 @@ import { describe, integer } from "../check";
 import { KpopError } from "../errors";
 import type { Linear } from "./linear";
 import { linear } from "./linear";
+import { levelOf, PREDICTION_TYPES, type Level, type PredictionType } from "./prediction-type";
 
 /** The fields of a diffusers `scheduler_config.json` that the forward process is made of; all of them checked. */
 export interface NoiseScheduleConfig {
@@ -9,12 +10,22 @@ export interface NoiseScheduleConfig {
   readonly betaStart: number;
   readonly betaEnd: number;
   readonly betaSchedule: BetaSchedule;
+  /** What the network predicts. Default "epsilon". */
+  readonly predictionType?: PredictionType;
+  /** Whether ᾱ is moved so that it ends at 0 (Lin et al., arXiv 2305.08891, algorithm 1). Default false. */
+  readonly zeroTerminalSnr?: boolean;
   /** Added to the inference timesteps. */
   readonly stepsOffset: number;
   /** The level behind the last step: 1 (no noise) if true, else that of timestep 0. */
   readonly setAlphaToOne: boolean;
   /** How a sampler spreads its timesteps. Absent: each sampler's own, as in diffusers. */
   readonly timestepSpacing?: TimestepSpacing;
+  /** Whether solvers in σ space their levels by Karras' rule (arXiv 2206.00364 eq. 5). Default false. */
+  readonly useKarrasSigmas?: boolean;
+  /** Steps that a latent consistency model was distilled on. Default 50. */
+  readonly lcmOriginalSteps?: number;
+  /** What its boundary condition multiplies t by. Default 10. */
+  readonly lcmTimestepScaling?: number;
   /** False where the config's own sampler is a PNDM that begins with Runge-Kutta steps, which `pndm` here lacks. */
   readonly skipPrkSteps: boolean;
 }
@@ -38,8 +49,6 @@ export const STABLE_DIFFUSION_SCHEDULE: NoiseScheduleConfig = Object.freeze({
 
 /** Values under which the mathematics is ours; a field that is absent passes. */
 const ONLY: Readonly<Record<string, readonly unknown[]>> = {
-  prediction_type: ["epsilon"],
-  rescale_betas_zero_snr: [false],
   clip_sample: [false],
   thresholding: [false],
   trained_betas: [],
@@ -48,7 +57,7 @@ const SPACINGS: readonly TimestepSpacing[] = ["leading", "linspace", "trailing"]
 const BETA_SCHEDULES: readonly BetaSchedule[] = ["linear", "scaled_linear", "squaredcos_cap_v2"];
 /** Schedulers of diffusers that share these fields and this forward process; flow matching and EDM do not. */
 const SCHEDULERS =
-  /^(?:DDIM|DDPM|PNDM|LMSDiscrete|Euler(?:Ancestral)?Discrete|HeunDiscrete|DPMSolver(?:Multi|Single)step|DPMSolverSDE|DEISMultistep|UniPCMultistep|KDPM2(?:Ancestral)?Discrete)Scheduler$/;
+  /^(?:DDIM|DDPM|PNDM|LMSDiscrete|Euler(?:Ancestral)?Discrete|HeunDiscrete|DPMSolver(?:Multi|Single)step|DPMSolverSDE|LCM|DEISMultistep|UniPCMultistep|KDPM2(?:Ancestral)?Discrete)Scheduler$/;
 
 /**
  * The forward process of a diffusion model over integer timesteps t = 0 … T−1: z_t = √ᾱ_t z_0 + √(1−ᾱ_t) n with
@@ -64,9 +73,12 @@ export class NoiseSchedule {
 
   constructor(config: NoiseScheduleConfig = STABLE_DIFFUSION_SCHEDULE) {
     this.config = Object.freeze({ ...config });
-    this.betas = betasOf(config);
+    const betas = betasOf(config);
     let product = 1;
-    this.alphasCumprod = this.betas.map((beta) => (product *= 1 - beta));
+    const alphas = betas.map((beta) => (product *= 1 - beta));
+    const isMoved = config.zeroTerminalSnr === true;
+    this.alphasCumprod = isMoved ? endingAtZero(alphas) : alphas;
+    this.betas = isMoved ? this.alphasCumprod.map((alpha, t, all) => 1 - alpha / (all[t - 1] ?? 1)) : betas;
     this.finalAlphaCumprod = config.setAlphaToOne ? 1 : this.alphasCumprod[0]!;
   }
 
@@ -77,6 +89,11 @@ export class NoiseSchedule {
    */
   static fromConfig(json: unknown): NoiseSchedule {
     return new NoiseSchedule(parseConfig(json));
+  }
+
+  /** What the network predicts. */
+  get predictionType(): PredictionType {
+    return this.config.predictionType ?? "epsilon";
   }
 
   /** T. */
@@ -92,20 +109,25 @@ export class NoiseSchedule {
 
   /**
    * σ_t = √((1−ᾱ_t)/ᾱ_t), the noise level in the variance-exploding view (Karras et al., arXiv 2206.00364); between two
-   * integers t, the line between their levels.
+   * integers t, the line between their levels. Where ᾱ ends at 0, the last level is taken as 4096, as in diffusers.
    */
   sigma(timestep: number): number {
     const below = Math.floor(timestep);
     const sigmaAt = (t: number): number => {
-      const alpha = this.alphaCumprod(t);
+      const alpha = this.alphaCumprod(t) || STAND_IN;
       return Math.sqrt((1 - alpha) / alpha);
     };
     const level = sigmaAt(below);
     return below === timestep ? level : level + (timestep - below) * (sigmaAt(below + 1) - level);
   }
 
+  /** √ᾱ_t and √(1−ᾱ_t); between two integers t, those of `sigma`. @throws INVALID_ARGUMENT */
+  level(timestep: number): Level {
+    return Number.isInteger(timestep) ? this.noising(timestep) : levelOf(this.sigma(timestep));
+  }
+
   /** The factors of z_0 and of the noise in z_t: √ᾱ_t and √(1−ᾱ_t). @throws INVALID_ARGUMENT */
-  noising(timestep: number): { signal: number; noise: number } {
+  noising(timestep: number): Level {
     const alpha = this.alphaCumprod(integer("timestep", timestep, 0, this.length - 1));
     return { signal: Math.sqrt(alpha), noise: Math.sqrt(1 - alpha) };
   }
@@ -118,6 +140,15 @@ export class NoiseSchedule {
       [factor.noise, noise],
     ]);
   }
+}
+
+/** ᾱ that σ is of where ᾱ is 0: float16's smallest number, as in diffusers. */
+const STAND_IN = 2 ** -24;
+
+/** Moves √ᾱ so that it ends at 0 and begins where it did (arXiv 2305.08891, algorithm 1). */
+function endingAtZero(alphas: Float64Array): Float64Array {
+  const [first, last] = [Math.sqrt(alphas[0]!), Math.sqrt(alphas.at(-1)!)];
+  return alphas.map((alpha) => (((Math.sqrt(alpha) - last) * first) / (first - last)) ** 2);
 }
 
 function betasOf(config: NoiseScheduleConfig): Float64Array {
@@ -156,17 +187,46 @@ function parseConfig(json: unknown): NoiseScheduleConfig {
   if (spacing !== undefined && !SPACINGS.includes(spacing as TimestepSpacing))
     throw unsupported("timestep_spacing", spacing, `one of ${SPACINGS.join(", ")}`);
 
+  const prediction = fields["prediction_type"] ?? "epsilon";
+  if (!PREDICTION_TYPES.includes(prediction as PredictionType))
+    throw unsupported("prediction_type", prediction, `one of ${PREDICTION_TYPES.join(", ")}`);
+  const zeroTerminalSnr = boolean(fields, "rescale_betas_zero_snr", false);
+  if (zeroTerminalSnr && prediction === "epsilon")
+    throw unsupported(
+      "rescale_betas_zero_snr",
+      true,
+      'false with the prediction_type "epsilon", which tells nothing of the picture where there is noise alone',
+    );
+
   const numTrainTimesteps = number(fields, "num_train_timesteps", 1000, 1, 1_000_000, true);
   return {
     numTrainTimesteps,
     betaStart: number(fields, "beta_start", 0.0001, Number.MIN_VALUE, 0.999),
     betaEnd: number(fields, "beta_end", 0.02, Number.MIN_VALUE, 0.999),
     betaSchedule: betaSchedule as BetaSchedule,
+    ...(prediction === "epsilon" ? {} : { predictionType: prediction as PredictionType }),
+    ...(zeroTerminalSnr ? { zeroTerminalSnr } : {}),
     stepsOffset: number(fields, "steps_offset", 0, 0, numTrainTimesteps - 1, true),
-    setAlphaToOne: boolean(fields, "set_alpha_to_one", name === "DDIMScheduler"),
+    setAlphaToOne: boolean(fields, "set_alpha_to_one", name === "DDIMScheduler" || name === "LCMScheduler"),
     ...(spacing === undefined ? {} : { timestepSpacing: spacing as TimestepSpacing }),
+    ...(boolean(fields, "use_karras_sigmas", false) ? { useKarrasSigmas: true } : {}),
+    ...given(fields, "original_inference_steps", (field) => ({
+      lcmOriginalSteps: number(fields, field, 50, 1, numTrainTimesteps, true),
+    })),
+    ...given(fields, "timestep_scaling", (field) => ({
+      lcmTimestepScaling: number(fields, field, 10, Number.MIN_VALUE, 1e6),
+    })),
     skipPrkSteps: boolean(fields, "skip_prk_steps", name !== "PNDMScheduler"),
   };
+}
+
+/** What a field says, or nothing where it is absent. */
+function given<T extends object>(
+  fields: Record<string, unknown>,
+  field: string,
+  read: (field: string) => T,
+): T | object {
+  return (fields[field] ?? undefined) === undefined ? {} : read(field);
 }
 
 function number(

@@ -2,6 +2,8 @@ import type { PromptLayers, PromptMechanism, UNet2DConditionModel } from "../mod
 import { noGrad } from "../runtime/grad-mode";
 import { Tensor, type Dtype } from "../runtime/tensor";
 import { countEvaluations } from "../training/evaluations";
+import { noiseMixture } from "./prediction-type";
+import type { NoiseSchedule } from "./noise-schedule";
 import { joined, repeated, rows, textsIn, type Condition } from "./condition";
 import { steersGuidance, tapsOf, type Intervention } from "./interventions/intervention";
 
@@ -9,6 +11,8 @@ import { steersGuidance, tapsOf, type Intervention } from "./interventions/inter
 export interface Denoiser {
   readonly unet: UNet2DConditionModel;
   readonly dtype: Dtype;
+  /** Says what the network predicts, and at what level. Default: ε. */
+  readonly schedule?: Pick<NoiseSchedule, "predictionType" | "level">;
   readonly interventions?: readonly Intervention[];
   /** Tensors in the place of some of its weights, made for each prediction: gradients go into what they are computed from. */
   substitutes?(): ReadonlyMap<string, Tensor>;
@@ -45,7 +49,8 @@ export interface PredictOptions {
 }
 
 /**
- * ε(z_t, t, c): the one way to a network's prediction, in its compute dtype. Each item counts as one evaluation.
+ * ε(z_t, t, c): the one way to a network's prediction, in its compute dtype. Each item counts as one evaluation. Of a
+ * network that predicts v it is √ᾱ v + √(1−ᾱ) z.
  *
  * Interventions on the network's modules are at work in every evaluation. Where one steers guidance, it is the prediction that guidance takes for the conditional one, as at the
  * beginning of a trajectory whose warm-up is over.
@@ -80,11 +85,59 @@ export async function predictNoise(
 }
 
 /**
- * Predictions without what steers guidance, for the same z_t and t under each of several conditions, in one batch of them all.
+ * ε without what steers guidance, for the same z_t and t under each of several conditions, in one batch of them all.
  * @param conditions of B texts each
  * @returns (B, 4, h, w) float32 for each condition, in their order
  */
 export async function evaluateEach<const Conditions extends readonly Condition[]>(
+  model: Denoiser,
+  batch: NoisyBatch,
+  conditions: Conditions,
+  options: PredictOptions = {},
+): Promise<{ [K in keyof Conditions]: Tensor }> {
+  const each: readonly Tensor[] = await ownPredictions(model, batch, conditions, options);
+  return each.map((own) => noiseOf(model, batch, own)) as { [K in keyof Conditions]: Tensor };
+}
+
+/** ε of what the network itself predicts for z_t and t, (B, 4, h, w) float32: that itself, or what v says. */
+export function noiseOf({ schedule }: Denoiser, { latents, timesteps }: NoisyBatch, own: Tensor): Tensor {
+  if (schedule === undefined || schedule.predictionType === "epsilon") return own;
+  const factors = timestepsOf(timesteps).map((t) => noiseMixture(schedule.predictionType, schedule.level(t)));
+  const ofOwn = factors.map(({ prediction }) => prediction);
+  const ofLatents = factors.map((factor) => factor.latents);
+  return own.mul(eachItem(ofOwn, own)).add(latents.to("float32").mul(eachItem(ofLatents, own)));
+}
+
+/**
+ * What the network itself predicts once ε has changed by `change`. Where z_t is noise alone, ε is z_t whatever is predicted,
+ * and nothing changes.
+ */
+export function movedBy(
+  { schedule }: Denoiser,
+  { timesteps }: NoisyBatch,
+  own: Tensor,
+  change: Tensor,
+): Tensor {
+  if (schedule === undefined || schedule.predictionType === "epsilon") return own.add(change);
+  const signals = timestepsOf(timesteps).map((t) => schedule.level(t).signal);
+  const factors = signals.map((signal) => (signal === 0 ? 0 : 1 / signal));
+  return own.add(change.mul(eachItem(factors, own)));
+}
+
+function timestepsOf(timesteps: NoisyBatch["timesteps"]): readonly number[] {
+  return typeof timesteps === "number" ? [timesteps] : timesteps;
+}
+
+/** A factor for each item, or for all, to multiply (B, 4, h, w) by. */
+function eachItem(factors: readonly number[], { device }: Tensor): Tensor {
+  return Tensor.from(Float32Array.from(factors), [factors.length, 1, 1, 1], { device });
+}
+
+/**
+ * As `evaluateEach`, what the network itself predicts, ε or v: what samplers take, and guidance combines. For the same z_t
+ * either is a linear function of the other, but where there is noise alone v tells of the picture and ε does not.
+ */
+export async function ownPredictions<const Conditions extends readonly Condition[]>(
   model: Denoiser,
   { latents, timesteps }: NoisyBatch,
   conditions: Conditions,
@@ -94,7 +147,7 @@ export async function evaluateEach<const Conditions extends readonly Condition[]
   const size = latents.shape[0]!;
   const count = conditions.length;
   const prompt = options.injection?.prompt;
-  const all = await predictUnsteered(
+  const all = await evaluate(
     model,
     {
       latents: Tensor.cat(conditions.map(() => latents)),
@@ -117,8 +170,18 @@ export async function evaluateEach<const Conditions extends readonly Condition[]
 export async function predictUnsteered(
   model: Denoiser,
   batch: NoisyBatch,
+  condition: Condition,
+  options: PredictOptions = {},
+): Promise<Tensor> {
+  return noiseOf(model, batch, await evaluate(model, batch, condition, options));
+}
+
+/** What the network itself predicts, with the interventions on its modules. */
+async function evaluate(
+  model: Denoiser,
+  batch: NoisyBatch,
   { context }: Condition,
-  { injection, parameters, grad }: PredictOptions = {},
+  { injection, parameters, grad }: PredictOptions,
 ): Promise<Tensor> {
   const { unet, dtype, interventions = [] } = model;
   const { timesteps } = batch;

@@ -28,7 +28,7 @@ import { checkLearnedTokens, type LearnedToken } from "./learned-tokens";
 import type { ComputeDtype, ConditionOptions, Model, ModelParts } from "./model";
 import { NoiseSchedule } from "./noise-schedule";
 import { predictNoise, type NoisyBatch, type PredictOptions } from "./predict";
-import { SAMPLER_NAMES, type SamplerName } from "./samplers";
+import { samplerOfConfig, type SamplerName } from "./samplers";
 import { saveModel, type SaveOptions } from "./save-model";
 
 /** Where a model lives. */
@@ -68,7 +68,7 @@ export interface LoadOptions {
 /** Networks that an erasure may train. */
 export type TrainedNetwork = Extract<ComponentName, "unet" | "textEncoder">;
 
-/** A Stable Diffusion 1.x checkpoint in memory. */
+/** A Stable Diffusion 1.x or 2.x checkpoint in memory. */
 export class StableDiffusion implements Model {
   readonly unet: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
@@ -164,9 +164,7 @@ export class StableDiffusion implements Model {
 
   /** The sampler of the checkpoint's own scheduler where it is one of ours, else "ddim". */
   get defaultSampler(): SamplerName {
-    const name = this.source.scheduler["_class_name"];
-    if (typeof name !== "string") return "ddim";
-    return SAMPLER_NAMES.find((sampler) => name.toLowerCase().startsWith(sampler)) ?? "ddim";
+    return samplerOfConfig(this.source.scheduler) ?? "ddim";
   }
 
   /**

@@ -36,7 +36,7 @@ export async function copyFolderFiles(
   }
   const text = textEncoderConfig(source);
   if (text !== source.textEncoder.config)
-    await writeFile(join(folder, FOLDERS.textEncoder, "config.json"), formatJson(text));
+    await writeFile(join(folder, FOLDERS.textEncoder, "config.json"), formatConfig(text));
   const modelIndex: Record<string, unknown> = { ...source.modelIndex };
   const essential = new Set<string>(essentials(source).map(([part]) => part));
   const networks = new Set<string>(Object.values(FOLDERS));
@@ -72,13 +72,18 @@ function essentials(source: CheckpointSource): [part: string, name: string, text
     ...COMPONENTS.map((component): [string, string, string] => [
       FOLDERS[component],
       "config.json",
-      formatJson(source[component].config),
+      formatConfig(source[component].config),
     ]),
     ["scheduler", "scheduler_config.json", formatJson(source.scheduler)],
     ...(Object.entries(TOKENIZER_FILES) as [keyof TokenizerFiles, string][])
       .filter(([field]) => tokenizer === undefined || tokenizer[field] !== undefined)
       .map(([field, name]): [string, string, string | undefined] => ["tokenizer", name, tokenizer?.[field]]),
   ];
+}
+
+/** A network's config.json. transformers 5 refuses an `initializer_factor` of 1, which Python tells from 1.0. */
+export function formatConfig(config: Config): string {
+  return formatJson(config).replace(/("initializer_factor": \d+)(?=,?\n)/, "$1.0");
 }
 
 /** Whether two texts are the same, or the same JSON. */

@@ -14,7 +14,7 @@ import type {
 import { FOLDERS, STEMS } from "./checkpoint-types";
 import { findWeights, locations } from "./checkpoint-weights";
 import { readInterventions } from "./interventions-file";
-import { readJsonObject } from "../files/json-file";
+import { parseJsonObject, readJsonObject, readText } from "../files/json-file";
 import { onDisk } from "../files/system-error";
 
 const PIPELINES = [
@@ -44,14 +44,14 @@ export async function readFolder(path: string): Promise<CheckpointSource> {
   if (!PIPELINES.includes(pipeline as string)) {
     const found =
       typeof pipeline === "string" ? `a ${pipeline}` : "a pipeline whose model_index.json names no class";
-    throw unsupported(path, found, `pipelines of Stable Diffusion 1 (${PIPELINES[0]})`);
+    throw unsupported(path, found, `pipelines of Stable Diffusion 1 and 2 (${PIPELINES[0]})`);
   }
   const [unet, vae, textEncoder] = await Promise.all([
     readComponent(path, "unet"),
     readComponent(path, "vae"),
     readComponent(path, "textEncoder"),
   ]);
-  const scheduler = await readConfig(path, "scheduler", "scheduler_config.json");
+  const scheduler = await readConfig(path, "scheduler", "scheduler_config.json", withoutInfinity);
   const own = await readInterventions(path);
   return { path, format: "diffusers", unet, vae, textEncoder, scheduler, modelIndex, ...own };
 }
@@ -86,7 +86,17 @@ async function readModelIndex(path: string): Promise<Config> {
   );
 }
 
-async function readConfig(root: string, folder: string, file: string): Promise<Config> {
+/** Python writes DPM-Solver's infinite `lambda_min_clipped` as no JSON has it; it is the default, and so left out. */
+function withoutInfinity(text: string): string {
+  return text.replace(/"lambda_min_clipped"\s*:\s*-Infinity\s*,/, "");
+}
+
+async function readConfig(
+  root: string,
+  folder: string,
+  file: string,
+  repair: (text: string) => string = (text) => text,
+): Promise<Config> {
   const path = join(root, folder, file);
   if ((await stat(path).catch(() => null)) === null) {
     throw new KpopError(
@@ -94,7 +104,7 @@ async function readConfig(root: string, folder: string, file: string): Promise<C
       `The checkpoint ${root} is incomplete: ${folder}/${file} is missing`,
     );
   }
-  return await readJsonObject(path);
+  return parseJsonObject(repair(await readText(path)), path);
 }
 
 function unsupported(path: string, found: string, expected: string): KpopError {

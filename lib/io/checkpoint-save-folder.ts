@@ -3,7 +3,12 @@ import { join } from "node:path";
 import { writeDirectoryAtomically } from "../files/atomic";
 import { withChanges } from "./checkpoint-changes";
 import type { ChangedSource } from "./checkpoint-changes";
-import { copyFolderFiles, textEncoderConfig, writeFolderFiles } from "./checkpoint-folder-files";
+import {
+  copyFolderFiles,
+  formatConfig,
+  textEncoderConfig,
+  writeFolderFiles,
+} from "./checkpoint-folder-files";
 import { positionIdsKey } from "./checkpoint-place";
 import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
 import type { ChangedTensors, CheckpointSource, InMemory, WeightFile } from "./checkpoint-types";
@@ -111,6 +116,6 @@ async function convertWeights(
     const options = signal === undefined ? {} : { signal };
     await writeSafetensors(path, entries, new Map([["format", "pt"]]), options);
     const own = component === "textEncoder" ? textEncoderConfig(view.source) : config;
-    await writeFile(join(into, "config.json"), formatJson(own));
+    await writeFile(join(into, "config.json"), formatConfig(own));
   }
 }

@@ -28,13 +28,14 @@ export interface SaveFileOptions {
 /** Writes a checkpoint as one safetensors file in the original code's naming, which WebUI and ComfyUI load. Tensors
  *  that did not change keep their bytes, changed ones the dtype that the source stores. From a single file everything
  *  else it holds goes along; from a folder, the configs and the tokenizer go into the metadata.
- *  @throws OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, INVALID_CHECKPOINT, NO_SPACE, IO_ERROR, ABORTED */
+ *  @throws UNSUPPORTED_FORMAT, OUTPUT_NOT_EMPTY, INVALID_ARGUMENT, INVALID_CHECKPOINT, NO_SPACE, IO_ERROR, ABORTED */
 export async function saveSingleFile(
   source: CheckpointSource,
   changed: ChangedTensors,
   path: string,
   options: SaveFileOptions = {},
 ): Promise<void> {
+  checkTextEncoder(source);
   const target = resolve(path);
   await checkFree(target, options);
   await checkApart(source, target, { itself: source.format === "single-file" });
@@ -42,6 +43,15 @@ export async function saveSingleFile(
     if (source.format === "single-file") await copyFile(view, target, options.signal);
     else await convert(view, target, options);
   });
+}
+
+/** @throws UNSUPPORTED_FORMAT for OpenCLIP's text encoder, which single files of Stable Diffusion 2 name and join otherwise */
+function checkTextEncoder({ path, textEncoder }: CheckpointSource): void {
+  if (textEncoder.config["hidden_act"] !== "gelu") return;
+  throw new KpopError(
+    "UNSUPPORTED_FORMAT",
+    `The text encoder of ${path} is OpenCLIP's (Stable Diffusion 2), which is not written as a single file; use the format "diffusers" or "delta"`,
+  );
 }
 
 /** @throws OUTPUT_NOT_EMPTY when the file is there and is not to be replaced */

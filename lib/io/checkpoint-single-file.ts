@@ -16,7 +16,10 @@ export const CONFIG_KEY = "kpop.config";
 /** What gives other families away, by their keys. */
 const FAMILIES: readonly (readonly [RegExp, string])[] = [
   [/^conditioner\.embedders\./, "a Stable Diffusion XL checkpoint"],
-  [/^cond_stage_model\.model\./, "a Stable Diffusion 2 checkpoint (OpenCLIP text encoder)"],
+  [
+    /^cond_stage_model\.model\./,
+    "a Stable Diffusion 2 checkpoint (OpenCLIP text encoder), which loads as a diffusers folder alone",
+  ],
   [
     /^(?:model\.diffusion_model\.)?(?:joint_blocks|double_blocks)\./,
     "a diffusion transformer (SD3, Flux or the like)",

@@ -13,7 +13,7 @@ export interface CLIPTextForwardOptions {
   grad?: boolean;
 }
 
-/** CLIP's text tower: a causal transformer (arXiv 2103.00020). */
+/** CLIP's text tower, or OpenCLIP's: a causal transformer (arXiv 2103.00020). */
 export class CLIPTextModel extends Module<CLIPTextConfig> {
   /** A network without weights. @param raw transformers' config.json @throws UNSUPPORTED_MODEL */
   constructor(raw: Readonly<Record<string, unknown>>, what = "text_encoder/config.json") {

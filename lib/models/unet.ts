@@ -155,7 +155,7 @@ function checkBlockCount(config: UNetConfig, what: string): void {
   );
 }
 
-/** The noise predictor of Stable Diffusion 1.x (arXiv 2112.10752). */
+/** The noise predictor of Stable Diffusion 1.x and 2.x (arXiv 2112.10752). */
 export class UNet2DConditionModel extends Module<UNetConfig> {
   private attention: readonly string[] | undefined;
   private taps: readonly string[] | undefined;

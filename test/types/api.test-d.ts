@@ -85,7 +85,7 @@ export async function generating(): Promise<void> {
   exactly<Uint8Array>()(images[0]!.data);
   await model.generate("a", erasure.key === undefined ? {} : { key: erasure.key });
   // @ts-expect-error unknown sampler
-  await model.generate("a", { sampler: "heun" });
+  await model.generate("a", { sampler: "dpm++" });
   // @ts-expect-error the key may be missing; an absent option is left out
   await model.generate("a", { key: erasure.key });
   // @ts-expect-error no prompt

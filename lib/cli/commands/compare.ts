@@ -52,7 +52,7 @@ export function registerCompare(program: Command): void {
     .addOption(
       new Option(
         "--sampler <name>",
-        "default: each checkpoint's own where it is one of these, else ddim; pndm repeats its second step, so that 50 are 51",
+        "default: each checkpoint's own where it is one of these, else ddim; pndm repeats its second step, so that 50 are 51; heun evaluates twice in a step",
       ).choices(SAMPLER_NAMES),
     );
   addLoadOptions(command);

@@ -62,7 +62,7 @@ export interface StepPredictions {
   readonly unconditional: Tensor;
   /** Of the intervention's own prompts. */
   readonly others: readonly Tensor[];
-  /** Network evaluations of the sampler so far, from 0. */
+  /** The sampler's steps so far, from 0: the same for each evaluation of one. */
   readonly step: number;
 }
 

@@ -53,7 +53,8 @@ const STEEP = 1e30;
  * Safe latent diffusion's guidance (Schramowski et al., arXiv 2211.05105), element by element, with the momentum ν
  * starting at 0:
  *   μ = min(1, s_S |ε_p − ε_S|) where ε_p − ε_S < λ, else 0;  γ = μ (ε_S − ε_0) + s_m ν;  ν ← β_m ν + (1 − β_m) γ;
- *   ε = ε_0 + w (ε_p − ε_0 − γ) from step δ on, plain guidance before. ν moves from the first step on.
+ *   ε = ε_0 + w (ε_p − ε_0 − γ) from step δ on, plain guidance before. ν moves from the first step on,
+ * once a step: where a sampler evaluates twice in one, by the second.
  *
  * It is written as what guidance takes for the prompt's prediction: ε_p − γ.
  */
@@ -78,7 +79,10 @@ export function readSld({ version, settings }: StoredIntervention): Intervention
 }
 
 class SldSteering implements Steering {
-  private momentum: Tensor | null = null;
+  /** ν before the present step, and after it. */
+  private before: Tensor | null = null;
+  private after: Tensor | null = null;
+  private step = 0;
 
   constructor(private readonly settings: SldSettings) {}
 
@@ -90,15 +94,16 @@ class SldSteering implements Steering {
     const near = away.neg().add(threshold).mul(STEEP).clamp(0, 1);
     const strength = away.abs().mul(scale).clamp(0, 1).mul(near);
     const own = unsafe.sub(unconditional).mul(strength);
-    const before = this.momentum;
+    if (step !== this.step) [this.step, this.before] = [step, this.after];
+    const before = this.before;
     const guidance = before === null ? own : own.add(before.mul(momentumScale));
     const after = guidance.mul(1 - stays);
-    this.momentum = (before === null ? after : after.add(before.mul(stays))).detach();
+    this.after = (before === null ? after : after.add(before.mul(stays))).detach();
     return step < warmup ? conditional : conditional.sub(guidance);
   }
 
   get retained(): readonly Tensor[] {
-    return this.momentum === null ? [] : [this.momentum];
+    return [this.before, this.after].filter((tensor) => tensor !== null);
   }
 }
 

@@ -3,54 +3,67 @@ import type { Linear } from "../linear";
 import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
-import { nextIndex, refuse, spacedTimesteps } from "./sampler";
+import { eachItsOwn, matchFreshNoise, nextIndex, refuse } from "./sampler";
+import { sigmaLevels, type SigmaLevels } from "./sigmas";
 
-/**
- * Euler's method on dx/dσ = ε in the variance-exploding view x = z/√ᾱ, σ = √((1−ᾱ)/ᾱ) (Karras et al., arXiv
- * 2206.00364 algorithm 1 without churn); its last step goes to σ = 0. As in diffusers, timesteps are spread from T−1 to 0
- * (linspace) and stay fractions, unless the schedule names another spacing.
- */
+/** Euler's method on dx/dσ = ε (Karras et al., arXiv 2206.00364, algorithm 1 without churn); its last step goes to σ = 0. */
 export const euler: Sampler = {
   name: "euler",
-  timesteps: eulerTimesteps,
-  create: (schedule, steps, options) => new EulerRun(schedule, steps, options),
+  timesteps: (schedule, steps) => [...sigmaLevels(schedule, steps).timesteps],
+  create: (schedule, steps, options) => new EulerRun("euler", schedule, steps, options),
 };
 
-function eulerTimesteps(schedule: NoiseSchedule, steps: number): number[] {
-  return spacedTimesteps(schedule, steps, "linspace");
-}
+/**
+ * Ancestral sampling with Euler's steps (k-diffusion's `sample_euler_ancestral`): each step goes below its level, by as much
+ * as DDPM's posterior leaves random, and fresh noise brings it back.
+ */
+export const eulerAncestral: Sampler = {
+  name: "euler-ancestral",
+  timesteps: euler.timesteps,
+  create: (schedule, steps, options) => new EulerRun("euler-ancestral", schedule, steps, options),
+};
 
 class EulerRun<T extends Linear<T>> implements SamplerRun<T> {
   readonly timesteps: readonly number[];
+  readonly steps: readonly number[];
   readonly initialScale: number;
-  readonly stochastic = false;
+  readonly stochastic: boolean;
   readonly retained: readonly T[] = [];
-  /** One more than timesteps: the last is 0. */
-  readonly #sigmas: readonly number[];
+  readonly #levels: SigmaLevels;
   #done = 0;
 
-  constructor(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}) {
+  constructor(
+    private readonly name: "euler" | "euler-ancestral",
+    schedule: NoiseSchedule,
+    steps: number,
+    options: SamplerOptions = {},
+  ) {
     knownKeys("the options of the sampler", options, ["eta"]);
-    refuse("euler", "eta", options.eta);
-    this.timesteps = eulerTimesteps(schedule, steps);
-    this.#sigmas = [...this.timesteps.map((t) => schedule.sigma(t)), 0];
-    // Only leading timesteps leave noise above the first level out of account, which diffusers makes up for.
-    const leading = schedule.config.timestepSpacing === "leading";
-    this.initialScale = leading ? Math.hypot(this.#sigmas[0]!, 1) : this.#sigmas[0]!;
+    refuse(name, "eta", options.eta);
+    this.#levels = sigmaLevels(schedule, steps);
+    this.timesteps = this.#levels.timesteps;
+    this.steps = eachItsOwn(this.timesteps);
+    this.initialScale = this.#levels.initialScale;
+    this.stochastic = name === "euler-ancestral";
   }
 
   scaleInput(index: number, latents: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
-    return latents.mul(1 / Math.hypot(this.#sigmas[index]!, 1));
+    return latents.mul(1 / Math.hypot(this.#levels.sigmas[index]!, 1));
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
-    refuse("euler", "fresh noise", random);
+    matchFreshNoise(this.name, this.stochastic, random);
     this.#done++;
+    const [sigma, next] = this.#levels.sigmas.slice(index, index + 2) as [number, number];
+    const up = this.stochastic ? next * Math.sqrt(1 - (next / sigma) ** 2) : 0;
+    const down = this.stochastic ? next ** 2 / sigma : next;
+    const slope = this.#levels.slopes[index]!;
     return linear([
-      [1, latents],
-      [this.#sigmas[index + 1]! - this.#sigmas[index]!, noise],
+      [1 + (down - sigma) * slope.latents, latents],
+      [(down - sigma) * slope.prediction, prediction],
+      ...(random === undefined ? [] : [[up, random] as const]),
     ]);
   }
 }

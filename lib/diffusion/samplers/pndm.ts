@@ -5,7 +5,7 @@ import { linear } from "../linear";
 import type { NoiseSchedule } from "../noise-schedule";
 import { ddimCoefficients } from "./ddim";
 import type { Sampler, SamplerOptions, SamplerRun } from "./sampler";
-import { nextIndex, refuse, strideOf, wholeTimesteps } from "./sampler";
+import { eachItsOwn, matchFreshNoise, nextIndex, refuse, strideOf, wholeTimesteps } from "./sampler";
 
 /** Adams-Bashforth weights for 1 to 4 predictions, the newest first (Liu et al., arXiv 2202.09778 eq. 12). */
 const MULTISTEP: readonly (readonly number[])[] = [
@@ -34,6 +34,8 @@ function plmsTimesteps(schedule: NoiseSchedule, steps: number): number[] {
 
 class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
   readonly timesteps: readonly number[];
+  /** Each evaluation is one, as where diffusers counts them. */
+  readonly steps: readonly number[];
   readonly initialScale = 1;
   readonly stochastic = false;
   readonly #schedule: NoiseSchedule;
@@ -52,6 +54,7 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
         'skip_prk_steps in scheduler_config.json is false: the Runge-Kutta start of PNDM is not supported; sample with "ddim"',
       );
     this.timesteps = plmsTimesteps(schedule, steps);
+    this.steps = eachItsOwn(this.timesteps);
     this.#schedule = schedule;
     this.#stride = strideOf(schedule, steps);
   }
@@ -64,26 +67,26 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
     return latents;
   }
 
-  step(index: number, latents: T, noise: T, random?: T): T {
+  step(index: number, latents: T, prediction: T, random?: T): T {
     nextIndex(index, this.#done, this.timesteps.length);
-    refuse("pndm", "fresh noise", random);
+    matchFreshNoise("pndm", false, random);
     this.#done++;
     const timestep = this.timesteps[index]!;
     if (index === 1) {
       const start = this.#start!;
       this.#start = undefined;
       return this.#move(timestep + this.#stride, start, [
-        [1 / 2, noise],
+        [1 / 2, prediction],
         [1 / 2, this.#predictions[0]!],
       ]);
     }
-    this.#predictions = [noise, ...this.#predictions.slice(0, ORDER - 1)];
+    this.#predictions = [prediction, ...this.#predictions.slice(0, ORDER - 1)];
     if (index === 0 && this.timesteps.length > 1) this.#start = latents;
     const weights = MULTISTEP[this.#predictions.length - 1]!;
     return this.#move(
       timestep,
       latents,
-      this.#predictions.map((prediction, i) => [weights[i]!, prediction]),
+      this.#predictions.map((one, i) => [weights[i]!, one]),
     );
   }
 
@@ -92,6 +95,8 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
     const factor = ddimCoefficients(
       this.#schedule.alphaCumprod(timestep),
       this.#schedule.alphaCumprod(timestep - this.#stride),
+      0,
+      this.#schedule.predictionType,
     );
     return linear([
       [factor.latents, latents],

@@ -26,10 +26,12 @@ export interface Sampler {
 
 /**
  * One pass from noise to latents:
- * `z = z.mul(run.initialScale)`, then for each index `z = run.step(i, z, ε(run.scaleInput(i, z), run.timesteps[i]))`.
+ * `z = z.mul(run.initialScale)`, then for each index `z = run.step(i, z, network(run.scaleInput(i, z), run.timesteps[i]))`.
  */
 export interface SamplerRun<T> {
   readonly timesteps: readonly number[];
+  /** The solver's step that each evaluation belongs to, from 0: Heun's method evaluates twice in most steps. */
+  readonly steps: readonly number[];
   /** The standard deviation of the first latents. */
   readonly initialScale: number;
   /** Whether `step` takes fresh noise. */
@@ -40,12 +42,12 @@ export interface SamplerRun<T> {
   scaleInput(index: number, latents: T): T;
   /**
    * The latents at the next level.
-   * @param index steps are taken in order, 0 first
-   * @param noise ε, the network's prediction (after guidance)
+   * @param index of the evaluation; they are taken in order, 0 first
+   * @param prediction what the network predicts (after guidance), ε or v as the schedule says
    * @param random fresh N(0, I); needed where `stochastic`, refused elsewhere
    * @throws INVALID_ARGUMENT
    */
-  step(index: number, latents: T, noise: T, random?: T): T;
+  step(index: number, latents: T, prediction: T, random?: T): T;
 }
 
 /**
@@ -89,7 +91,7 @@ export function wholeTimesteps(schedule: NoiseSchedule, steps: number): number[]
 }
 
 /** To the nearest integer, halves to the even one, as numpy rounds. */
-function roundToEven(value: number): number {
+export function roundToEven(value: number): number {
   const rounded = Math.round(value);
   return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }
@@ -97,6 +99,11 @@ function roundToEven(value: number): number {
 /** The distance of neighbouring timesteps. */
 export function strideOf(schedule: NoiseSchedule, steps: number): number {
   return Math.floor(schedule.length / steps);
+}
+
+/** A step for each evaluation. */
+export function eachItsOwn(timesteps: readonly number[]): number[] {
+  return timesteps.map((_, index) => index);
 }
 
 /** Checks that steps come in order: `expected` is the index of the next one. @throws INVALID_ARGUMENT */
@@ -118,4 +125,15 @@ export function nextIndex(index: number, expected: number, count: number): numbe
 export function refuse(sampler: string, option: string, value: unknown): void {
   if (value !== undefined)
     throw new KpopError("INVALID_ARGUMENT", `The sampler "${sampler}" takes no ${option}; "ddim" does`);
+}
+
+/** Checks that a step has fresh noise exactly where it takes some. @throws INVALID_ARGUMENT */
+export function matchFreshNoise(sampler: string, stochastic: boolean, random: unknown): void {
+  if ((random !== undefined) !== stochastic)
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      stochastic
+        ? `Expected fresh noise for a step of the sampler "${sampler}" but received none`
+        : `Expected no fresh noise for a step of the sampler "${sampler}" but received some`,
+    );
 }

@@ -1,7 +1,8 @@
 import { denoise, type DenoiseState } from "../../../lib/diffusion/denoise";
 import { NoiseSchedule } from "../../../lib/diffusion/noise-schedule";
+import type { Steering } from "../../../lib/diffusion/interventions/intervention";
 import type { Denoiser } from "../../../lib/diffusion/predict";
-import { sampler, type SamplerName } from "../../../lib/diffusion/samplers";
+import { SAMPLER_NAMES, sampler, type SamplerName } from "../../../lib/diffusion/samplers";
 import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { Vector } from "../../support/vector";
@@ -23,36 +24,39 @@ function third(): { model: Denoiser; timesteps: number[] } {
 }
 
 function computing(forward: (sample: Tensor, timestep: number) => Promise<Tensor>): Denoiser {
-  return { unet: { forward }, dtype: "float32" } as unknown as Denoiser;
+  return { unet: { forward }, dtype: "float32", schedule } as unknown as Denoiser;
 }
 
 describe("denoise", () => {
-  it.each<SamplerName>(["ddim", "pndm", "euler"])(
-    "takes the sampler %s through all its steps",
-    async (name) => {
-      const noise = start();
-      const { model, timesteps } = third();
-      const run = sampler(name).create<Tensor>(schedule, 7);
-      let last: number[] = [];
-      const seen: number[] = [];
-      for await (const state of denoise(model, run, noise, condition)) {
-        seen.push(state.step);
-        expect([state.steps, state.timestep]).toEqual([run.timesteps.length, run.timesteps[state.step - 1]]);
-        last = await numbers(state.latents);
-      }
-      expect(seen).toEqual(run.timesteps.map((_, i) => i + 1));
-      expect(timesteps).toEqual(run.timesteps);
+  it.each(SAMPLER_NAMES)("takes the sampler %s through all its steps", async (name) => {
+    const noise = start();
+    const { model, timesteps } = third();
+    const run = sampler(name).create<Tensor>(schedule, 7);
+    const fresh = (evaluation: number): Tensor => new Random(evaluation).normal(noise.shape);
+    let last: number[] = [];
+    const seen: number[] = [];
+    for await (const state of denoise(model, run, noise, condition, { fresh })) {
+      seen.push(state.step);
+      const evaluation = run.steps.lastIndexOf(state.step - 1);
+      expect([state.steps, state.timestep]).toEqual([name === "pndm" ? 8 : 7, run.timesteps[evaluation]]);
+      last = await numbers(state.latents);
+    }
+    expect(seen).toEqual(Array.from({ length: name === "pndm" ? 8 : 7 }, (_, i) => i + 1));
+    expect(timesteps).toEqual(run.timesteps);
 
-      // The same recursion on plain numbers.
-      const plain = sampler(name).create<Vector>(schedule, 7);
-      let z = new Vector(await numbers(noise)).mul(plain.initialScale);
-      plain.timesteps.forEach((_, i) => (z = plain.step(i, z, plain.scaleInput(i, z).mul(1 / 3))));
-      const largest = Math.max(...z.values.map(Math.abs));
-      last.forEach((value, i) => expect(Math.abs(value - z.values[i]!) / largest).toBeLessThan(1e-5));
-    },
-  );
+    // The same recursion on plain numbers.
+    const plain = sampler(name).create<Vector>(schedule, 7);
+    const draws = await Promise.all(run.timesteps.map((_, i) => numbers(fresh(i))));
+    let z = new Vector(await numbers(noise)).mul(plain.initialScale);
+    plain.timesteps.forEach((_, i) => {
+      const random = plain.stochastic ? new Vector(draws[i]!) : undefined;
+      z = plain.step(i, z, plain.scaleInput(i, z).mul(1 / 3), random);
+    });
+    const largest = Math.max(...z.values.map(Math.abs));
+    last.forEach((value, i) => expect(Math.abs(value - z.values[i]!) / largest).toBeLessThan(1e-5));
+  });
 
-  it.each<SamplerName>(["ddim", "pndm"])(
+  it.each<SamplerName>(["ddim", "pndm", "heun", "dpmpp-2m"])(
     "with %s frees the latents of a step after the next, and at the end all but the noise",
     async (name) => {
       const noise = start();
@@ -84,6 +88,23 @@ describe("denoise", () => {
       break;
     }
     expect(kept!.disposed).toBe(true);
+  });
+
+  it("tells what steers of the solver's steps, not of evaluations", async () => {
+    const steps: number[] = [];
+    const { model, timesteps } = third();
+    const by: Steering = {
+      retained: [],
+      steer({ conditional, step }) {
+        steps.push(step);
+        return conditional;
+      },
+    };
+    const run = sampler("heun").create<Tensor>(schedule, 3);
+    const guided = { text, negative: text, guidanceScale: 2, steering: [{ by, prompts: [] }] };
+    for await (const { step } of denoise(model, run, start(), guided)) expect(step).toBeGreaterThan(0);
+    expect(steps).toEqual([0, 0, 1, 1, 2]);
+    expect(timesteps).toHaveLength(5);
   });
 
   it("stops before the step that follows an abort", async () => {

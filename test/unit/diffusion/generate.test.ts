@@ -1,10 +1,12 @@
 import type { GenerateOptions, GenerateStep } from "../../../lib/diffusion/generate-options";
+import { freshNoise } from "../../../lib/diffusion/fresh-noise";
 import { decode, startingNoise } from "../../../lib/diffusion/generate";
 import { combine } from "../../../lib/diffusion/guidance";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import { sampler } from "../../../lib/diffusion/samplers";
 import type { Image } from "../../../lib/io/image";
 import { Random } from "../../../lib/runtime/random";
+import { EvaluationCounter } from "../../../lib/training/evaluations";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 
@@ -58,6 +60,39 @@ describe("generate", () => {
     }
     expect(difference(expected[0]!, expected[1]!)).toBeGreaterThan(10);
     expect(difference(expected[0]!, expected[2]!)).toBeGreaterThan(10);
+  });
+
+  it("draws a stochastic sampler's noise from each picture's seed, whatever the batch size and the latents' size", async () => {
+    const ancestral = { sampler: "euler-ancestral", seed: 7 } as const;
+    for (const size of [{}, { width: 44, height: 52 }]) {
+      const [first, second] = await generate("church", { ...ancestral, count: 2, batchSize: 1, ...size });
+      const together = await generate("church", { ...ancestral, count: 2, batchSize: 2, ...size });
+      together.forEach((image, i) => expect(difference(image, [first!, second!][i]!)).toBeLessThanOrEqual(1));
+      expect(same(first!, await one("church", { ...ancestral, ...size }))).toBe(true);
+      expect(difference(first!, second!)).toBeGreaterThan(10);
+    }
+  });
+
+  it("has other noise for each step, and for given latents that of the seed's beginning", async () => {
+    const shape = [1, 4, 16, 16];
+    const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
+    const all = await numbers(new Random(3).normal([3 * 1024]));
+    const after = freshNoise([3], shape, { count: 2, afterStart: true });
+    expect(await numbers(after(0))).toEqual(all.slice(1024, 2048));
+    expect(await numbers(after(1))).toEqual(all.slice(2048));
+    expect(await numbers(new Random(3).normal(shape))).toEqual(all.slice(0, 1024));
+    const instead = freshNoise([9, 3], shape, { count: 2, afterStart: false });
+    expect((await numbers(instead(1))).slice(1024)).toEqual(all.slice(1024, 2048));
+  });
+
+  it("counts each of Heun's evaluations, and tells of its steps", async () => {
+    const seen: number[] = [];
+    const counter = new EvaluationCounter();
+    await counter.run(() =>
+      one("church", { sampler: "heun", steps: 4, onStep: ({ step, steps }) => seen.push(step / steps) }),
+    );
+    expect(seen).toEqual([0.25, 0.5, 0.75, 1]);
+    expect(counter.total).toBe(2 * (2 * 4 - 1));
   });
 
   it("starts from given latents in place of the seed's noise", async () => {
@@ -299,7 +334,7 @@ describe("generate", () => {
     ["half a step", "church", { steps: 2.5 }, /steps/],
     ["negative guidance", "church", { guidanceScale: -1 }, /guidanceScale/],
     ["guidance that is no number", "church", { guidanceScale: "7" }, /guidanceScale/],
-    ["an unknown sampler", "church", { sampler: "heun" }, /sampler/],
+    ["an unknown sampler", "church", { sampler: "dpm++" }, /sampler/],
     ["a negative seed", "church", { seed: -1 }, /seed/],
     ["seeds beyond the safe integers", "church", { seed: Number.MAX_SAFE_INTEGER, count: 2 }, /seed/],
     ["no pictures", "church", { count: 0 }, /count/],

@@ -1,10 +1,10 @@
 import type { Condition } from "../../../lib/diffusion/condition";
-import { combine, guidedNoise } from "../../../lib/diffusion/guidance";
+import { combine, guidedPrediction } from "../../../lib/diffusion/guidance";
 import { Random } from "../../../lib/runtime/random";
 import { relativeError } from "../../support/compare";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 
-describe("guidedNoise", () => {
+describe("guidedPrediction", () => {
   let golden: GoldenModel;
   let text: Condition;
   let negative: Condition;
@@ -25,14 +25,14 @@ describe("guidedNoise", () => {
     const unconditional = await unet.forward(latents, timesteps, negative.context);
     for (const guidanceScale of [0, 0.5, 7.5]) {
       const expected = unconditional.mul(1 - guidanceScale).add(conditional.mul(guidanceScale));
-      const actual = await guidedNoise(golden.model, batch, { text, negative, guidanceScale });
+      const actual = await guidedPrediction(golden.model, batch, { text, negative, guidanceScale });
       expect(await relativeError(actual, expected)).toBeLessThan(5e-5);
     }
   });
 
   it("is the conditional prediction itself without a negative prompt", async () => {
     const { unet } = golden.model;
-    const actual = await guidedNoise(golden.model, batch, { text, negative: null, guidanceScale: 1 });
+    const actual = await guidedPrediction(golden.model, batch, { text, negative: null, guidanceScale: 1 });
     expect(await relativeError(actual, await unet.forward(latents, timesteps, text.context))).toBe(0);
   });
 
@@ -47,11 +47,11 @@ describe("guidedNoise", () => {
         [false, await unet.forward(latents, timesteps, negative.context)],
         [true, await unet.forward(latents, timesteps, negative.context, injection)],
       ] as const) {
-        const actual = await guidedNoise(golden.model, batch, { ...condition, injectNegative });
+        const actual = await guidedPrediction(golden.model, batch, { ...condition, injectNegative });
         expect(await relativeError(actual, combine(other, conditional, 3))).toBeLessThan(5e-5);
       }
       const [one, both] = [false, true].map((injectNegative) =>
-        guidedNoise(golden.model, batch, { ...condition, injectNegative }),
+        guidedPrediction(golden.model, batch, { ...condition, injectNegative }),
       );
       expect(await relativeError(await one!, await both!)).toBeGreaterThan(1e-3);
     }
@@ -60,8 +60,8 @@ describe("guidedNoise", () => {
   it("computes in the model's dtype, and answers in float32", async () => {
     const { unet } = golden.model;
     const condition = { text, negative, guidanceScale: 3 };
-    const expected = await guidedNoise(golden.model, batch, condition);
-    const actual = await guidedNoise({ unet, dtype: "bfloat16" }, batch, condition);
+    const expected = await guidedPrediction(golden.model, batch, condition);
+    const actual = await guidedPrediction({ unet, dtype: "bfloat16" }, batch, condition);
     expect(actual.dtype).toBe("float32");
     const error = await relativeError(actual, expected);
     expect(error).toBeGreaterThan(1e-4);

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { guidedNoise, type Guidance } from "../../../lib/diffusion/guidance";
+import { guidedPrediction, type Guidance } from "../../../lib/diffusion/guidance";
 import { imageSetIdentity, type SharedOptions } from "../../../lib/diffusion/image-set-identity";
 import { sldGuidance, SLD_PRESETS, type SldSettings } from "../../../lib/diffusion/interventions/sld";
 import { predictNoise } from "../../../lib/diffusion/predict";
@@ -64,6 +64,23 @@ describe("SLD's guidance", () => {
     },
   );
 
+  it("moves its momentum once a step where a sampler evaluates twice in one, by the second evaluation", async () => {
+    const at = (step: number, draws: number) => ({
+      ...{ conditional: draw(draws, "ep"), unconditional: draw(draws, "e0"), others: [draw(draws, "es")] },
+      step,
+    });
+    const twice = sldGuidance(settings()).start();
+    const once = sldGuidance(settings()).start();
+    const first = twice.steer(at(0, 0));
+    twice.steer(at(0, 1));
+    once.steer(at(0, 1));
+    expect(await numbers(twice.steer(at(1, 2)))).toEqual(await numbers(once.steer(at(1, 2))));
+    // Both evaluations of a step have the momentum from before it.
+    const again = sldGuidance(settings()).start();
+    again.steer(at(0, 1));
+    expect(await numbers(again.steer(at(0, 0)))).toEqual(await numbers(first));
+  });
+
   it("is the prompt's prediction itself during the warm-up, while its momentum moves already", async () => {
     const given = { conditional: draw(0, "ep"), unconditional: draw(0, "e0"), others: [draw(0, "es")] };
     const late = sldGuidance(settings({ warmup: 1 })).start();
@@ -106,9 +123,9 @@ describe("a model with an intervention", () => {
     const guidance: Guidance = { text, negative, guidanceScale: 5 };
     const steered = (more: Partial<SldSettings>): Promise<Tensor> => {
       const by = sldGuidance(settings(more)).start();
-      return guidedNoise(model, batch, { ...guidance, steering: [{ by, prompts: [own] }] });
+      return guidedPrediction(model, batch, { ...guidance, steering: [{ by, prompts: [own] }] });
     };
-    const plain = await guidedNoise(model, batch, guidance);
+    const plain = await guidedPrediction(model, batch, guidance);
     const never = await steered({ threshold: -1e9, momentumScale: 0 });
     // The third text in the batch changes roundings alone.
     expect(await relativeError(never, plain)).toBeLessThan(1e-5);

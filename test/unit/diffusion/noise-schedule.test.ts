@@ -1,4 +1,5 @@
 import { NoiseSchedule, STABLE_DIFFUSION_SCHEDULE } from "../../../lib/diffusion/noise-schedule";
+import { ddimCoefficients } from "../../../lib/diffusion/samplers/ddim";
 import reference from "../../fixtures/samplers/reference.json";
 import { Vector } from "../../support/vector";
 
@@ -65,6 +66,33 @@ describe("NoiseSchedule", () => {
     expect(value).toBeCloseTo(2 * signal - 3 * noise, 14);
   });
 
+  it("ends at zero signal-to-noise ratio where it is asked to, as diffusers rescales it", () => {
+    const config = { ...SD14, prediction_type: "v_prediction", rescale_betas_zero_snr: true };
+    const schedule = NoiseSchedule.fromConfig(config);
+    expect(schedule.config).toEqual({
+      ...STABLE_DIFFUSION_SCHEDULE,
+      predictionType: "v_prediction",
+      zeroTerminalSnr: true,
+    });
+    for (const [t, alpha] of reference.alphasCumprodEndingAtZero as [number, number][])
+      // Those of diffusers come from float32 betas, at the end of the schedule from differences of nearly equal numbers.
+      expect(Math.abs(schedule.alphasCumprod[t]! - alpha)).toBeLessThan(2e-6);
+    expect(schedule.alphaCumprod(999)).toBe(0);
+    expect(schedule.noising(999)).toEqual({ signal: 0, noise: 1 });
+    expect(schedule.sigma(999)).toBeCloseTo(4096, 3);
+    const product = schedule.betas.slice(0, 500).reduce((value, beta) => value * (1 - beta), 1);
+    expect(product).toBeCloseTo(schedule.alphasCumprod[499]!, 12);
+    expect(() => ddimCoefficients(schedule.alphaCumprod(999), 0.5)).toThrow(/zero signal-to-noise ratio/);
+  });
+
+  it("has a level between two timesteps where σ is between theirs", () => {
+    const schedule = new NoiseSchedule();
+    expect(schedule.level(500)).toEqual(schedule.noising(500));
+    const { signal, noise } = schedule.level(500.25);
+    expect(signal ** 2 + noise ** 2).toBeCloseTo(1, 14);
+    expect(noise / signal).toBeCloseTo(0.75 * schedule.sigma(500) + 0.25 * schedule.sigma(501), 12);
+  });
+
   it("refuses timesteps outside the schedule", () => {
     for (const t of [1000, 0.5, NaN, -1])
       expect(() => new NoiseSchedule().noising(t)).toThrow(
@@ -74,7 +102,6 @@ describe("NoiseSchedule", () => {
   });
 
   it.each([
-    ["prediction_type", "v_prediction"],
     ["prediction_type", "sample"],
     ["rescale_betas_zero_snr", true],
     ["timestep_spacing", "karras"],
@@ -114,6 +141,23 @@ describe("NoiseSchedule", () => {
     }
     for (const absent of [SD14, { ...SD14, timestep_spacing: null }])
       expect(NoiseSchedule.fromConfig(absent).config).toEqual(STABLE_DIFFUSION_SCHEDULE);
+  });
+
+  it("reads Karras' levels and what a consistency model was distilled with, and leaves what is absent out", () => {
+    const { config } = NoiseSchedule.fromConfig({
+      ...SD14,
+      use_karras_sigmas: true,
+      original_inference_steps: 100,
+      timestep_scaling: 12,
+    });
+    expect(config).toEqual({
+      ...STABLE_DIFFUSION_SCHEDULE,
+      useKarrasSigmas: true,
+      lcmOriginalSteps: 100,
+      lcmTimestepScaling: 12,
+    });
+    const absent = { use_karras_sigmas: false, original_inference_steps: null };
+    expect(NoiseSchedule.fromConfig({ ...SD14, ...absent }).config).toEqual(STABLE_DIFFUSION_SCHEDULE);
   });
 
   it("takes diffusers' defaults for absent fields", () => {

@@ -1,4 +1,5 @@
 import type { Intervention, StepPredictions } from "../../../lib/diffusion/interventions/intervention";
+import { guidedPrediction } from "../../../lib/diffusion/guidance";
 import { evaluateEach, predictNoise, type Denoiser } from "../../../lib/diffusion/predict";
 import type { UNet2DConditionModel, UNetForwardOptions } from "../../../lib/models/unet";
 import { Tensor } from "../../../lib/runtime/tensor";
@@ -28,6 +29,61 @@ function network(more: Partial<Denoiser> = {}): { model: Denoiser; calls: Call[]
 }
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
 const latents = Tensor.from([1, 10], [2, 1, 1, 1]);
+
+describe("a network that predicts v", () => {
+  // ᾱ of 0.64 at timestep 1, and none at the last.
+  const level = (t: number) => (t === 1 ? { signal: 0.8, noise: 0.6 } : { signal: 0, noise: 1 });
+  const schedule = { predictionType: "v_prediction", level } as const;
+  const batch = { latents, timesteps: [1, 999] };
+  const near = async (tensor: Tensor, expected: number[]): Promise<void> =>
+    (await numbers(tensor)).forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5));
+
+  it("gives ε = √ᾱ v + √(1−ᾱ) z at each item's own level, and z itself where there is noise alone", async () => {
+    const { model } = network({ schedule });
+    // v = 2 z and 3 z.
+    const expected = [0.8 * 2 + 0.6, 10];
+    await near(await predictNoise(model, batch, numbersAsTexts([2, 3])), expected);
+    const both = [numbersAsTexts([2, 3]), numbersAsTexts([5, 7])] as const;
+    const [first, second] = await evaluateEach(model, batch, both);
+    await near(first, expected);
+    await near(second, [0.8 * 5 + 0.6, 10]);
+    const one = await predictNoise(model, { latents, timesteps: 1 }, numbersAsTexts([2, 3]));
+    await near(one, [0.8 * 2 + 0.6, 0.8 * 30 + 6]);
+  });
+
+  it("is differentiated through the conversion, by what it predicts and by z", async () => {
+    const { model } = network({ schedule });
+    const leaf = Tensor.from([2, 3], [2, 1, 1]);
+    const clean = latents.clone();
+    for (const tensor of [leaf, clean]) await tensor.requireGrad();
+    await (
+      await predictNoise(model, { latents: clean, timesteps: [1, 999] }, { context: leaf }, { grad: true })
+    )
+      .sum()
+      .backward();
+    await near(leaf.grad!, [0.8 * 1, 0]);
+    await near(clean.grad!, [0.8 * 2 + 0.6, 1]);
+  });
+
+  it("is combined by guidance as v, and steered by interventions as ε", async () => {
+    const { model } = network({ schedule });
+    const guidance = { text: numbersAsTexts([2, 3]), negative: numbersAsTexts([1, 1]), guidanceScale: 4 };
+    await near(await guidedPrediction(model, batch, guidance), [1 + 4 * (2 - 1), 10 + 4 * (30 - 10)]);
+    const seen: Tensor[] = [];
+    const by = {
+      retained: [],
+      steer({ conditional, unconditional }: StepPredictions) {
+        seen.push(conditional, unconditional);
+        return conditional.add(0.4);
+      },
+    };
+    const steered = await guidedPrediction(model, batch, { ...guidance, steering: [{ by, prompts: [] }] });
+    await near(seen[0]!, [0.8 * 2 + 0.6, 10]);
+    await near(seen[1]!, [0.8 * 1 + 0.6, 10]);
+    // 0.4 of ε is 0.5 of v; where there is noise alone, v stays.
+    await near(steered, [1 + 4 * (2.5 - 1), 10 + 4 * (30 - 10)]);
+  });
+});
 
 describe("predictNoise", () => {
   it("computes in the model's dtype, answers in float32, and counts an evaluation for each item", async () => {

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { guidedNoise } from "../../../lib/diffusion/guidance";
+import { guidedPrediction } from "../../../lib/diffusion/guidance";
 import { modelIdentity } from "../../../lib/diffusion/identity";
 import { openInterventions } from "../../../lib/diffusion/interventions";
 import { saeuronEditing, type SaeuronSettings, type SaeuronTensors } from "../../../lib/diffusion/interventions/saeuron"; // prettier-ignore
@@ -159,7 +159,7 @@ describe("a model that denoises with SAeUron", () => {
     ]); // prettier-ignore
     const batch = { latents: draw(1, 2, 4, 8, 8), timesteps: [700, 20] };
     const [text, negative] = [await model.condition(["church", "a photo"]), await model.condition(["", ""])];
-    const guided = await guidedNoise(watching, batch, { text, negative, guidanceScale: 5 });
+    const guided = await guidedPrediction(watching, batch, { text, negative, guidanceScale: 5 });
     expect(seen).toEqual([
       [700, 20, 700, 20],
       [4, WIDTH, 4, 4],

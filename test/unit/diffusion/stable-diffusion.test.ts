@@ -145,7 +145,7 @@ describe("StableDiffusion.load", () => {
     [
       "another prediction",
       "scheduler/scheduler_config.json",
-      { prediction_type: "v_prediction" },
+      { prediction_type: "sample" },
       /prediction_type/,
     ],
     ["fields that do not fit each other", "unet/config.json", { norm_num_groups: 5 }, /norm_num_groups/],

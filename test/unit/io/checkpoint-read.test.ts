@@ -97,6 +97,18 @@ describe("readCheckpoint on a diffusers folder", () => {
     expect([...extra.keys()]).toEqual(["embeddings.position_ids"]);
   });
 
+  it("reads DPM-Solver's config as Python writes it, with an infinity that is no JSON", async () => {
+    const path = folder();
+    const config = (limit: string): string =>
+      `{\n  "_class_name": "DPMSolverMultistepScheduler",\n  "lambda_min_clipped": ${limit},\n  "solver_order": 2\n}\n`;
+    const file = join(path, "scheduler/scheduler_config.json");
+    writeFileSync(file, config("-Infinity"));
+    const { scheduler } = await readCheckpoint(path);
+    expect(scheduler).toEqual({ _class_name: "DPMSolverMultistepScheduler", solver_order: 2 });
+    writeFileSync(file, config("Infinity"));
+    expect((await refusal(path)).message).toMatch(/scheduler_config\.json is not JSON/);
+  });
+
   it("reads shards", async () => {
     const names: [string, string] = ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"];
     const map = { "conv_in.weight": names[0], "conv_in.bias": names[1] };

@@ -90,6 +90,19 @@ describe("saveDiffusersFolder from a folder", () => {
     expect(textEncoderConfig(plain)).toBe(config);
   });
 
+  it("writes an initializer_factor of one as the float that transformers 5 wants", async () => {
+    const from = model((at) => {
+      const file = join(at, "text_encoder/config.json");
+      const config = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+      writeFileSync(file, JSON.stringify({ ...config, initializer_factor: 1, torch_dtype: "float16" }));
+    });
+    const out = join(temporaryDirectory(), "out");
+    await saveDiffusersFolder(await readCheckpoint(from), {}, out);
+    const text = readFileSync(join(out, "text_encoder/config.json"), "utf8");
+    expect(text).toMatch(/"initializer_factor": 1\.0,?\n/);
+    expect(JSON.parse(text)).toMatchObject({ initializer_factor: 1, torch_dtype: "float32" });
+  });
+
   it("writes changed tensors in their place and no other byte", async () => {
     const source = await readCheckpoint(pocket());
     const out = join(temporaryDirectory(), "out");

@@ -4,7 +4,7 @@ import {
   type TimestepSpacing,
 } from "../../../../lib/diffusion/noise-schedule";
 import type { SamplerRun } from "../../../../lib/diffusion/samplers";
-import { SAMPLER_NAMES, sampler } from "../../../../lib/diffusion/samplers";
+import { SAMPLER_NAMES, sampler, samplerOfConfig } from "../../../../lib/diffusion/samplers";
 import { ddimCoefficients } from "../../../../lib/diffusion/samplers/ddim";
 import reference from "../../../fixtures/samplers/reference.json";
 import { Vector } from "../../../support/vector";
@@ -62,17 +62,31 @@ describe("sampler timesteps", () => {
         expect(() => sampler(name).timesteps(own, steps)).toThrow(code);
         expect(() => sampler(name).create(own, steps)).toThrow(code);
       }
-    expect(() => sampler(name).timesteps(leading, 1000)).toThrow(/would start at timestep 1000/);
   });
 
-  it.each(SAMPLER_NAMES)(
+  it("says which step leaves the schedule, and which would be taken twice", () => {
+    for (const name of ["ddim", "pndm", "euler", "euler-ancestral", "heun"])
+      expect(() => sampler(name).timesteps(leading, 1000)).toThrow(/would start at timestep 1000/);
+    expect(() => sampler("dpmpp-2m").timesteps(leading, 999)).toThrow(/would start at timestep 1000 of 1000/);
+    expect(sampler("dpmpp-2m").timesteps(leading, 998)[0]).toBe(999);
+    for (const own of [leading, spaced("linspace")])
+      expect(() => sampler("dpmpp-2m").timesteps(own, 1000)).toThrow(/two at one timestep/);
+    expect(new Set(sampler("dpmpp-2m").timesteps(spaced("linspace"), 999)).size).toBe(999);
+    expect(() => sampler("lcm").timesteps(schedule, 51)).toThrow(/at most 50 .* distilled/);
+    const distilled = new NoiseSchedule({ ...STABLE_DIFFUSION_SCHEDULE, lcmOriginalSteps: 100 });
+    expect(sampler("lcm").timesteps(distilled, 100)[0]).toBe(999);
+  });
+
+  it.each(SAMPLER_NAMES.filter((name) => name !== "lcm"))(
     "of %s are as many as were asked for, within the schedule, in every spacing",
     (name) => {
+      const evaluations = (steps: number): number =>
+        name === "pndm" ? steps + 1 : name === "heun" ? 2 * steps - 1 : steps;
       // At 61 steps diffusers' trailing list has a 62nd entry, -1: 1000 / 61 is no exact float.
       for (const spacing of ["linspace", "trailing"] as const)
-        for (const steps of [2, 61, 103, 1000]) {
+        for (const steps of [2, 61, 103, 999]) {
           const list = sampler(name).timesteps(spaced(spacing), steps);
-          expect(list).toHaveLength(name === "pndm" ? steps + 1 : steps);
+          expect(list).toHaveLength(evaluations(steps));
           expect([list[0], Math.min(...list) >= 0]).toEqual([999, true]);
         }
     },
@@ -117,6 +131,55 @@ describe("sampler runs", () => {
     },
   );
 
+  it.each(
+    reference.further.map((run) => {
+      const beta = run.cosine ? "cosine" : "scaled linear";
+      return [
+        `${run.sampler}${run.karras ? " at Karras' levels" : ""}, ${beta}, ${run.spacing ?? "none named"}, ${run.steps} steps`,
+        run,
+      ] as const;
+    }),
+  )("ends where diffusers does on given fresh noise: %s", (_, { spacing, steps, ...expected }) => {
+    const own = new NoiseSchedule({
+      ...STABLE_DIFFUSION_SCHEDULE,
+      ...(spacing === null ? {} : { timestepSpacing: spacing as TimestepSpacing }),
+      ...(expected.cosine ? { betaSchedule: "squaredcos_cap_v2" as const } : {}),
+      useKarrasSigmas: expected.karras,
+    });
+    const run = sampler(expected.sampler).create<Vector>(own, steps);
+    expect(run.timesteps).toHaveLength(expected.timesteps.length);
+    // Fractional timesteps are float32 in diffusers, and those at Karras' levels are found among float32 levels.
+    const rounding = expected.karras ? 2e-3 : 1000 * 2 ** -25;
+    run.timesteps.forEach((t, i) =>
+      expect(Math.abs(t - expected.timesteps[i]!)).toBeLessThanOrEqual(rounding),
+    );
+    const tolerance = run.timesteps[0]! < 1 || expected.cosine ? 2e-5 : STOCK_TOLERANCE;
+    expect(Math.abs(run.initialScale / expected.initialScale - 1)).toBeLessThan(tolerance);
+    expect(relativeError(sample(run).values, expected.stock)).toBeLessThan(tolerance);
+  });
+
+  it("evaluates twice in each of Heun's steps but the last, and once in those of the others", () => {
+    expect(sampler("heun").create(schedule, 3).steps).toEqual([0, 0, 1, 1, 2]);
+    expect(sampler("heun").create(schedule, 1).steps).toEqual([0]);
+    for (const name of SAMPLER_NAMES.filter((other) => other !== "heun")) {
+      const run = sampler(name).create(schedule, 3);
+      expect(run.steps).toEqual(run.timesteps.map((_, index) => index));
+    }
+  });
+
+  it("keeps Heun's start within a step alone, and DPM-Solver's last clean estimate", () => {
+    const kept = (name: string): number[] => {
+      const run = sampler(name).create<Vector>(schedule, 3);
+      let z = new Vector([1]);
+      return run.timesteps.map((_, index) => {
+        z = run.step(index, z, new Vector([index]));
+        return run.retained.length;
+      });
+    };
+    expect(kept("heun")).toEqual([2, 0, 2, 0, 0]);
+    expect(kept("dpmpp-2m")).toEqual([1, 1, 0]);
+  });
+
   it("keeps what later steps read in retained, and no more than four predictions", () => {
     const run = sampler("pndm").create<Vector>(schedule, 12);
     let z = new Vector([1]);
@@ -131,8 +194,9 @@ describe("sampler runs", () => {
   it.each(SAMPLER_NAMES)("takes the steps of %s in order and only once", (name) => {
     const run = sampler(name).create<Vector>(schedule, 2);
     const one = new Vector([1]);
-    expect(() => run.step(1, one, one)).toThrow(/Expected step 0 .* received 1/);
-    run.timesteps.forEach((_, index) => run.step(index, one, one));
+    const random = run.stochastic ? one : undefined;
+    expect(() => run.step(1, one, one, random)).toThrow(/Expected step 0 .* received 1/);
+    run.timesteps.forEach((_, index) => run.step(index, one, one, random));
     expect(() => run.step(run.timesteps.length, one, one)).toThrow(/create another/);
   });
 
@@ -140,9 +204,11 @@ describe("sampler runs", () => {
     const one = new Vector([1]);
     for (const eta of [-0.1, 1.1, NaN])
       expect(() => sampler("ddim").create(schedule, 5, { eta })).toThrow(/eta/);
-    for (const name of ["pndm", "euler"]) {
+    for (const name of SAMPLER_NAMES.filter((other) => other !== "ddim")) {
       expect(() => sampler(name).create(schedule, 5, { eta: 0.5 })).toThrow(/takes no eta/);
-      expect(() => sampler(name).create<Vector>(schedule, 5).step(0, one, one, one)).toThrow(/fresh noise/);
+      const run = sampler(name).create<Vector>(schedule, 5);
+      expect(run.stochastic).toBe(name === "euler-ancestral" || name === "lcm");
+      expect(() => run.step(0, one, one, run.stochastic ? undefined : one)).toThrow(/fresh noise/);
     }
     expect(() => sampler("ddim").create<Vector>(schedule, 5, { eta: 1 }).step(0, one, one)).toThrow(/none/);
     expect(() => sampler("ddim").create<Vector>(schedule, 5).step(0, one, one, one)).toThrow(/some/);
@@ -160,7 +226,36 @@ describe("sampler runs", () => {
   });
 
   it("lists the samplers that exist when asked for another", () => {
-    expect(() => sampler("dpm++")).toThrow(/"ddim", "pndm", "euler"/);
+    expect(() => sampler("dpm++")).toThrow(/"ddim", "pndm", "euler", "euler-ancestral", "heun", "dpmpp-2m"/);
+  });
+});
+
+describe("the sampler of a scheduler_config.json", () => {
+  it.each([
+    ["DDIMScheduler", "ddim"],
+    ["PNDMScheduler", "pndm"],
+    ["EulerDiscreteScheduler", "euler"],
+    ["EulerAncestralDiscreteScheduler", "euler-ancestral"],
+    ["HeunDiscreteScheduler", "heun"],
+    ["DPMSolverMultistepScheduler", "dpmpp-2m"],
+    ["LCMScheduler", "lcm"],
+    ["UniPCMultistepScheduler", null],
+    ["DDPMScheduler", null],
+    [undefined, null],
+  ])("is for %s %s", (_class_name, expected) => {
+    expect(samplerOfConfig({ _class_name })).toBe(expected);
+  });
+
+  it("is none of ours where a setting makes it another", () => {
+    const dpm = {
+      _class_name: "DPMSolverMultistepScheduler",
+      algorithm_type: "dpmsolver++",
+      solver_order: 2,
+    };
+    expect(samplerOfConfig({ ...dpm, use_karras_sigmas: true, solver_type: null })).toBe("dpmpp-2m");
+    expect(samplerOfConfig({ ...dpm, algorithm_type: "sde-dpmsolver++" })).toBeNull();
+    expect(samplerOfConfig({ ...dpm, solver_order: 3 })).toBeNull();
+    expect(samplerOfConfig({ _class_name: "EulerDiscreteScheduler", use_beta_sigmas: true })).toBeNull();
   });
 });
 
