@@ -81,9 +81,9 @@ export const prune = defineMethod({
     const made = o.loss === "ca" ? await drawAnchors(job, o) : null;
     const mask = WeightMask.create(job, o.margin);
     const player = await job.learn("mask", mask.logits, o);
-    const { unet, dtype } = job.student;
+    const { unet, dtype, schedule: levels } = job.student;
     const trainee: Trainee = {
-      student: { unet, dtype, substitutes: () => mask.masked() },
+      student: { unet, dtype, schedule: levels, substitutes: () => mask.masked() },
       weights: {
         async update(i, body) {
           const losses = await player.update(i, async (backward) => {

@@ -160,7 +160,7 @@ async function draw(job: ErasureJob, items: readonly Item[], o: OutputOptions): 
       },
     }),
   };
-  const network = { unet, dtype, interventions: [...base.interventions, recorder] };
+  const network = { unet, dtype, schedule, interventions: [...base.interventions, recorder] };
   const run = samplerNamed(base.defaultSampler).create<Tensor>(schedule, o.samplingSteps);
   const noises = items.map(({ seed }) => startingNoise(base, seed, { width: side, height: side }));
   const noise = Tensor.cat(noises).to({ device: base.device });

@@ -90,7 +90,8 @@ export class InputNorms {
       ...{ name: "watcher", version: 1, settings: {}, prompts: [] },
       taps: () => Object.fromEntries(this.modules.map((name) => [name, add(name)])),
     };
-    const network = { unet: teacher.unet, dtype: teacher.dtype, interventions: [watcher] };
+    const { unet, dtype, schedule } = teacher;
+    const network = { unet, dtype, schedule, interventions: [watcher] };
     await scope(async () => {
       const side = base.imageSize / base.vae.downsampling;
       const shape = [1, base.unet.config.in_channels, side, side];
