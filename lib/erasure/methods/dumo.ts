@@ -29,7 +29,7 @@ export const dumo = defineMethod({
   short: "adds a trained copy of the encoder to the skip connections; changes no weights",
   reference: "arXiv 2501.01125",
   kind: "inference",
-  cost: "4 UNet evaluations an iteration, 2 of them under the eraser; pictures then run a second encoder",
+  cost: "6 UNet evaluations an iteration, 3 of them under the eraser; pictures then run a second encoder",
   draws: true,
   entrant: false,
   options: {

@@ -39,7 +39,7 @@ export const fmn = defineMethod({
   short: "takes the attention off the concept's tokens",
   reference: "arXiv 2303.17591",
   kind: "training",
-  cost: "3 UNet evaluations an iteration, and 500 for the words learned for each concept",
+  cost: "1 UNet evaluation an iteration, and 500 for the words learned for each concept",
   entrant: false,
   options: {
     ...conceptPictures(),

@@ -22,7 +22,7 @@ export const race = defineMethod({
   title: "RACE",
   short: "leads predictions away from the concept, under the embeddings near to it that bring it back",
   reference: "arXiv 2405.16341",
-  cost: "4 UNet evaluations an iteration, 15 with the search",
+  cost: "4 to 15 UNet evaluations an iteration, 15 with the search",
   kind: "training",
   entrant: false,
   options: {

@@ -105,10 +105,10 @@ describe("STEREO", () => {
     const names = await readdir(cacheDirectory, { recursive: true });
     expect(names.filter((name) => name.endsWith(".png"))).toHaveLength(2);
     const evaluations = first.manifest.unetEvaluations;
-    const second = await run({ ...drawn, seed: 12, searchLearningRate: 2e-3 });
+    const second = await run({ ...drawn, searchLearningRate: 2e-3 });
     expect((await readdir(cacheDirectory, { recursive: true })).sort()).toEqual(names.sort());
-    // Two steps of two pictures, with guidance.
-    expect(evaluations - second.manifest.unetEvaluations).toBe(2 * 2 * 2);
+    // Pictures are made four at a time, with guidance; PNDM takes a step more than the two it is asked for.
+    expect(evaluations - second.manifest.unetEvaluations).toBe(4 * (2 + 1) * 2);
     for (const each of [first, second]) each.dispose();
   });
 
