@@ -14,12 +14,17 @@ namespace kpop {
 
 /** The way from a worker thread back to the JavaScript thread of one environment. Outlives the environment.
  */
-class Channel {
+class Channel : public std::enable_shared_from_this<Channel> {
  public:
   explicit Channel(Napi::Env env);
 
-  /** On a worker thread: runs `settle` on the JavaScript thread. Dropped when the environment is gone. */
-  void complete(std::function<void(Napi::Env)> settle);
+  /** On a worker thread: runs `settle` on the JavaScript thread. Dropped when the environment is gone.
+   * @param more whether the worker has more to do: then up to a millisecond's completions go together, since a
+   *   JavaScript thread that wakes for each takes a core from the work */
+  void complete(std::function<void(Napi::Env)> settle, bool more);
+
+  /** Wakes the JavaScript thread. */
+  void flush();
 
   /** On the JavaScript thread: keep the event loop alive until as many completions have arrived. */
   void expect_one(Napi::Env env);
@@ -31,12 +36,13 @@ class Channel {
 
  private:
   static void wake(Napi::Env env, Napi::Function, Channel* channel, void*);
-  void settle_one(Napi::Env env);
+  void settle_all(Napi::Env env);
 
   // Completions wait here and not in the function's own queue, which frees nothing when the environment ends.
   std::mutex mutex_;
   std::deque<std::function<void(Napi::Env)>> waiting_;
   Napi::TypedThreadSafeFunction<Channel, void, &Channel::wake> function_;
+  bool delayed_ = false;  // whether a wake-up is due
   std::atomic<bool> closed_{false};
   int expected_ = 0;  // touched by the JavaScript thread alone
 };

@@ -23,7 +23,8 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
   auto deferred = Napi::Promise::Deferred::New(env);
   auto channel = AddonData::of(env).channel;
   channel->expect_one(env);
-  worker_of(device).post([channel, deferred, operation = std::move(operation), work = std::move(work),
+  auto& worker = worker_of(device);
+  worker.post([&worker, channel, deferred, operation = std::move(operation), work = std::move(work),
                           convert = std::move(convert)]() mutable {
     if (channel->closed()) return;
     std::shared_ptr<Result> result;
@@ -33,7 +34,7 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
     } catch (...) {
       failure = translate(std::current_exception(), operation);
     }
-    channel->complete([deferred, result, failure, operation, convert = std::move(convert)](Napi::Env env) {
+    auto settle = [deferred, result, failure, operation, convert = std::move(convert)](Napi::Env env) {
       Napi::HandleScope scope(env);
       if (failure) {
         deferred.Reject(to_error(env, *failure).Value());
@@ -46,7 +47,8 @@ Napi::Promise submit(Napi::Env env, c10::Device device, std::string operation, W
       } catch (...) {
         deferred.Reject(to_error(env, translate(std::current_exception(), operation)).Value());
       }
-    });
+    };
+    channel->complete(std::move(settle), worker.has_more());
   });
   return deferred.Promise();
 }

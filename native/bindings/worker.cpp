@@ -19,6 +19,11 @@ void Worker::post(std::function<void()> task) {
   queued_.notify_one();
 }
 
+bool Worker::has_more() {
+  std::lock_guard<std::mutex> lock(queue_mutex_);
+  return !queue_.empty();
+}
+
 void Worker::drain() {
   auto done = std::make_shared<std::promise<void>>();
   auto reached = done->get_future();

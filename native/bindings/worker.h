@@ -19,6 +19,9 @@ class Worker {
   /** Queues a task; tasks must not throw. */
   void post(std::function<void()> task);
 
+  /** Whether tasks wait behind the one that runs. */
+  bool has_more();
+
   /** Waits until everything queued so far has run. */
   void drain();
 

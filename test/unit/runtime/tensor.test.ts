@@ -17,6 +17,23 @@ const [COS, SIN] = [Math.cos(Math.atan(0.2) / 2), Math.sin(Math.atan(0.2) / 2)];
 const EIGENVECTORS = [COS, SIN, SIN, COS];
 
 describe("Tensor", () => {
+  it("has each result before the work behind it ends, in the order asked, however much is queued", async () => {
+    const order: number[] = [];
+    const asked = Array.from({ length: 50 }, (_, i) =>
+      Tensor.from([i], [1])
+        .item()
+        .then((value) => order.push(value)),
+    );
+    const start = performance.now();
+    const early = Promise.all(asked).then(() => performance.now() - start);
+    let product = Tensor.zeros([700, 700], { dtype: "float64" });
+    for (let i = 0; i < 20; i++) product = product.matmul(product);
+    await product.sum().item();
+    const whole = performance.now() - start;
+    expect(await early).toBeLessThan(whole / 2);
+    expect(order).toEqual(asked.map((_, i) => i));
+  });
+
   it("computes elementwise, reducing and shaping operations", async () => {
     const a = Tensor.from([1, 2, 3, 4, 5, 6], [2, 3]);
     const b = Tensor.from([6, 5, 4, 3, 2, 1], [2, 3]);
