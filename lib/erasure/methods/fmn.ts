@@ -1,4 +1,4 @@
-import { crossAttention } from "../../diffusion/cross-attention";
+import { crossAttention } from "../../diffusion/predict";
 import { noisyLatents } from "../../diffusion/noisy-latents";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { flag, integer, number, schedule, selector, templates } from "../../options/kinds";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { crossAttention } from "../../../../lib/diffusion/cross-attention";
+import { crossAttention } from "../../../../lib/diffusion/predict";
 import { noisyLatents } from "../../../../lib/diffusion/noisy-latents";
 import type { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../../lib/erasure/erase";
