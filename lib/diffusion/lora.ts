@@ -4,6 +4,7 @@ import { noGrad } from "../runtime/grad-mode";
 import type { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
+import type { Denoiser } from "./predict";
 import { loraModule } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
 
@@ -54,8 +55,18 @@ export class Lora {
     );
   }
 
+  /** What predicts as the model does, with the changes in place and a graph to the factors. */
+  on(model: StableDiffusion): Denoiser {
+    const { unet, dtype, schedule, interventions } = model;
+    return {
+      ...{ unet, dtype, schedule, interventions },
+      condition: (prompts) => model.condition(prompts),
+      substitutes: () => this.weightsIn(unet),
+    };
+  }
+
   /** What takes the place of a network's parameters, by key, in their dtype; with a graph to the factors. */
-  weightsIn(unet: UNet2DConditionModel): ReadonlyMap<string, Tensor> {
+  private weightsIn(unet: UNet2DConditionModel): ReadonlyMap<string, Tensor> {
     return new Map(
       [...this.factors].map(([key, { up, down }]) => {
         const weight = unet.parameter(key);

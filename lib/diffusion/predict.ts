@@ -42,8 +42,6 @@ export interface Injection {
 /** How a prediction is made. */
 export interface PredictOptions {
   readonly injection?: Injection | undefined;
-  /** Tensors in the place of the network's parameters, by key; gradients go on into what they were computed from. */
-  readonly parameters?: ReadonlyMap<string, Tensor> | undefined;
   /** Whether to record a graph for `backward()`. Default false. */
   readonly grad?: boolean;
 }
@@ -52,8 +50,8 @@ export interface PredictOptions {
  * ε(z_t, t, c): the one way to a network's prediction, in its compute dtype. Each item counts as one evaluation. Of a
  * network that predicts v it is √ᾱ v + √(1−ᾱ) z.
  *
- * Interventions on the network's modules are at work in every evaluation. Where one steers guidance, it is the prediction that guidance takes for the conditional one, as at the
- * beginning of a trajectory whose warm-up is over.
+ * Interventions on the network's modules are at work in every evaluation. Where one steers guidance, it is the prediction
+ * that guidance takes for the conditional one, as at the beginning of a trajectory whose warm-up is over.
  * @returns (B, 4, h, w) float32
  * @throws INVALID_ARGUMENT when shapes do not fit
  */
@@ -72,9 +70,7 @@ export async function predictNoise(
     for (const intervention of steering) {
       const texts = await noGrad(() => model.condition!(["", ...intervention.prompts]));
       const others = Array.from({ length: textsIn(texts) }, (_, text) => repeated(rows(texts, [text]), size));
-      const [unconditional, ...own] = await noGrad(() =>
-        evaluateEach(model, batch, others, { parameters: options.parameters }),
-      );
+      const [unconditional, ...own] = await noGrad(() => evaluateEach(model, batch, others));
       const step = Number.MAX_SAFE_INTEGER;
       steered = intervention
         .start()
@@ -181,7 +177,7 @@ async function evaluate(
   model: Denoiser,
   batch: NoisyBatch,
   { context }: Condition,
-  { injection, parameters, grad }: PredictOptions,
+  { injection, grad }: PredictOptions,
 ): Promise<Tensor> {
   const { unet, dtype, interventions = [] } = model;
   const { timesteps } = batch;
@@ -196,7 +192,6 @@ async function evaluate(
     ...(prompt === undefined
       ? {}
       : { ...where, prompt: typeof prompt === "function" ? prompt(context) : prompt }),
-    ...(parameters === undefined ? {} : { parameters }),
     ...(grad === undefined ? {} : { grad }),
     ...(model.substitutes === undefined ? {} : { parameters: model.substitutes() }),
   });

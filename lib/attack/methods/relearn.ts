@@ -4,6 +4,7 @@ import { splicePrompt } from "../../diffusion/learned-tokens";
 import { Lora } from "../../diffusion/lora";
 import { noisyLatents } from "../../diffusion/noisy-latents";
 import { encodePictures } from "../../diffusion/picture-latents";
+import { predictNoise } from "../../diffusion/predict";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { tokenEmbeddings } from "../../inversion/concept-embedding";
 import { inversion } from "../../inversion/inversion-options";
@@ -113,6 +114,7 @@ export const relearn = defineAttack({
         ),
     });
 
+    const learning = lora.on(model);
     await job.iterate(iterations, async (i) => {
       const draws = random.at("step", i);
       const items = Array.from({ length: o.batchSize }, (_, item) => draws.at("item", item));
@@ -128,8 +130,7 @@ export const relearn = defineAttack({
             tokens: [{ token: o.token, embeddings: word }],
             grad: true,
           });
-          const parameters = lora.weightsIn(model.unet);
-          const predicted = await model.predict(batch, { context }, { parameters, grad: true });
+          const predicted = await predictNoise(learning, batch, { context }, { grad: true });
           return backward(predicted.mse(batch.noise));
         }),
       );

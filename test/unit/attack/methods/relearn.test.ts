@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { attack, type AttackResult } from "../../../../lib/attack/attack";
 import { applyLora } from "../../../../lib/diffusion/apply-lora";
 import { Lora } from "../../../../lib/diffusion/lora";
+import { predictNoise } from "../../../../lib/diffusion/predict";
 import { erase } from "../../../../lib/erasure/erase";
 import { rate } from "../../../../lib/evaluation/rates";
 import { Inversion } from "../../../../lib/inversion/inversion";
@@ -101,9 +102,8 @@ describe("relearning", () => {
     expect(lora.tensors().size).toBe(length * 4 * 2);
     const batch = { latents: new Random(2).normal([2, 4, 16, 16]), timesteps: [7, 800] };
     const condition = await golden.model.condition(["church", ""]);
-    const parameters = lora.weightsIn(golden.model.unet);
     const [given, plain] = [
-      await golden.model.predict(batch, condition, { parameters }),
+      await predictNoise(lora.on(golden.model), batch, condition),
       await golden.model.predict(batch, condition),
     ];
     expect(await tensorHash(given)).toBe(await tensorHash(plain));
@@ -117,9 +117,8 @@ describe("relearning", () => {
     const changed = await lora.applyTo(model);
     const batch = { latents: new Random(2).normal([1, 4, 8, 8]), timesteps: 500 };
     const condition = await golden.model.condition(["church"]);
-    const parameters = lora.weightsIn(model.unet);
     const [trained, drawn, before] = [
-      await model.predict(batch, condition, { parameters }),
+      await predictNoise(lora.on(model), batch, condition),
       await changed.predict(batch, condition),
       await model.predict(batch, condition),
     ];
@@ -144,8 +143,7 @@ describe("relearning", () => {
       // What is trained is what is drawn with.
       const batch = { latents: new Random(2).normal([1, 4, 16, 16]), timesteps: 300 };
       const condition = await golden.model.condition(["church"]);
-      const parameters = lora!.weightsIn(golden.model.unet);
-      const trained = await golden.model.predict(batch, condition, { parameters });
+      const trained = await predictNoise(lora!.on(golden.model), batch, condition);
       expect(await tensorHash(await changed.predict(batch, condition))).toBe(await tensorHash(trained));
       expect(await tensorHash(await golden.model.predict(batch, condition))).not.toBe(
         await tensorHash(trained),
