@@ -1,5 +1,6 @@
 import { filePath, integer, knownKeys, nonEmptyString } from "../check";
-import { autoencoderShapes, checkShapes } from "../diffusion/interventions/saeuron";
+import { checkShapes } from "../diffusion/interventions/intervention";
+import { autoencoderShapes } from "../diffusion/interventions/saeuron";
 import { KpopError } from "../errors";
 import { AUTOENCODER_FORMAT } from "../io/file-kinds";
 import * as safetensors from "../io/safetensors";

@@ -4,8 +4,7 @@ import { integer, texts } from "../../options/kinds";
 import { complete } from "../../options/option";
 import { gradEnabled } from "../../runtime/grad-mode";
 import { Tensor } from "../../runtime/tensor";
-import { checkVersion, type Intervention, type StoredIntervention } from "./intervention";
-import { checkShapes } from "./saeuron";
+import { checkShapes, checkVersion, type Intervention, type StoredIntervention } from "./intervention";
 
 const VERSION = 1;
 const COPIED = /^(?:conv_in|time_embedding|down_blocks|mid_block)\./;

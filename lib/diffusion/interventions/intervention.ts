@@ -1,3 +1,4 @@
+import { invalid } from "../../check";
 import { KpopError } from "../../errors";
 import type { Tap, UNet2DConditionModel } from "../../models/unet";
 import { Tensor } from "../../runtime/tensor";
@@ -110,4 +111,17 @@ export function checkVersion(name: string, found: number, read: number): void {
     "UNSUPPORTED_FORMAT",
     `Expected the intervention ${JSON.stringify(name)} to be of version ${read} but it is of version ${found}: update kpop-native`,
   );
+}
+
+/** @throws INVALID_ARGUMENT where there are other tensors, or of other shapes */
+export function checkShapes(
+  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+  shapes: Readonly<Record<string, readonly number[]>>,
+): void {
+  for (const name of new Set([...Object.keys(shapes), ...tensors.keys()])) {
+    const wanted = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
+    const found = tensors.get(name)?.shape;
+    if (wanted?.join() === found?.join()) continue;
+    throw invalid(`the tensor ${name}`, wanted === undefined ? "left out" : `of shape [${wanted.join(", ")}]`, found); // prettier-ignore
+  }
 }

@@ -6,7 +6,7 @@ import { choice, integer, text, texts } from "../../options/kinds";
 import { complete } from "../../options/option";
 import { scope } from "../../runtime/scope";
 import type { Tensor } from "../../runtime/tensor";
-import { checkVersion, type Intervention, type StoredIntervention } from "./intervention";
+import { checkShapes, checkVersion, type Intervention, type StoredIntervention } from "./intervention";
 
 const VERSION = 1;
 
@@ -145,17 +145,4 @@ export function autoencoderShapes(
     W_dec: [latents, width],
     b_dec: [width],
   };
-}
-
-/** @throws INVALID_ARGUMENT where there are other tensors, or of other shapes */
-export function checkShapes(
-  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
-  shapes: Readonly<Record<string, readonly number[]>>,
-): void {
-  for (const name of new Set([...Object.keys(shapes), ...tensors.keys()])) {
-    const wanted = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
-    const found = tensors.get(name)?.shape;
-    if (wanted?.join() === found?.join()) continue;
-    throw invalid(`the tensor ${name}`, wanted === undefined ? "left out" : `of shape [${wanted.join(", ")}]`, found); // prettier-ignore
-  }
 }
