@@ -16,40 +16,30 @@ export interface AutoencoderWeights {
 
 /** A power of two that takes any difference between two activations over 1. */
 const STEEP = 2 ** 100;
-/** Halvings of the interval from 0 to the largest value: what is nearer than 2⁻³² of that counts as equal. */
-const HALVINGS = 32;
 /** Steps of the geometric median; what is left after them is below float32's digits. */
 const MEDIAN_STEPS = 100;
 
 /** 1 where a value is above a bound, else 0. */
 export function above(values: Tensor, bound: Tensor | number): Tensor {
-  return excess(values, bound).mul(STEEP);
-}
-
-/** 1 / STEEP where a value is above a bound, else 0. */
-function excess(values: Tensor, bound: Tensor | number): Tensor {
-  return values.sub(bound).clamp(0, 1 / STEEP);
+  return values
+    .sub(bound)
+    .clamp(0, 1 / STEEP)
+    .mul(STEEP);
 }
 
 /**
  * 1 at the `count` largest of the values that are above 0, else 0: all of them where there are fewer. Of equal values at
- * the edge all are taken. It is found by halving the interval that the smallest of them lies in.
- * @param values >= 0, float32
- * @param dims dimensions that are looked at together: [-1] for each row by itself
+ * the edge all are taken.
+ * @param values >= 0, float32 @param of each row by itself, or all rows together
  */
-export function largest(values: Tensor, count: number, dims: readonly number[]): Tensor {
+export function largest(values: Tensor, count: number, of: "rows" | "all"): Tensor {
   return noGrad(() =>
     scope(() => {
-      let high = values.amax(dims, true);
-      let low = high.mul(0);
-      for (let step = 0; step < HALVINGS; step++) {
-        const middle = low.add(high).mul(0.5);
-        const enough = above(excess(values, middle).sum(dims, true).mul(STEEP), count - 0.5);
-        const half = middle.sub(low);
-        low = low.add(half.mul(enough));
-        high = high.sub(high.sub(middle).mul(enough.neg().add(1)));
-      }
-      return above(values, low);
+      const within = of === "rows" ? values : values.reshape([-1]);
+      const last = Math.min(count, within.shape.at(-1)!);
+      if (last < 1) return values.mul(0);
+      const smallest = within.topk(last).slice(-1, last - 1, last); // (n, 1), or (1)
+      return above(values, 0).mul(above(smallest, values).neg().add(1));
     }),
   );
 }
@@ -63,7 +53,7 @@ export function activations(weights: AutoencoderWeights, x: Tensor): Tensor {
 /** z: the `active` largest activations of each vector, the others 0. @param x (n, C) @returns (n, m) */
 export function encode(weights: AutoencoderWeights, x: Tensor, active: number): Tensor {
   const all = activations(weights, x);
-  return all.mul(largest(all, active, [-1]));
+  return all.mul(largest(all, active, "rows"));
 }
 
 /** z W_dec + b_dec. @param z (n, m) @returns (n, C) */
@@ -95,14 +85,14 @@ export function autoencoderLoss(
   const [count, width] = x.shape as [number, number];
   const variance = x.sub(x.mean(0, true)).square().sum();
   const all = activations(weights, x);
-  const mask = largest(all, active * count, [0, 1]);
+  const mask = largest(all, active * count, "all");
   const rest = x.sub(decode(weights, all.mul(mask)));
   const reconstruction = rest.square().sum().div(variance);
   const fired = mask.amax(0);
   if (dead === undefined || dead.count === 0) return { reconstruction, auxiliary: null, fired };
   const room = Math.floor(width / 2);
   const asleep = all.mul(dead.mask);
-  const taken = largest(asleep.detach(), Math.min(room, dead.count) * count, [0, 1]);
+  const taken = largest(asleep.detach(), Math.min(room, dead.count) * count, "all");
   const error = asleep.mul(taken).matmul(weights.W_dec).sub(rest.detach()).square().sum().div(variance);
   return { reconstruction, auxiliary: error.mul(Math.min(dead.count / room, 1)), fired };
 }

@@ -235,6 +235,10 @@ export class Tensor {
   argmax(dim = -1): Tensor {
     return run("argmax", [this], [dim]);
   }
+  /** The `count` largest elements along `dim`, from the largest on; as many as there are at most. */
+  topk(count: number, dim = -1): Tensor {
+    return run("topk", [this], [count, dim]);
+  }
   /** Mean over all elements of (this - other)². */
   mse(other: Tensor): Tensor {
     return run("mse", [this, other]);

@@ -13,9 +13,10 @@ import time
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-WARMUP, REPEATS, FEW_STEPS, POOL, PROMPT_ROWS, CA_BATCH = 3, 3, 5, 16, 10, 4
+REPEATS, FEW_STEPS, POOL, PROMPT_ROWS, CA_BATCH = 3, 5, 16, 10, 4
 
 trial = json.loads(sys.argv[1])
+WARMUP = trial.get("warmup", 3)
 if trial["method"] not in ("kpop", "esd", "ca", "uce", "generate"):
     print("null")  # nothing here does its work
     sys.exit()

@@ -1,4 +1,5 @@
 import { closedFormsCase } from "./closed-forms";
+import { iterationCase } from "./iteration";
 import { latentsCase } from "./latents";
 import { loadCase } from "./load";
 import { picturesCase } from "./pictures";
@@ -16,4 +17,7 @@ export const CASES: readonly SpeedCase[] = [
   latentsCase("pool"),
   latentsCase("restart"),
   closedFormsCase(),
+  iterationCase("free", "off"),
+  iterationCase("amortised", "off"),
+  iterationCase("amortised", "nearest"),
 ];

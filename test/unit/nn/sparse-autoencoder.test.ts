@@ -36,7 +36,7 @@ describe("the largest activations", () => {
     "are exactly k in each row, and those that sorting puts first: k = %i",
     async (k) => {
       const values = draw(3, 5, 2000).mul(2).exp(); // over 6 powers of ten
-      const mask = largest(values, k, [-1]);
+      const mask = largest(values, k, "rows");
       expect(await counts(mask)).toEqual(Array<number>(5).fill(k));
       const [kept, all] = [await numbers(values.mul(mask)), await numbers(values)];
       for (let row = 0; row < 5; row++) {
@@ -51,22 +51,22 @@ describe("the largest activations", () => {
     const values = draw(4, 6, 50)
       .relu()
       .mul(Tensor.from([1, 2, 3, 4, 5, 6], [6, 1]));
-    const each = await counts(largest(values, 6 * 5, [0, 1]));
+    const each = await counts(largest(values, 6 * 5, "all"));
     expect(each.reduce((a, b) => a + b, 0)).toBe(30);
     expect(new Set(each).size).toBeGreaterThan(1);
   });
 
   it("are all that are above 0 where there are fewer, and of equal ones at the edge all", async () => {
     const few = Tensor.from([0, 0.5, 0, 1e-12, 0], [1, 5]);
-    expect(await numbers(largest(few, 4, [-1]))).toEqual([0, 1, 0, 1, 0]);
-    expect(await numbers(largest(Tensor.zeros([1, 3]), 2, [-1]))).toEqual([0, 0, 0]);
-    expect(await numbers(largest(Tensor.from([3, 2, 2, 1], [1, 4]), 2, [-1]))).toEqual([1, 1, 1, 0]);
+    expect(await numbers(largest(few, 4, "rows"))).toEqual([0, 1, 0, 1, 0]);
+    expect(await numbers(largest(Tensor.zeros([1, 3]), 2, "rows"))).toEqual([0, 0, 0]);
+    expect(await numbers(largest(Tensor.from([3, 2, 2, 1], [1, 4]), 2, "rows"))).toEqual([1, 1, 1, 0]);
   });
 
   it("are told from the next number that float32 has", async () => {
     const next = 1 + 2 ** -23;
     expect(await numbers(above(Tensor.from([1, next, 1 - 2 ** -24], [3]), 1))).toEqual([0, 1, 0]);
-    expect(await numbers(largest(Tensor.from([1, next, 0.5, 300], [1, 4]), 2, [-1]))).toEqual([0, 1, 0, 1]);
+    expect(await numbers(largest(Tensor.from([1, next, 0.5, 300], [1, 4]), 2, "rows"))).toEqual([0, 1, 0, 1]);
   });
 });
 
