@@ -67,7 +67,8 @@ export const pocket: Protocol = {
     // The filter leaves a concept its whole step; what is kept beside holds it back, so that rates are somewhat higher.
     "kpop-neighbours": {
       base: {},
-      candidates: [8e-4, 1.2e-3, 1.6e-3, 2.4e-3].map((from) => ({
+      // The default first: it wins where tries are equal.
+      candidates: [1.2e-3, 8e-4, 1.6e-3, 2.4e-3].map((from) => ({
         label: `rate from ${from.toExponential()}`,
         options: { learningRate: { from, to: from / 100, shape: "cosine" } },
       })),
@@ -142,6 +143,10 @@ export const pocket: Protocol = {
         label: `percentile ${percentile}, multiplier ${multiplier}`,
         options: { percentile, multiplier },
       })),
+    },
+    dumo: {
+      base: { ...SHORT, modulationIterations: 50 },
+      candidates: rates(1e-4, 3e-4, 1e-3),
     },
     // An average with a time constant of 1000 updates holds little of 200.
     sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
