@@ -84,6 +84,12 @@ export const pocket: Protocol = {
         })),
       ],
     },
+    "uce-neighbours": {
+      candidates: [10, 0.5, 0.1, 0.02].map((lambda) => ({
+        label: `tail, λ ${lambda}`,
+        options: { alignment: "tail", lambda },
+      })),
+    },
     time: {
       candidates: [0.1, 1, 10, 100].map((lambda) => ({ label: `λ ${lambda}`, options: { lambda } })),
     },
@@ -117,6 +123,7 @@ export const pocket: Protocol = {
     oce: { base: { templates: PHRASINGS }, candidates: strengths(15, 25, 35, 50) },
     "oce-neighbours": { base: { templates: PHRASINGS }, candidates: strengths(50, 60, 75, 100) },
     ca: { candidates: rates(2e-4, 5e-4, 1e-3, 2e-3), styles: { anchor: "any style" } },
+    "ca-neighbours": { candidates: rates(5e-4, 1e-3, 2e-3, 4e-3), styles: { anchor: "any style" } },
     sld: {
       candidates: ["weak", "medium", "strong", "max"].map((preset) => ({
         label: preset,
