@@ -6,7 +6,7 @@ import { machine } from "../machine";
 import { examinePeer, PYTHON } from "../peer";
 import { runTrials, type Command, type RunnerOptions, type Trial } from "../runner";
 import { median } from "../statistics";
-import { prepareIteration } from "./cases/iteration";
+import { prepareIterations } from "./cases/iteration";
 import { prepareLoad } from "./cases/load";
 import type { Measurement, SpeedCase } from "./case";
 import { CASES } from "./cases";
@@ -42,7 +42,7 @@ export async function speed(
   const peer = "versions" in examinePeer(["torch", "diffusers", "safetensors"]);
   if (!peer) say("No Python with torch, diffusers and safetensors: only our side runs (set KPOP_PYTHON).");
   if (cases.some(({ name }) => name.startsWith("load"))) await prepareLoad();
-  if (cases.some(({ name }) => name.startsWith("iteration"))) await prepareIteration();
+  if (cases.some(({ name }) => name.startsWith("iteration"))) await prepareIterations();
 
   const results: Result[] = [];
   const trials = cases.map((of): Trial<Result> => ({

@@ -1,5 +1,5 @@
 import { closedFormsCase } from "./closed-forms";
-import { iterationCase } from "./iteration";
+import { iterationCases } from "./iteration";
 import { latentsCase } from "./latents";
 import { loadCase } from "./load";
 import { picturesCase } from "./pictures";
@@ -17,7 +17,5 @@ export const CASES: readonly SpeedCase[] = [
   latentsCase("pool"),
   latentsCase("restart"),
   closedFormsCase(),
-  iterationCase("free", "off"),
-  iterationCase("amortised", "off"),
-  iterationCase("amortised", "nearest"),
+  ...iterationCases(),
 ];
