@@ -6,6 +6,7 @@ import { complete, type Complete, type Given, type Option } from "../options/opt
 import { readInteger } from "../options/read";
 import { Classifier } from "./classifier";
 import { ClipScorer } from "./clip-scorer";
+import { METRIC_OPTIONS } from "./metrics";
 import { fillTemplate } from "./template";
 
 /** How far an evaluation is. */
@@ -67,6 +68,7 @@ export const EVALUATE_OPTIONS = Object.freeze({
   /** Default 1 and 5, as far as the classifier has more classes. */
   topK,
   ...DRAWING_OPTIONS,
+  ...METRIC_OPTIONS,
   /** JSON file that the result is written to; what stands there is replaced. Default: none. */
   resultFile: path(undefined, "file that the result is written to"),
   /** Where pictures are kept. Default: kpop-native/images in the user's cache folder. */

@@ -11,13 +11,14 @@ import { cacheFolder } from "../runtime/cache-directory";
 import type { Classifier } from "./classifier";
 import { classifierFor } from "./classifier-for";
 import { ClipScorer } from "./clip-scorer";
-import { parseEvaluateOptions, type EvaluatedClass, type ParsedOptions } from "./evaluate-options";
+import { parseEvaluateOptions, type ParsedOptions } from "./evaluate-options";
 import type { EvaluateOptions } from "./evaluate-options";
 import { judgeOf, type Judge } from "./judge";
-import { averageRate, erasedRate, meanOf, preservedRate, type Mean, type Rate } from "./rates";
-
-/** Pictures loaded together. */
-const BATCH = 32;
+import { look } from "./look";
+import { Metrics } from "./measure";
+import { allMetrics, type MetricNotes, type MetricResults } from "./metrics";
+import type { Mean, Rate } from "./rates";
+import { summarize, type ClassEvaluation } from "./summarize";
 
 /** What one picture was taken for. */
 export interface EvaluatedPicture {
@@ -31,17 +32,8 @@ export interface EvaluatedPicture {
   best: number;
   /** 100 · max(cos, 0) of the picture and its prompt; only with a CLIP. */
   clipScore?: number;
-}
-
-/** What was measured of one class. */
-export interface ClassEvaluation {
-  name: string;
-  group: "erased" | "preserved";
-  prompt: string;
-  /** ESR-k of an erased class, PSR-k of a preserved one, by k. */
-  rates: Record<number, Rate>;
-  /** Mean over its pictures; only with a CLIP. */
-  clipScore?: Mean;
+  /** What metrics note of it, by their names; only with those that do. */
+  metrics?: MetricNotes;
 }
 
 /** What `evaluate` measured. */
@@ -58,6 +50,8 @@ export interface Evaluation {
   classifier: Judge;
   /** What gave the CLIP scores; only with a CLIP. */
   clip?: Judge;
+  /** What each metric says of all pictures, by its name; only with metrics. */
+  metrics?: MetricResults;
   pictures: EvaluatedPicture[];
   /** Number of pictures, and of those that were made by this call. */
   images: number;
@@ -98,12 +92,19 @@ export async function evaluate(
     const classifier = await classifierOf(o, base, clip, own);
     const outputs = o.classes.map(({ name }) => classifier.indexOf(name));
     const topK = checkTopK(o, classifier);
+    const metrics = own(
+      await Metrics.open(allMetrics(), o as never, { ...place, models: 1, signal: o.signal }),
+    );
     const set = await makePictures(base, o);
-    const pictures = await look(set, o, { classifier, outputs, clip });
+    const { classes, imagesPerClass } = o;
+    const looked = { set, classes, imagesPerClass, measurements: metrics.begin(), first: null };
+    const pictures = await look(looked, { classifier, outputs, clip }, o);
+    const measured = await metrics.results();
     const evaluation = {
       ...summarize(o.classes, pictures, topK),
       classifier: await judgeOf(classifier, o.signal),
       ...(clip === undefined ? {} : { clip: await judgeOf(clip, o.signal) }),
+      ...(measured === null ? {} : { metrics: measured as MetricResults }),
       pictures,
       images: set.length,
       generated: set.generated,
@@ -174,90 +175,4 @@ async function makePictures(base: StableDiffusion, o: ParsedOptions): Promise<Im
       await tell(onProgress, { phase: "images", ...progress });
     },
   });
-}
-
-interface Judges {
-  classifier: Classifier;
-  /** The classifier's output for each of the classes. */
-  outputs: readonly number[];
-  clip: ClipScorer | undefined;
-}
-
-async function look(
-  set: ImageSet,
-  o: ParsedOptions,
-  { classifier, outputs, clip }: Judges,
-): Promise<EvaluatedPicture[]> {
-  const pictures: EvaluatedPicture[] = [];
-  const started = performance.now();
-  for (let first = 0; first < set.length; first += BATCH) {
-    throwIfAborted(o.signal);
-    const indices = Array.from({ length: Math.min(BATCH, set.length - first) }, (_, i) => first + i);
-    const images = [];
-    for (const index of indices) images.push(await set.image(index));
-    const rankings = await classifier.classify(images);
-    const scores = await clip?.score(
-      images,
-      indices.map((index) => set.items[index]!.prompt),
-    );
-    indices.forEach((index, i) => {
-      const group = Math.floor(index / o.imagesPerClass);
-      const ranking = rankings[i]!.indices;
-      pictures.push({
-        class: o.classes[group]!.name,
-        seed: set.items[index]!.seed,
-        path: set.path(index),
-        rank: ranking.indexOf(outputs[group]!) + 1,
-        best: ranking[0]!,
-        ...(scores === undefined ? {} : { clipScore: scores[i]! }),
-      });
-    });
-    const [done, total] = [pictures.length, set.length];
-    const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
-    await tell(o.onProgress, { phase: "classes", done, total, generated: set.generated, etaSeconds });
-  }
-  return pictures;
-}
-
-/** Rates, and mean CLIP scores, as they follow from what was seen in each picture. @internal */
-export function summarize(
-  classes: readonly EvaluatedClass[],
-  pictures: readonly Omit<EvaluatedPicture, "path">[],
-  topK: readonly number[],
-): Pick<Evaluation, "classes" | "esr" | "psr" | "clipScore"> {
-  const scoresOf = (some: typeof pictures): number[] => some.flatMap(({ clipScore }) => clipScore ?? []);
-  const evaluated = classes.map(({ name, group, prompt }): ClassEvaluation => {
-    const own = pictures.filter((picture) => picture.class === name);
-    const ranks = own.map(({ rank }) => rank);
-    const rateAt = group === "erased" ? erasedRate : preservedRate;
-    const scores = scoresOf(own);
-    return {
-      name,
-      group,
-      prompt,
-      rates: byK(topK, (k) => rateAt(ranks, k)),
-      ...(scores.length === 0 ? {} : { clipScore: meanOf(scores) }),
-    };
-  });
-  const inGroup = (group: string) => evaluated.filter((one) => one.group === group);
-  const average = (group: string): Record<number, Rate> => {
-    const members = inGroup(group);
-    return members.length === 0 ? {} : byK(topK, (k) => averageRate(members.map(({ rates }) => rates[k]!)));
-  };
-  const clipScore: { erased?: Mean; preserved?: Mean } = {};
-  for (const group of ["erased", "preserved"] as const) {
-    const names = new Set(inGroup(group).map(({ name }) => name));
-    const scores = scoresOf(pictures.filter((picture) => names.has(picture.class)));
-    if (scores.length > 0) clipScore[group] = meanOf(scores);
-  }
-  return {
-    classes: evaluated,
-    esr: average("erased"),
-    psr: average("preserved"),
-    ...(Object.keys(clipScore).length === 0 ? {} : { clipScore }),
-  };
-}
-
-function byK(topK: readonly number[], rateAt: (k: number) => Rate): Record<number, Rate> {
-  return Object.fromEntries(topK.map((k) => [k, rateAt(k)]));
 }

@@ -13,8 +13,10 @@ export interface Judge {
 }
 
 /** What has a hash to be told by. */
-interface Hashed {
+export interface Hashed {
+  /** Where it comes from, as it was given. */
   readonly origin: string;
+  /** SHA-256 over what decides its judgement, 64 hexadecimal digits; null where there is none. @throws ABORTED */
   hash(signal?: AbortSignal): Promise<string | null>;
 }
 
