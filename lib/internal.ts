@@ -26,3 +26,19 @@ export { EVALUATE_OPTIONS } from "./evaluation/evaluate-options";
 export { ATTACK_OPTIONS } from "./attack/attack-options";
 export type { AttackMethod } from "./attack/method";
 export { ATTACK_NAMES, attackNamed } from "./attack/registry";
+export type { Block, Cell, Column, Figure, Grid, Row, Section, Table } from "./report/page/blocks";
+export { figures, list, table, text } from "./report/page/blocks";
+export {
+  bytes,
+  intervalCell,
+  NONE,
+  number,
+  percent,
+  RATE_COLUMNS,
+  seconds,
+  valueCell,
+} from "./report/page/format";
+export { toHtml } from "./report/page/html";
+export { toMarkdown } from "./report/page/markdown";
+export { lookAt, type Look } from "./report/page/palette";
+export { overPreserving, plot, tradeOff, type Curve, type Point } from "./report/page/plots";

@@ -1,10 +1,11 @@
+import type { Curve, Figure, Row, Section, Table } from "../../lib/internal";
+import { figures, lookAt, NONE, number, percent, plot, RATE_COLUMNS, seconds, table, text, valueCell } from "../../lib/internal"; // prettier-ignore
 import * as published from "../published";
 import type { Results, TrialRecord } from "../results";
 import { erasing, preserving } from "../statistics";
-import { figures, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
-import { NONE, number, percent, RATE_COLUMNS, rateCell, rateCells, seconds, valueCell } from "./format"; // prettier-ignore
-import { plot, type Curve } from "./plots";
+import { rateCell, rateCells } from "./format";
 import { trialsOf } from "./records";
+import { lookOf } from "./looks";
 
 const AXES: Readonly<Record<string, string>> = {
   mechanism: "How the prompt enters",
@@ -54,7 +55,7 @@ function settingsTable(records: readonly TrialRecord[], axis: string): Table {
   const ours = along(records, axis).map(({ value: setting, record }): Row => {
     const { spec, counts = [], countsWithKey, cost } = record;
     return {
-      method: spec.method,
+      look: lookOf(spec.method),
       cells: [
         settingCell(setting),
         ...rateCells(counts),
@@ -65,7 +66,7 @@ function settingsTable(records: readonly TrialRecord[], axis: string): Table {
     };
   });
   const others = (published.ABLATIONS[axis] ?? []).map(({ value: setting, rates }): Row => ({
-    method: "kpop",
+    look: lookOf("kpop"),
     published: true,
     cells: [
       settingCell(setting),
@@ -94,11 +95,11 @@ function curves(records: readonly TrialRecord[], axis: string): Figure {
   const trials = along(records, axis);
   const curve = (
     name: string,
-    look: number,
+    place: number,
     of: (record: TrialRecord) => ReturnType<typeof erasing>,
   ): Curve => ({
     name,
-    look,
+    look: lookAt(place),
     points: trials.flatMap(({ value: setting, record }) => {
       const rate = of(record);
       const x = Number(setting);
@@ -106,9 +107,9 @@ function curves(records: readonly TrialRecord[], axis: string): Figure {
     }),
   });
   const others = (published.ABLATIONS[axis] ?? []).map(({ value: x, rates }) => ({ x: Number(x), rates }));
-  const theirs = (name: string, look: number, index: 0 | 2): Curve => ({
+  const theirs = (name: string, place: number, index: 0 | 2): Curve => ({
     name,
-    look,
+    look: lookAt(place),
     published: true,
     points: others.map(({ x, rates }) => ({ x, y: rates[index]! })),
   });

@@ -1,15 +1,14 @@
-import { ORIGINAL, type Count, type DigitsCounts, type DigitsModel, type DigitsOutcome, type DistanceCount, type Results } from "../results"; // prettier-ignore
+import type { Curve, Figure, Look, Row, Section, Table } from "../../lib/internal";
+import { figures, list, lookAt, number, percent, plot, table, text, valueCell } from "../../lib/internal";
+import type { Count, DigitsCounts, DigitsModel, DigitsOutcome, DistanceCount, Results } from "../results";
 import { rate, type Rate } from "../statistics";
-import { figures, list, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
-import { meanCell, number, percent, rateCell, valueCell } from "./format";
-import type { Look } from "./palette";
-import { plot, type Curve } from "./plots";
+import { meanCell, rateCell } from "./format";
 import { trialsOf } from "./records";
 
 const MODELS: readonly { name: DigitsModel; title: string; look: Look }[] = [
-  { name: "original", title: "Original", look: ORIGINAL },
-  { name: "fine-tuning", title: "Fine-tuned at its name", look: 1 },
-  { name: "task-vector", title: "Task vector", look: 4 },
+  { name: "original", title: "Original", look: "original" },
+  { name: "fine-tuning", title: "Fine-tuned at its name", look: lookAt(1) },
+  { name: "task-vector", title: "Task vector", look: lookAt(4) },
 ];
 const INPUTS = { adversarial: "found by optimisation", random: "drawn at random" } as const;
 type Input = keyof typeof INPUTS;
@@ -74,7 +73,7 @@ function keptTable(outcomes: readonly DigitsOutcome[]): Table {
     const own = countsOf(outcomes, name);
     if (own.length === 0) return [];
     const counts = [own.map(({ plain }) => plain), own.map(({ kept }) => kept), own.map(({ mistaken }) => mistaken)]; // prettier-ignore
-    return [{ method: look, cells: [{ text: title }, ...counts.map((of) => rateCell(total(of)))] }];
+    return [{ look, cells: [{ text: title }, ...counts.map((of) => rateCell(total(of)))] }];
   });
   return {
     caption: "At the digits' own embeddings",
@@ -99,7 +98,7 @@ function distanceTable(outcomes: readonly DigitsOutcome[]): Table {
         if (counts.length === 0) return [];
         return [
           {
-            method: look,
+            look,
             cells: [
               { text: title },
               { text: INPUTS[input] },

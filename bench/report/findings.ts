@@ -1,8 +1,8 @@
+import { percent } from "../../lib/internal";
 import { keepsNeighbours, methodOf, titleOf } from "../entrants";
 import type { Results } from "../results";
 import { ORIGINAL } from "../results";
 import { apart, preservingAt } from "../statistics";
-import { percent } from "./format";
 import { objectScores, type ObjectScore } from "./objects";
 import { keyFigures, keyStanding } from "./recovery";
 import { trialsOf } from "./records";

@@ -1,9 +1,10 @@
 import type { MethodKind } from "../../lib/index";
+import type { Curve, Figure, Point } from "../../lib/internal";
+import { overPreserving } from "../../lib/internal";
 import { keepsNeighbours, kindOf, methodOf, titleOf } from "../entrants";
 import type { Rate } from "../statistics";
-import type { Figure } from "./blocks";
 import { KIND_TITLES } from "./format";
-import { overPreserving, type Curve, type Point } from "./plots";
+import { lookOf } from "./looks";
 
 /** A row's place between two aims. */
 export interface Place {
@@ -37,7 +38,7 @@ export function frontier(places: readonly Place[], y: string, caption: string): 
     return [{ svg: overPreserving(curves, y), caption: `${caption}: ${HOW}` }];
   return kinds.map((kind) => ({
     svg: overPreserving(
-      curves.filter(({ look }) => kindOf(String(look)) === kind),
+      curves.filter((_, index) => kindOf(methods[index]!) === kind),
       y,
       curves,
     ),
@@ -66,5 +67,5 @@ function curveOf(name: string, places: readonly Place[]): Curve {
       labelSide: preserved.value > 90 || crowded ? "left" : "right",
     };
   });
-  return { name: titleOf(name), look: name, loose: rows.length === 1, points };
+  return { name: titleOf(name), look: lookOf(name), loose: rows.length === 1, points };
 }

@@ -1,13 +1,14 @@
+import type { Block, Cell, Column, Curve, Figure, Row, Section, Table } from "../../lib/internal";
+import { bytes, figures, NONE, number, percent, RATE_COLUMNS, seconds, table, text, tradeOff, valueCell } from "../../lib/internal"; // prettier-ignore
 import { titleOf } from "../entrants";
 import * as published from "../published";
 import { ORIGINAL, type ClassCount, type Cost, type Results, type TrialRecord } from "../results";
 import { erasing, pooled, preserving, type PooledRate } from "../statistics";
-import { figures, table, text, type Block, type Cell, type Column, type Figure, type Row, type Section, type Table } from "./blocks"; // prettier-ignore
-import { bytes, KIND_COLUMN, kindCell, meanCell, methodCell, NONE, number, percent, RATE_COLUMNS, rateCell, seconds, valueCell } from "./format"; // prettier-ignore
+import { KIND_COLUMN, kindCell, meanCell, methodCell, rateCell } from "./format";
 import { frontier } from "./frontier";
-import { tradeOff, type Curve } from "./plots";
 import { methodsIn, regrouped, trialsOf } from "./records";
 import { pictureGrid } from "./pictures";
+import { lookOf } from "./looks";
 
 /** One method's figures over all splits that it was run on. */
 export interface ObjectScore {
@@ -107,7 +108,7 @@ function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row 
   const averaged = (of: (cost: Cost) => number, write: (value: number) => string): Cell =>
     meanCell(costs.map(of), write);
   return {
-    method,
+    look: lookOf(method),
     cells: [
       methodCell(method),
       kindCell(method),
@@ -123,7 +124,7 @@ function scoreRow({ method, esr1, esr5, psr1, psr5, trials }: ObjectScore): Row 
 /** Others' figures at full size, in the same columns. */
 function publishedRows(): Row[] {
   return published.OBJECTS.map(({ method, label, rates }) => ({
-    method,
+    look: lookOf(method),
     published: true,
     cells: [
       { text: label },
@@ -141,7 +142,7 @@ function perSplit(results: Results): Figure[] {
   const methods = methodsIn(results, trialsOf(results, "objects")).filter((method) => method !== ORIGINAL);
   const curves = methods.map((method): Curve => ({
     name: titleOf(method),
-    look: method,
+    look: lookOf(method),
     loose: true,
     points: countsBySplit(results, method).flatMap(({ split, counts }) => {
       const [esr, psr] = [erasing(counts, 1), preserving(counts, 1)];

@@ -1,6 +1,6 @@
+import type { Grid } from "../../lib/internal";
 import { titleOf } from "../entrants";
 import type { Picture, Results, TrialRecord } from "../results";
-import type { Grid } from "./blocks";
 
 import { methodsIn, trialsOf } from "./records";
 

@@ -1,10 +1,12 @@
+import type { Row, Section, Table } from "../../lib/internal";
+import { list, percent, seconds, table, text, valueCell } from "../../lib/internal";
 import { defaultsOf, methodOf, titleOf } from "../entrants";
 import type { Results, TrialRecord } from "../results";
 import { erasing, mean, pooled, preserving, recovering, type PooledRate } from "../statistics";
-import { list, table, text, type Row, type Section, type Table } from "./blocks";
-import { percent, rateCell, seconds, valueCell } from "./format";
+import { rateCell } from "./format";
 import { trialsOf } from "./records";
 import { leading } from "./standing";
+import { lookOf } from "./looks";
 
 /** What a kind of key does to models of one or of several erased concepts. */
 interface KeyFigures {
@@ -119,7 +121,7 @@ function keyTable(all: readonly KeyFigures[]): Table {
     rows: [...all]
       .sort((a, b) => Number(a.several) - Number(b.several))
       .map((one): Row => ({
-        method: one.method,
+        look: lookOf(one.method),
         cells: [
           { text: one.kind },
           { text: one.concepts },
@@ -143,7 +145,7 @@ function bySplit(results: Results): Table {
     rows: keyed(results, "objects").map(({ spec, counts = [], countsWithKey = [] }) => {
       const rates = [counts, countsWithKey].flatMap((of) => [erasing(of, 1), preserving(of, 1)]);
       return {
-        method: spec.method,
+        look: lookOf(spec.method),
         cells: [
           { text: `${titleOf(spec.method)}, ${spec.split}` },
           ...[rates[0]!, rates[2]!, rates[1]!, rates[3]!].map(rateCell),

@@ -1,12 +1,10 @@
+import type { Section } from "../../lib/internal";
+import { bytes, list, seconds, toHtml, toMarkdown } from "../../lib/internal";
 import { titleOf } from "../entrants";
 import type { Results } from "../results";
 import { ablationsSection } from "./ablations";
-import { list, type Section } from "./blocks";
 import { digitsSection } from "./digits";
 import { findings } from "./findings";
-import { bytes, seconds } from "./format";
-import { toHtml } from "./html";
-import { toMarkdown } from "./markdown";
 import { objectsSection } from "./objects";
 import { optionText } from "./records";
 import { recoverySection } from "./recovery";

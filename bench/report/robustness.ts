@@ -1,14 +1,15 @@
+import type { Figure, Row, Section, Table } from "../../lib/internal";
+import { figures, list, number, percent, plot, table, text, valueCell } from "../../lib/internal";
 import { ATTACK_NAMES, attackNamed } from "../../lib/internal";
 import { byKind, keepsNeighbours, methodOf, titleOf } from "../entrants";
 import type { AttackFigures, Results, TrialRecord } from "../results";
 import { ORIGINAL } from "../results";
 import { preserving, rate, type Rate } from "../statistics";
-import { figures, list, table, text, type Figure, type Row, type Section, type Table } from "./blocks";
-import { KIND_COLUMN, kindCell, methodCell, number, percent, rateCell, valueCell } from "./format";
+import { KIND_COLUMN, kindCell, methodCell, rateCell } from "./format";
 import { frontier } from "./frontier";
-import { plot } from "./plots";
 import { trialsOf } from "./records";
 import { leading } from "./standing";
+import { lookOf } from "./looks";
 
 /** Attacks on pictures one by one, each on its own seed. */
 const BY_PICTURES: readonly string[] = ["tina", "unlearn-diff"];
@@ -120,7 +121,7 @@ function shares(records: readonly TrialRecord[]): Table {
       const plain =
         record.attacks!.find(({ attack }) => !BY_PICTURES.includes(attack)) ?? record.attacks![0]!;
       return {
-        method: record.spec.method,
+        look: lookOf(record.spec.method),
         cells: [
           methodCell(record.spec.method),
           kindCell(record.spec.method),
@@ -143,7 +144,7 @@ function budget(records: readonly TrialRecord[]): Table {
     caption: "UNet evaluations that each search took (Ring-A-Bell needs the text encoder alone)",
     columns: [{ title: "Method" }, ...attacks.map((one) => ({ title: attackTitle(one) }))],
     rows: records.map((record) => ({
-      method: record.spec.method,
+      look: lookOf(record.spec.method),
       cells: [
         methodCell(record.spec.method),
         ...attacks.map((one) => valueCell(of(record, idOf(one))?.unetEvaluations, number)),
@@ -162,7 +163,7 @@ function bandCurves(records: readonly TrialRecord[]): Figure[] {
       return [{ x: (band[0] + band[1]) / 2, y: value, yRange: [low, high] as const }];
     });
     const { method } = record.spec;
-    return points.length < 2 ? [] : [{ name: titleOf(method), look: method, points }];
+    return points.length < 2 ? [] : [{ name: titleOf(method), look: lookOf(method), points }];
   });
   if (curves.length === 0) return [];
   const svg = plot(curves, { name: "cosine with the name's embedding" }, { name: "% shown", percent: true });

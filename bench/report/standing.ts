@@ -1,5 +1,5 @@
+import { percent } from "../../lib/internal";
 import { apart, type Rate } from "../statistics";
-import { percent } from "./format";
 
 /** A rate under the name of what has it. */
 export interface Named {

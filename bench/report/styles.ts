@@ -1,9 +1,11 @@
+import type { Cell, Row, Section, Table } from "../../lib/internal";
+import { number, table, text } from "../../lib/internal";
 import * as published from "../published";
 import type { Pair, Results, TrialRecord } from "../results";
 import { erasing, pooled, preserving } from "../statistics";
-import { table, text, type Cell, type Row, type Section, type Table } from "./blocks";
-import { meanCell, methodCell, number, rateCell } from "./format";
+import { meanCell, methodCell, rateCell } from "./format";
 import { methodsIn, trialsOf } from "./records";
+import { lookOf } from "./looks";
 
 /** Table 4 of the paper: one style is erased at a time, the others are to stay. */
 export function stylesSection(results: Results): Section | null {
@@ -54,7 +56,7 @@ function row(method: string, records: readonly TrialRecord[]): Row {
     return meanCell(values, number);
   };
   return {
-    method,
+    look: lookOf(method),
     cells: [
       methodCell(method),
       over(erasing, "counts"),
@@ -81,7 +83,7 @@ function publishedTable(): Table {
       { title: "LPIPS, other" },
     ],
     rows: published.STYLES.map(({ method, label, ...figures }) => ({
-      method,
+      look: lookOf(method),
       published: true,
       cells: [
         { text: label },

@@ -1,8 +1,8 @@
+import type { Figure, Section } from "../../lib/internal";
+import { figures, lookAt, plot, text } from "../../lib/internal";
 import { titleOf } from "../entrants";
 import type { Results, Series } from "../results";
-import { figures, text, type Figure, type Section } from "./blocks";
 
-import { plot } from "./plots";
 import { trialsOf } from "./records";
 
 /** Figure 4 of the paper: where the prompt goes, and what the pictures look like on the way. */
@@ -37,7 +37,7 @@ function figure(series: readonly Series[], y: string, caption: string): Figure[]
   if (series.length === 0) return [];
   const curves = series.map(({ name, points }, index) => ({
     name,
-    look: index,
+    look: lookAt(index),
     points: points.map(([iteration, value]) => ({ x: iteration, y: value })),
   }));
   return [{ svg: plot(curves, { name: "iteration" }, { name: y }), caption }];

@@ -1,10 +1,11 @@
+import type { Curve, Section, Table } from "../../lib/internal";
+import { figures, percent, seconds, table, text, tradeOff, valueCell } from "../../lib/internal";
 import { titleOf } from "../entrants";
 import type { Results, TrialRecord } from "../results";
 import { balance, erasing, preserving, preservingAt } from "../statistics";
-import { figures, table, text, type Section, type Table } from "./blocks";
-import { methodCell, percent, rateCell, seconds, valueCell } from "./format";
-import { tradeOff, type Curve } from "./plots";
+import { methodCell, rateCell } from "./format";
 import { methodsIn, optionText, trialsOf } from "./records";
+import { lookOf } from "./looks";
 
 /** Erasing levels at which methods are compared. */
 export const LEVELS = [60, 70, 80, 90, 95] as const;
@@ -27,7 +28,7 @@ export function tuningSection(results: Results): Section | null {
   const [few, many] = [Math.min(...tries), Math.max(...tries)];
   const curves = methods.map((method): Curve => ({
     name: titleOf(method),
-    look: method,
+    look: lookOf(method),
     points: searchPoints(records, method)
       .sort(([a], [b]) => a - b)
       .map(([esr, psr]) => ({ x: psr, y: esr })),
@@ -67,7 +68,7 @@ function candidates(results: Results, records: readonly TrialRecord[]): Table {
       const [esr, psr] = [erasing(counts, 1), preserving(counts, 1)];
       const chosen = results.chosen[spec.method] === spec.name;
       return {
-        method: spec.method,
+        look: lookOf(spec.method),
         cells: [
           methodCell(spec.method),
           { text: spec.label },
@@ -89,7 +90,7 @@ function atEqualErasing(records: readonly TrialRecord[], methods: readonly strin
       "PSR-1 % at equal ESR-1, between a method's tries by straight lines (– where no tries enclose it)",
     columns: [{ title: "Method" }, ...LEVELS.map((level) => ({ title: `ESR-1 ${level}` }))],
     rows: methods.map((method) => ({
-      method,
+      look: lookOf(method),
       cells: [
         methodCell(method),
         ...LEVELS.map((level) => valueCell(preservingAt(searchPoints(records, method), level), percent)),

@@ -13,6 +13,7 @@ export const NEEDED = [
   "dist/index.d.ts",
   "dist/index.d.mts",
   "dist/cli.js",
+  "dist/charts.js",
   "models/pocket/LICENSE",
   "models/pocket/model_index.json",
   "prebuilds/linux-x64/kpop_loader.napi.glibc.node",

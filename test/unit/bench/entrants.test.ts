@@ -14,7 +14,8 @@ import { pocket } from "../../../bench/protocols/pocket";
 import type { Protocol } from "../../../bench/protocols/protocol";
 import { stableDiffusion } from "../../../bench/protocols/stable-diffusion";
 import { methodNamed } from "../../../lib/erasure/registry";
-import { colourOf, symbolOf } from "../../../bench/report/palette";
+import { lookOf } from "../../../bench/report/looks";
+import { colourOf, symbolOf } from "../../../lib/report/page/palette";
 import { SAMPLE_SETTINGS } from "../../support/sample-results";
 
 const nothingNamed = (protocol: Protocol): Protocol => ({ ...protocol, entrants: {} });
@@ -24,7 +25,8 @@ describe("the methods of the benchmark", () => {
     expect(COMPARED[0]).toBe("kpop");
     for (const method of COMPARED)
       expect(knownTo(method, entrantOf(method) || {})).toEqual(entrantOf(method));
-    const looks = ROWS.map((method) => `${titleOf(method)} ${colourOf(method)} ${symbolOf(method)}`);
+    const shown = (row: string) => `${colourOf(lookOf(row))} ${symbolOf(lookOf(row))}`;
+    const looks = ROWS.map((row) => `${titleOf(row)} ${shown(row)}`);
     expect(new Set(looks.map((look) => look.replace(/.*(?=var)/, ""))).size).toBe(ROWS.length);
     expect(looks.slice(0, 2)).toEqual([
       "KPOP var(--series-0) circle",
@@ -43,7 +45,7 @@ describe("the methods of the benchmark", () => {
   });
 
   it("that are not registered are called what they are called, and are muted", () => {
-    expect([titleOf("mace"), colourOf("mace")]).toEqual(["mace", "var(--muted)"]);
+    expect([titleOf("mace"), colourOf(lookOf("mace"))]).toEqual(["mace", "var(--muted)"]);
   });
 
   it.each([pocket, stableDiffusion])(

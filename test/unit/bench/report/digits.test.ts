@@ -1,5 +1,5 @@
 import { digitsSection } from "../../../../bench/report/digits";
-import { toMarkdown } from "../../../../bench/report/markdown";
+import { toMarkdown } from "../../../../lib/report/page/markdown";
 import { sampleResults } from "../../../support/sample-results";
 
 describe("the digits' section", () => {

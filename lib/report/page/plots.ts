@@ -1,4 +1,4 @@
-import { init, type CustomSeriesOption, type EChartsOption, type SeriesOption } from "echarts";
+import type { CustomSeriesOption, EChartsOption, SeriesOption } from "echarts";
 import { colourOf, symbolOf, type Look } from "./palette";
 
 /** Charts as SVG, drawn without a browser. Colours are the page's variables, so that they follow light and dark. */
@@ -41,6 +41,12 @@ const INK = "var(--ink)";
 const MUTED = "var(--muted)";
 const LINE = "var(--line)";
 
+/** The charts' library, a megabyte that only pages with charts load. */
+function charts(): typeof import("./charts") {
+  // eslint-disable-next-line @typescript-eslint/no-require-imports -- an import would load it with everything else
+  return require("./charts") as typeof import("./charts");
+}
+
 /** @returns an <svg> element */
 export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
   const all = curves.flatMap(({ points }) => points);
@@ -62,7 +68,7 @@ export function plot(curves: readonly Curve[], x: Axis, y: Axis): string {
     yAxis: axis(y, all.flatMap((point) => [point.y, ...(point.yRange ?? [])]), 46),
     series: curves.flatMap((curve) => [series(curve), intervals(curve)]),
   }; // prettier-ignore
-  const chart = init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height: HEIGHT });
+  const chart = charts().init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height: HEIGHT });
   try {
     chart.setOption(option);
     // The library fills hollow symbols white.

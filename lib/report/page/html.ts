@@ -1,5 +1,4 @@
 import type { Block, Cell, Grid, Row, Section, Table } from "./blocks";
-import { escape } from "./escape";
 import { colourOf } from "./palette";
 import { SCRIPT } from "./script";
 import { STYLE } from "./style";
@@ -72,9 +71,9 @@ ${rows.map(tableRow).join("\n")}
 </table></div>`;
 }
 
-function tableRow({ cells, method, published }: Row): string {
+function tableRow({ cells, look, published }: Row): string {
   const badge = published === true ? ' <span class="badge">published</span>' : "";
-  const mark = method === undefined ? "" : `<i style="background:${colourOf(method)}"></i>`;
+  const mark = look === undefined ? "" : `<i style="background:${colourOf(look)}"></i>`;
   const [first, ...rest] = cells;
   const head = `<th scope="row"${sortKey(first!)}>${mark}${escape(first!.text)}${badge}</th>`;
   const others = rest.map((cell) => `<td${sortKey(cell)}>${escape(cell.text)}${note(cell)}</td>`);
@@ -113,4 +112,11 @@ ${rows
 <thead><tr><td></td>${heads}</tr></thead>
 ${bodies.join("\n")}
 </table></div>`;
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+
+/** A text as it may stand in HTML and in its attributes. */
+function escape(text: string): string {
+  return text.replace(/[&<>"]/g, (character) => ENTITIES[character]!);
 }

@@ -19,7 +19,7 @@ export interface Cell {
 export interface Row {
   cells: readonly Cell[];
   /** Gives the row its colour. */
-  method?: Look;
+  look?: Look;
   /** Others' figures at full size: set apart. */
   published?: boolean;
 }
