@@ -28,6 +28,7 @@ export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
 export { CLIPTokenizer, type EncodeOptions } from "./text/clip-tokenizer";
 export {
   UNet2DConditionModel,
+  type AddedConditions,
   type PromptLayers,
   type PromptMechanism,
   type UNetConfig,

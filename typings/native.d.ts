@@ -55,6 +55,8 @@ export interface NativePrompt {
 /** What a forward of the UNet takes beside its inputs. */
 export interface NativeUNetOptions {
   prompt: NativePrompt | null;
+  /** Of networks of Stable Diffusion XL. */
+  added: { pooled: NativeTensor; timeIds: NativeTensor } | null;
   grad: boolean;
   /** Parameters that others take the place of, for this forward alone. */
   parameterNames: string[];
@@ -154,6 +156,14 @@ export interface NativeAddon {
     grad: boolean,
     embeddings?: NativeTensor,
   ): Promise<NativeTensor>;
+  /** The states before the last `skip` layers, and the pooled text of an encoder that has a projection. */
+  clipTextHiddenStates(
+    module: NativeModule,
+    inputIds: NativeTensor,
+    grad: boolean,
+    embeddings: NativeTensor | undefined,
+    skip: number,
+  ): Promise<[hidden: NativeTensor, pooled: NativeTensor | null]>;
   clipTextEmbed(module: NativeModule, inputIds: NativeTensor, grad: boolean): Promise<NativeTensor>;
   clipTextFeatures(module: NativeModule, inputIds: NativeTensor, grad: boolean): Promise<NativeTensor>;
   clipImageFeatures(module: NativeModule, pixels: NativeTensor, grad: boolean): Promise<NativeTensor>;

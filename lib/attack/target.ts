@@ -41,7 +41,7 @@ export class Target {
       count,
       ...(tokens === undefined ? {} : { tokens }),
       ...(key === undefined ? {} : { key }),
-      ...(latents === undefined ? {} : { latents, sampler: "ddim" as const }),
+      ...(latents === undefined ? {} : { latents, sampler: "ddim" as const, negativePrompt: "" }),
     });
     const rankings = await this.classifier.classify(images, job);
     return images.map((image, i) => ({

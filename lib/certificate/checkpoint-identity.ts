@@ -6,8 +6,13 @@ import { KpopError } from "../errors";
 import { canonicalJson } from "../files/canonical-json";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
-import { readTokenizer } from "../io/checkpoint-tokenizer";
-import { COMPONENTS, FOLDERS, type CheckpointSource, type Config } from "../io/checkpoint-types";
+import {
+  readTokenizer,
+  TOKENIZER_FOLDERS,
+  tokenizersOf,
+  type TokenizerName,
+} from "../io/checkpoint-tokenizer";
+import { FOLDERS, forcesZeros, networksOf, type CheckpointSource, type Config } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
 import { DELTA_FILE } from "../io/file-kinds";
 import { modelPath } from "../io/model-path";
@@ -27,7 +32,7 @@ export interface CheckpointIdentity {
   /** Last part of its path. */
   name: string;
   format: "diffusers" | "single-file" | "delta";
-  /** By folder: unet, vae, text_encoder. */
+  /** By folder: unet, vae, text_encoder, text_encoder_2. */
   networks: Record<string, NetworkIdentity>;
   /** SHA-256 of what else decides its pictures: the networks' configurations, scheduler, tokenizer, interventions. */
   settings: Record<string, string>;
@@ -71,14 +76,15 @@ export async function openCheckpoint(
     delta === null ? await readCheckpoint(modelPath(path)) : await applyDelta(base!, delta, cancel);
   const networks: Record<string, NetworkIdentity> = {};
   const settings: Record<string, string> = {};
-  for (const component of COMPONENTS) {
-    const { tensors, config } = source[component];
+  for (const [component, { tensors, config }] of networksOf(source)) {
     const dtypes = [...new Set([...tensors.values()].map(({ dtype }) => dtype as string))].sort();
-    networks[FOLDERS[component]] = { sha256: await contentHash(source[component], cancel), dtypes };
+    networks[FOLDERS[component]] = { sha256: await contentHash({ tensors }, cancel), dtypes };
     settings[FOLDERS[component]] = hashOf(lasting(config));
   }
   settings["scheduler"] = hashOf(lasting(source.scheduler));
-  settings["tokenizer"] = await tokenizerHash(source);
+  for (const which of tokenizersOf(source))
+    settings[TOKENIZER_FOLDERS[which]] = await tokenizerHash(source, which);
+  if (forcesZeros(source)) settings["empty prompt"] = hashOf("zeros");
   settings["interventions"] = hashOf(await interventionsOf(source, cancel));
   const inputs = await hashInputs({ source }, signal);
   const files = delta === null ? inputs : { [DELTA_FILE]: inputs[`delta/${basename(delta.path)}`]! };
@@ -137,8 +143,8 @@ function lasting(config: Config): Config {
 const tokenizers = new Map<string, string>();
 
 /** Of what the files say, however they are laid out. */
-async function tokenizerHash(source: CheckpointSource): Promise<string> {
-  const files = await readTokenizer(source);
+async function tokenizerHash(source: CheckpointSource, which: TokenizerName): Promise<string> {
+  const files = await readTokenizer(source, which);
   const texts = createHash("sha256").update(JSON.stringify(files)).digest("hex");
   const known = tokenizers.get(texts);
   if (known !== undefined) return known;

@@ -161,7 +161,7 @@ const EVALUATION = object({
     steps: whole(1, 10_000),
     guidanceScale: number(0),
     sampler: that((value) => SAMPLER_NAMES.includes(value as SamplerName)),
-    negativePrompt: text(),
+    negativePrompt: optional(text()),
     width: SIDE,
     height: SIDE,
     keyGuidance: text(/^(?:conditional|both)$/),

@@ -117,23 +117,27 @@ function lines(path: string, found: Inspection): string[] {
   }
 }
 
-/** Whether a text encoder is Stable Diffusion 2's. */
-function isOpenClip(config: Readonly<Record<string, unknown>>): boolean {
-  return config["hidden_act"] === "gelu";
+/** Which Stable Diffusion a checkpoint is of. */
+function familyOf({ textEncoder, textEncoder2 }: ModelInspection["components"]): string {
+  if (textEncoder2 !== undefined) return "XL";
+  return textEncoder.config["hidden_act"] === "gelu" ? "2" : "1";
 }
 
 function model(path: string, found: ModelInspection): string[] {
-  const { unet, vae, textEncoder } = found.components;
+  const { unet, vae, textEncoder, textEncoder2 } = found.components;
   const part = (name: keyof typeof TELLING, label: string, config: Readonly<Record<string, unknown>>) =>
     `  ${label.padEnd(13)} ${telling(config, TELLING[name])}`;
   return [
-    `${path}: Stable Diffusion ${isOpenClip(textEncoder.config) ? 2 : 1} checkpoint, ${found.format === "diffusers" ? "diffusers folder" : "single file"}, ${size(found.files)}`,
+    `${path}: Stable Diffusion ${familyOf(found.components)} checkpoint, ${found.format === "diffusers" ? "diffusers folder" : "single file"}, ${size(found.files)}`,
     `  unet          ${tensors(unet)}`,
     part("unet", "", unet.config),
     `  vae           ${tensors(vae)}`,
     part("vae", "", vae.config),
     `  text_encoder  ${tensors(textEncoder)}`,
     part("textEncoder", "", textEncoder.config),
+    ...(textEncoder2 === undefined
+      ? []
+      : [`  text_encoder_2 ${tensors(textEncoder2)}`, part("textEncoder", "", textEncoder2.config)]),
     `  scheduler     ${(found.scheduler["_class_name"] as string | undefined) ?? "not named"}`,
     part("scheduler", "", found.scheduler),
     ...(found.interventions ?? []).map(
@@ -206,7 +210,7 @@ function hashes({ path: root, files }: { path: string; files: readonly FileSumma
 }
 
 function folder(component: string): string {
-  return component === "textEncoder" ? "text_encoder" : component;
+  return component.replace("textEncoder", "text_encoder").replace(/\d$/, "_$&");
 }
 
 function percent(share: number): string {

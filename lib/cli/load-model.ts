@@ -10,6 +10,7 @@ export interface LoadFlags {
   device?: string;
   dtype?: ComputeDtype;
   delta?: string;
+  prediction?: "epsilon" | "v";
   /** False by --no-mapped. */
   mapped?: boolean;
 }
@@ -25,16 +26,23 @@ export function addLoadOptions(command: Command): void {
       ]),
     )
     .option("--delta <path>", "delta to apply onto MODEL, which it has to be made from: its file or folder")
+    .addOption(predictionOption())
     .option(
       "--no-mapped",
       "copy the weights into memory: safe where another program may truncate the model's files",
     );
 }
 
+/** What a single file of Stable Diffusion 2 does not say. */
+export function predictionOption(): Option {
+  const help = "what the network predicts, where a single file does not say (Stable Diffusion 2's)";
+  return new Option("--prediction <type>", help).choices(["epsilon", "v"]);
+}
+
 /** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
 export async function loadModel(
   model: string,
-  { device, dtype, delta, mapped }: LoadFlags,
+  { device, dtype, delta, prediction, mapped }: LoadFlags,
   signal: AbortSignal,
 ): Promise<StableDiffusion> {
   if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);
@@ -43,6 +51,7 @@ export async function loadModel(
     ...(device === undefined ? {} : { device: device as Device }),
     ...(dtype === undefined ? {} : { dtype }),
     ...(delta === undefined ? {} : { delta }),
+    ...(prediction === undefined ? {} : { prediction }),
     ...(mapped === undefined ? {} : { mapped }),
     signal,
   });

@@ -2,14 +2,13 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { finite, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
-import { COMPONENTS, type ComponentName } from "../io/checkpoint-types";
-import { LORA_FILE, LORA_PREFIXES } from "../io/file-kinds";
+import { LORA_FILE, loraPrefixes } from "../io/file-kinds";
 import * as safetensors from "../io/safetensors";
 import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
 import { loraModule } from "./save-lora";
-import { StableDiffusion, type TrainedNetwork } from "./stable-diffusion";
+import { StableDiffusion, type DerivedNetwork } from "./stable-diffusion";
 
 /** Options of `applyLora`. */
 export interface ApplyLoraOptions {
@@ -20,7 +19,7 @@ export interface ApplyLoraOptions {
 
 /** A network's weight that a file has a change of. */
 interface Place {
-  component: TrainedNetwork;
+  component: DerivedNetwork;
   key: string;
 }
 
@@ -55,7 +54,7 @@ export async function applyLora(
     try {
       for (const [module, { component, key }] of places) {
         throwIfAborted(options.signal);
-        await add(file, module, edited[component].parameter(key), strength);
+        await add(file, module, edited[component]!.parameter(key), strength);
       }
       return edited;
     } catch (error) {
@@ -68,11 +67,9 @@ export async function applyLora(
 /** Where each of the file's modules belongs. @throws UNSUPPORTED_FORMAT, INVALID_CHECKPOINT */
 function placesOf(file: safetensors.SafetensorsFile, model: StableDiffusion): Map<string, Place> {
   const known = new Map<string, Place>();
-  for (const component of COMPONENTS) {
-    if (!hasLora(component)) continue;
-    for (const key of model[component].parameterNames())
-      if (key.endsWith(".weight")) known.set(loraModule(component, key), { component, key });
-  }
+  for (const [component, prefix] of Object.entries(loraPrefixes(model)) as [DerivedNetwork, string][])
+    for (const key of model[component]!.parameterNames())
+      if (key.endsWith(".weight")) known.set(loraModule(prefix, key), { component, key });
   const found = new Map<string, Place>();
   const foreign: string[] = [];
   const unknown = new Set<string>();
@@ -102,19 +99,19 @@ function listed(names: readonly string[], noun: string, nouns = `${noun}s`): str
   return `: it has ${names.length} ${names.length === 1 ? noun : nouns} (${first}${names.length > 5 ? ", …" : ""})`;
 }
 
-function hasLora(component: ComponentName): component is TrainedNetwork {
-  return component in LORA_PREFIXES;
-}
-
 async function copyOf(model: StableDiffusion, places: readonly Place[]): Promise<StableDiffusion> {
-  const keys = (network: TrainedNetwork): Set<string> =>
+  const keys = (network: DerivedNetwork): Set<string> =>
     new Set(places.filter(({ component }) => component === network).map(({ key }) => key));
-  const first = await model.derive(keys("unet"), "float32");
-  try {
-    return await first.derive(keys("textEncoder"), "float32", "textEncoder");
-  } finally {
-    first.dispose();
+  let copy = await model.derive(keys("unet"), "float32");
+  for (const network of ["textEncoder", "textEncoder2"] as const) {
+    const before = copy;
+    try {
+      copy = await before.derive(keys(network), "float32", network);
+    } finally {
+      before.dispose();
+    }
   }
+  return copy;
 }
 
 async function add(

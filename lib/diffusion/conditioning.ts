@@ -1,9 +1,9 @@
 import { invalid } from "../check";
-import type { CLIPTextModel } from "../models/clip-text";
-import type { CLIPTokenizer } from "../text/clip-tokenizer";
 import { Tensor } from "../runtime/tensor";
 import { scope } from "../runtime/scope";
+import type { Condition } from "./condition";
 import { checkWords, splicePrompt, type LearnedToken } from "./learned-tokens";
+import { encodeTowers, splitWidths, textTowers, type TextReaders, type TextTower, type TowerInput } from "./text-encoders"; // prettier-ignore
 
 /** What prompts are encoded with. */
 export interface EncodePromptsOptions {
@@ -16,21 +16,43 @@ export interface EncodePromptsOptions {
 }
 
 /**
- * Prompts as the UNet takes them: (B, L, d), one row of L token states for each text. Where a prompt names a learned
- * token, its n embeddings stand in the place of n tokens; before learned words a text is cut where there is no room.
+ * Prompts as predictions are conditioned on them: (B, L, d), one row of L token states for each text, and the pooled texts
+ * where the model has those. Where a prompt names a learned token, its n embeddings stand in the place of n tokens; before
+ * learned words a text is cut where there is no room.
  * @throws INVALID_ARGUMENT
  */
 export async function encodePrompts(
-  tokenizer: CLIPTokenizer,
-  encoder: CLIPTextModel,
+  model: TextReaders,
   prompts: readonly string[],
-  device: string,
   options: EncodePromptsOptions = {},
-): Promise<Tensor> {
+): Promise<Condition> {
   if (!Array.isArray(prompts) || prompts.length === 0)
     throw invalid("prompts", "a string or a non-empty list of strings", prompts);
   const { tokens = [], words, grad = false } = options;
-  if (words !== undefined) checkWords(tokenizer, encoder, words, prompts.length);
+  if (words !== undefined) checkWords(model, words, prompts.length);
+  const states = await scope(async () => {
+    const given = tokens.map(({ embeddings }) => embeddings);
+    if (words !== undefined) given.push(words.reshape([-1, words.shape.at(-1)!]));
+    // By learned embeddings, what each text encoder takes of them.
+    const learned = given.map((embeddings) => splitWidths(model, embeddings));
+    const inputs: TowerInput[] = [];
+    for (const [index, tower] of textTowers(model).entries()) {
+      const own = learned.map((each) => each[index]!);
+      inputs.push(await towerInput(tower, model.device, prompts, { tokens, words }, own));
+    }
+    return encodeTowers(model, inputs, { grad });
+  });
+  return { ...states, texts: prompts };
+}
+
+/** @param learned embeddings of the tokens, one after the other, and of all words, as this encoder takes them */
+async function towerInput(
+  { tokenizer, encoder }: TextTower,
+  device: string,
+  prompts: readonly string[],
+  { tokens = [], words }: EncodePromptsOptions,
+  learned: readonly Tensor[],
+): Promise<TowerInput> {
   const behind = words?.shape.at(-2) ?? 0;
   const first = tokens.reduce((sum, { embeddings }) => sum + embeddings.shape[0]!, 0);
   const step = words?.shape.length === 3 ? behind : 0;
@@ -38,26 +60,22 @@ export async function encodePrompts(
     splicePrompt(tokenizer, prompt, tokens, { first: first + row * step, count: behind }),
   );
   const length = tokenizer.maxLength;
-  return scope(async () => {
-    const int64 = { dtype: "int64", device } as const;
-    const ids = Tensor.from(
-      rows.flatMap((row) => row.ids),
-      [rows.length, length],
-      int64,
-    );
-    if (rows.every(({ places }) => places.length === 0)) return encoder.forward(ids);
-    const own = await encoder.embedTokens(ids);
-    const [count, width] = [rows.length * length, own.shape[2]!];
-    const given = tokens.map(({ embeddings }) => embeddings);
-    if (words !== undefined) given.push(words.reshape([-1, width]));
-    const learned = given.map((embeddings) => embeddings.to({ dtype: own.dtype, device }));
-    const sources = Array.from({ length: count }, (_, place) => place);
-    rows.forEach(({ places }, row) => {
-      for (const { position, vector } of places) sources[row * length + position] = count + vector;
-    });
-    const embeddings = Tensor.cat([own.reshape([count, width]), ...learned])
-      .indexSelect(0, Tensor.from(sources, [count], int64))
-      .reshape([rows.length, length, width]); // (B, L, d)
-    return encoder.forward(ids, { embeddings, grad });
+  const int64 = { dtype: "int64", device } as const;
+  const ids = Tensor.from(
+    rows.flatMap((row) => row.ids),
+    [rows.length, length],
+    int64,
+  );
+  if (rows.every(({ places }) => places.length === 0)) return { ids };
+  const own = await encoder.embedTokens(ids);
+  const [count, width] = [rows.length * length, own.shape[2]!];
+  const sources = Array.from({ length: count }, (_, place) => place);
+  rows.forEach(({ places }, row) => {
+    for (const { position, vector } of places) sources[row * length + position] = count + vector;
   });
+  const converted = learned.map((embeddings) => embeddings.to({ dtype: own.dtype, device }));
+  const embeddings = Tensor.cat([own.reshape([count, width]), ...converted])
+    .indexSelect(0, Tensor.from(sources, [count], int64))
+    .reshape([rows.length, length, width]); // (B, L, hidden_size)
+  return { ids, embeddings };
 }

@@ -53,8 +53,8 @@ export const DRAWING_OPTIONS = Object.freeze({
   /** Default: the checkpoint's own scheduler where it is one of these, else "ddim". "pndm" makes one evaluation more than
    *  `steps`, "heun" nearly twice as many. The fresh noise of "euler-ancestral" and "lcm" follows from `seed`. */
   sampler: samplerOption(),
-  /** What guidance leads away from. Default "". */
-  negativePrompt: text("", "what to lead away from", { blank: true }),
+  /** What guidance leads away from. Default: the empty text, or what the checkpoint says to have in its place (zeros: XL). */
+  negativePrompt: text(undefined, "what to lead away from", { blank: true }),
   /** Pixels, a multiple of the autoencoder's downsampling. Default: the checkpoint's own size. */
   width: integer(undefined, "pixels; what the checkpoint was trained for when not given", { from: 1 }),
   height: integer(undefined, "pixels; what the checkpoint was trained for when not given", { from: 1 }),

@@ -1,12 +1,13 @@
 import { integer, invalid, jobOptions, knownKeys, tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
+import { forcesZeros } from "../io/checkpoint-types";
 import { Image } from "../io/image";
 import { complete, fit, type Complete } from "../options/option";
 import { noGrad } from "../runtime/grad-mode";
 import { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
-import { repeated, rows } from "./condition";
+import { repeated, rows, type Condition } from "./condition";
 import { denoise } from "./denoise";
 import { freshNoise } from "./fresh-noise";
 import { GENERATE_OPTIONS, type GenerateOptions } from "./generate-options";
@@ -50,9 +51,11 @@ export function checkGenerate(model: Model, prompt: string | readonly string[], 
   const [width, height] = pixels(model, o, total);
   const sampler = samplerNamed(o.sampler ?? model.defaultSampler);
   sampler.timesteps(model.schedule, o.steps);
-  const tokens = checkLearnedTokens(model.tokenizer, model.textEncoder, o.tokens);
+  const tokens = checkLearnedTokens(model, o.tokens);
   const { signal, onStep, onImages } = options;
-  return { ...o, prompts, total, width, height, sampler, tokens, signal, onStep, onImages };
+  // A prompt that is given is encoded, were it empty; else guidance leads away from what the checkpoint says.
+  const negativePrompt = o.negativePrompt ?? (forcesZeros(model.source) ? undefined : "");
+  return { ...o, negativePrompt, prompts, total, width, height, sampler, tokens, signal, onStep, onImages };
 }
 
 function pixels(
@@ -90,7 +93,7 @@ function pixels(
 async function run(model: Model, o: Checked): Promise<Image[]> {
   const texts = await model.condition(o.prompts, { tokens: o.tokens });
   const guided = o.guidanceScale !== 1;
-  const negative = guided ? await model.condition([o.negativePrompt], { tokens: o.tokens }) : null;
+  const negative = guided ? await negativeOf(model, o) : null;
   const own = guided ? await steeringTexts(model) : [];
   const images: Image[] = [];
   let done = 0;
@@ -122,6 +125,11 @@ async function run(model: Model, o: Checked): Promise<Image[]> {
     await tell(o.onImages, pictures, indices);
   }
   return images;
+}
+
+/** What guidance leads away from. */
+function negativeOf(model: Model, { negativePrompt, tokens }: Checked): Promise<Condition> {
+  return negativePrompt === undefined ? model.unconditional() : model.condition([negativePrompt], { tokens });
 }
 
 /** Both halves of guidance for pictures of some prompts, with what the key makes of those that see it. */

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { onDisk } from "../files/system-error";
+import { forcesZeros, networksOf } from "../io/checkpoint-types";
 import { Image } from "../io/image";
 import type { Complete, Option, OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
@@ -23,7 +24,11 @@ export async function modelIdentity(
     versions: { "kpop-native": VERSION, libtorch: addon().builtForTorch },
     weights: Object.values(await hashInputs(model, signal)),
     changes: await hashChanges(model),
-    configs: digest([model.unet.config, model.vae.config, model.textEncoder.config, source.scheduler]),
+    configs: digest([
+      ...networksOf(source).map(([name]) => model[name]!.config),
+      source.scheduler,
+      forcesZeros(source),
+    ]),
     interventions: await interventionsIdentity(interventions),
     device,
     dtype,

@@ -6,8 +6,10 @@ import type { StableDiffusion } from "./stable-diffusion";
 
 /** The options of `generate` that every picture of a set shares, after defaults. */
 export type SharedOptions = {
-  [K in Exclude<keyof typeof DRAWING_OPTIONS, "key">]: NonNullable<Complete<typeof DRAWING_OPTIONS>[K]>;
-};
+  [K in Exclude<keyof typeof DRAWING_OPTIONS, "key" | "negativePrompt">]: NonNullable<
+    Complete<typeof DRAWING_OPTIONS>[K]
+  >;
+} & { readonly negativePrompt?: string };
 
 /** All that the pixels of a set depend on beside prompts and seeds, as JSON can hold it. */
 export type ImageSetIdentity = Readonly<Record<string, unknown>>;

@@ -199,7 +199,8 @@ function sharedOptions(
   const o = checkGenerate(model, prompts, generateOptions);
   const { steps, guidanceScale, negativePrompt, width, height, keyGuidance, batchSize } = o;
   const sampler = options.sampler ?? model.defaultSampler;
-  return { steps, guidanceScale, sampler, negativePrompt, width, height, keyGuidance, batchSize };
+  const negative = negativePrompt === undefined ? {} : { negativePrompt };
+  return { steps, guidanceScale, sampler, ...negative, width, height, keyGuidance, batchSize };
 }
 
 /** Denoising steps of a picture; some samplers take one more than they are asked for. */

@@ -1,26 +1,21 @@
 import { invalid, nonEmptyString } from "../check";
 import { KpopError } from "../errors";
-import type { CLIPTextModel } from "../models/clip-text";
 import { Tensor } from "../runtime/tensor";
 import type { CLIPTokenizer } from "../text/clip-tokenizer";
+import { embeddingWidth, type TextReaders } from "./text-encoders";
 
 /** A word with embeddings of its own, as textual inversion learns them (arXiv 2208.01618). An `Inversion` is one. */
 export interface LearnedToken {
   /** What stands for it in prompts, such as "<church>". */
   readonly token: string;
-  /** (n, d): it takes the place of n tokens. */
+  /** (n, d): it takes the place of n tokens. With two text encoders, the numbers for the second stand behind the first's. */
   readonly embeddings: Tensor;
 }
 
 /** Refuses words that a text encoder cannot take behind `count` texts. @throws INVALID_ARGUMENT */
-export function checkWords(
-  tokenizer: CLIPTokenizer,
-  textEncoder: CLIPTextModel,
-  { shape }: Tensor,
-  count: number,
-): void {
-  const width = textEncoder.config.hidden_size;
-  const most = mostWords(tokenizer);
+export function checkWords(model: TextReaders, { shape }: Tensor, count: number): void {
+  const width = embeddingWidth(model);
+  const most = mostWords(model.tokenizer);
   const [words, columns] = shape.slice(-2) as [number, number];
   const ranked = shape.length === 2 || (shape.length === 3 && shape[0] === count);
   if (ranked && words >= 1 && words <= most && columns === width) return;
@@ -58,18 +53,14 @@ export function checkTokenName(tokenizer: CLIPTokenizer, token: unknown): string
 }
 
 /** Learned tokens that fit a text encoder, of one name each. @throws INVALID_ARGUMENT */
-export function checkLearnedTokens(
-  tokenizer: CLIPTokenizer,
-  textEncoder: CLIPTextModel,
-  tokens: unknown,
-): readonly LearnedToken[] {
+export function checkLearnedTokens(model: TextReaders, tokens: unknown): readonly LearnedToken[] {
   if (!Array.isArray(tokens)) throw invalid("tokens", "a list of learned tokens", tokens);
-  const width = textEncoder.config.hidden_size;
+  const width = embeddingWidth(model);
   const names = new Set<string>();
   for (const item of tokens as readonly unknown[]) {
     if (typeof item !== "object" || item === null) throw invalid("tokens", "a list of learned tokens", item);
     const { token, embeddings } = item as Partial<LearnedToken>;
-    const name = checkTokenName(tokenizer, token);
+    const name = checkTokenName(model.tokenizer, token);
     if (names.has(name)) throw invalid("tokens", "learned tokens of one name each", name);
     names.add(name);
     const what = `the embeddings of ${name}`;

@@ -1,10 +1,11 @@
 import type { UNet2DConditionModel } from "../models/unet";
+import { LORA_PREFIXES } from "../io/file-kinds";
 import * as safetensors from "../io/safetensors";
 import { noGrad } from "../runtime/grad-mode";
 import type { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
-import type { Denoiser } from "./predict";
+import { networkOf, type Denoiser } from "./predict";
 import { loraModule } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
 
@@ -57,11 +58,11 @@ export class Lora {
 
   /** What predicts as the model does, with the changes in place and a graph to the factors. */
   on(model: StableDiffusion): Denoiser {
-    const { unet, dtype, schedule, interventions } = model;
     return {
-      ...{ unet, dtype, schedule, interventions },
-      condition: (prompts) => model.condition(prompts),
-      substitutes: () => this.weightsIn(unet),
+      ...networkOf(model),
+      interventions: model.interventions,
+      condition: (prompts, options) => model.condition(prompts, options),
+      substitutes: () => this.weightsIn(model.unet),
     };
   }
 
@@ -108,7 +109,7 @@ export class Lora {
     await scope(() => {
       const alpha = Tensor.from(Float32Array.of(rank), []);
       const tensors = [...this.factors].flatMap(([key, { up, down }]): [string, Tensor][] => {
-        const module = loraModule("unet", key);
+        const module = loraModule(LORA_PREFIXES.one.unet!, key);
         return [
           [`${module}.lora_up.weight`, up],
           [`${module}.lora_down.weight`, down],

@@ -2,7 +2,7 @@ import { createHash, type Hash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { basename, sep } from "node:path";
 import { KpopError } from "../errors";
-import { COMPONENTS, weightFiles } from "../io/checkpoint-types";
+import { networksOf, weightFiles } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
 import { withReader } from "../io/location-reader";
 import { elementBytes, runtimeDtype } from "../io/safetensors-dtypes";
@@ -28,9 +28,8 @@ export async function hashInputs(
 ): Promise<Record<string, string>> {
   const names = new Map(weightFiles(source).map(({ path }) => [path, placeIn(source.path, path)]));
   // A delta is no file of the checkpoint, but tensors come from it.
-  for (const component of COMPONENTS)
-    for (const { file } of source[component].tensors.values())
-      if (!names.has(file)) names.set(file, `delta/${basename(file)}`);
+  for (const [, { tensors }] of networksOf(source))
+    for (const { file } of tensors.values()) if (!names.has(file)) names.set(file, `delta/${basename(file)}`);
   const hashes: Record<string, string> = {};
   for (const [path, name] of names) hashes[name] = await fileHashes.sha256(path, signal);
   return hashes;
@@ -38,8 +37,8 @@ export async function hashInputs(
 
 /** Reads what a delta of the model has to know of its base, so that it can be saved when the files are gone. */
 export async function rememberBase({ source }: Model, signal?: AbortSignal): Promise<void> {
-  for (const component of COMPONENTS) {
-    await contentHash(source[component], signal === undefined ? {} : { signal }).catch((error: unknown) => {
+  for (const [, network] of networksOf(source)) {
+    await contentHash(network, signal === undefined ? {} : { signal }).catch((error: unknown) => {
       // The files are gone or others by now: everything but a delta can be saved all the same.
       if (!(error instanceof KpopError) || !["IO_ERROR", "NOT_FOUND"].includes(error.code)) throw error;
     });

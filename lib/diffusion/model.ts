@@ -19,6 +19,9 @@ export interface ModelParts {
   readonly vae: AutoencoderKL;
   readonly textEncoder: CLIPTextModel;
   readonly tokenizer: CLIPTokenizer;
+  /** Stable Diffusion XL's second; null of other families. */
+  readonly textEncoder2: CLIPTextModel | null;
+  readonly tokenizer2: CLIPTokenizer | null;
   readonly schedule: NoiseSchedule;
   /** "cpu", "cuda:0", ... */
   readonly device: string;
@@ -36,6 +39,11 @@ export interface ConditionOptions {
   readonly tokens?: readonly LearnedToken[];
   /** Learned words that stand behind every one, (k, d) or (B, k, d); gradients go to them. */
   readonly words?: Tensor;
+  /**
+   * Whether an empty text stands for what guidance leads away from where nothing is asked for, and is zeros where the
+   * checkpoint says so. Default false: it is a text.
+   */
+  readonly guiding?: boolean;
 }
 
 /** A model, as what draws with it, hashes it and saves it takes one. */
@@ -43,4 +51,5 @@ export interface Model extends ModelParts {
   readonly imageSize: number;
   readonly defaultSampler: SamplerName;
   condition(prompts: readonly string[], options?: ConditionOptions): Promise<Condition>;
+  unconditional(): Promise<Condition>;
 }

@@ -1,4 +1,5 @@
-import type { PromptLayers, PromptMechanism, UNet2DConditionModel } from "../models/unet";
+import type { AddedConditions, PromptLayers, PromptMechanism, UNet2DConditionModel } from "../models/unet";
+import { KpopError } from "../errors";
 import { noGrad } from "../runtime/grad-mode";
 import { Tensor, type Dtype } from "../runtime/tensor";
 import { countEvaluations } from "../training/evaluations";
@@ -11,13 +12,26 @@ import { steersGuidance, tapsOf, type Intervention } from "./interventions/inter
 export interface Denoiser {
   readonly unet: UNet2DConditionModel;
   readonly dtype: Dtype;
+  /** Says how many pixels the latents stand for, of which networks of Stable Diffusion XL are told. Default 8 to a side. */
+  readonly vae?: { readonly downsampling: number };
   /** Says what the network predicts, and at what level. Default: ε. */
   readonly schedule?: Pick<NoiseSchedule, "predictionType" | "level">;
   readonly interventions?: readonly Intervention[];
   /** Tensors in the place of some of its weights, made for each prediction: gradients go into what they are computed from. */
   substitutes?(): ReadonlyMap<string, Tensor>;
-  /** Texts as conditions; needed where an intervention has texts of its own. */
-  condition?(prompts: readonly string[]): Promise<Condition>;
+  /** Texts as conditions, with what guidance leads away from in the place of an empty one; needed where an intervention
+   *  steers guidance. */
+  condition?(prompts: readonly string[], options?: { guiding?: boolean }): Promise<Condition>;
+}
+
+/** A model's own network, without interventions. */
+export function networkOf({
+  unet,
+  vae,
+  dtype,
+  schedule,
+}: Required<Pick<Denoiser, "unet" | "vae" | "dtype" | "schedule">>) {
+  return { unet, vae, dtype, schedule };
 }
 
 /** Latents on their way to noise. */
@@ -68,7 +82,7 @@ export async function predictNoise(
   return await noGradUnless(options.grad, async () => {
     let steered = conditional;
     for (const intervention of steering) {
-      const texts = await noGrad(() => model.condition!(["", ...intervention.prompts]));
+      const texts = await noGrad(() => model.condition!(["", ...intervention.prompts], { guiding: true }));
       const others = Array.from({ length: textsIn(texts) }, (_, text) => repeated(rows(texts, [text]), size));
       const [unconditional, ...own] = await noGrad(() => evaluateEach(model, batch, others));
       const step = Number.MAX_SAFE_INTEGER;
@@ -176,18 +190,21 @@ export async function predictUnsteered(
 async function evaluate(
   model: Denoiser,
   batch: NoisyBatch,
-  { context }: Condition,
+  condition: Condition,
   { injection, grad }: PredictOptions,
 ): Promise<Tensor> {
+  const { context } = condition;
   const { unet, dtype, interventions = [] } = model;
   const { timesteps } = batch;
   const latents = batch.latents.to(dtype);
   const size = latents.shape[0]!;
   countEvaluations(size);
   const each = typeof timesteps === "number" ? Array<number>(size).fill(timesteps) : timesteps;
-  const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context });
+  const added = addedTo(model, latents, condition);
+  const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context, added });
   const { prompt, ...where } = injection ?? {};
   const noise = await unet.forward(latents, timesteps, context, {
+    ...(added === undefined ? {} : { added }),
     ...(taps === undefined ? {} : { taps }),
     ...(prompt === undefined
       ? {}
@@ -206,15 +223,45 @@ async function evaluate(
  * @throws INVALID_ARGUMENT when shapes do not fit
  */
 export async function crossAttention(
-  { unet, dtype }: Denoiser,
+  model: Denoiser,
   { latents, timesteps }: NoisyBatch,
-  { context }: Condition,
+  condition: Condition,
   options: { grad?: boolean } = {},
 ): Promise<Tensor[]> {
+  const { unet, dtype } = model;
+  const added = addedTo(model, latents, condition);
   countEvaluations(latents.shape[0]!);
   const names = unet.crossAttentionNames().map((name) => `${name}.probabilities`);
-  const found = await unet.activations(latents.to(dtype), timesteps, context, names, options);
+  const found = await unet.activations(latents.to(dtype), timesteps, condition.context, names, {
+    ...options,
+    ...(added === undefined ? {} : { added }),
+  });
   return names.map((name) => found.get(name)!);
+}
+
+/** Pixels that one element of latents stands for, along a side, where nobody says. */
+const PIXELS = 8;
+
+/**
+ * What a network of Stable Diffusion XL is told beside text and time: the pooled text, and that the picture was neither
+ * resized nor cropped, as diffusers' pipeline tells it by default. Undefined for networks that take nothing.
+ * @throws INVALID_ARGUMENT where the texts are not pooled
+ */
+function addedTo(
+  { unet, vae }: Denoiser,
+  { shape, device }: Tensor,
+  { pooled }: Condition,
+): AddedConditions | undefined {
+  if (unet.config.addition_embed_type === "") return undefined;
+  if (pooled === undefined)
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      "Expected the condition to have pooled texts, which this network takes beside token states, but it has none",
+    );
+  const size = shape.slice(2).map((side) => side * (vae?.downsampling ?? PIXELS)); // height, width
+  const ofItem = [...size, 0, 0, ...size];
+  const ids = Array.from({ length: shape[0]! }, () => ofItem).flat();
+  return { pooled, timeIds: Tensor.from(Float32Array.from(ids), [shape[0]!, ofItem.length], { device }) };
 }
 
 function noGradUnless<T>(grad: boolean | undefined, fn: () => T): T {

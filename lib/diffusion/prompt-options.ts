@@ -5,6 +5,7 @@ import type { Complete, Fitting } from "../options/option";
 import type { Random } from "../runtime/random";
 import { Tensor } from "../runtime/tensor";
 import { mostWords } from "./learned-tokens";
+import { embeddingWidth } from "./text-encoders";
 import { PROMPT_FORMS, PROMPT_PLACES, type PromptForm, type PromptPlace } from "./prompt-form";
 
 /** What is taken where nothing is given. */
@@ -88,7 +89,7 @@ export function fitDesign({ place, size }: PromptDesign, { tokenizer }: Fitting,
 /** Shape of the tensor that is learned for a model. */
 export function promptShape(design: PromptDesign, model: Fitting): [rows: number, width: number] {
   const { form, place, hidden, size, mechanism } = design;
-  if (place === "token") return [size, model.textEncoder.config.hidden_size];
+  if (place === "token") return [size, embeddingWidth(model)];
   const free = mechanism === "additive" ? model.tokenizer.maxLength : size;
   return [form === "amortised" ? 2 * hidden : free, model.unet.config.cross_attention_dim];
 }

@@ -10,7 +10,7 @@ import type {
   Config,
   TensorData,
 } from "../io/checkpoint-types";
-import { LORA_PREFIXES } from "../io/file-kinds";
+import { loraPrefixes } from "../io/file-kinds";
 import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
 import { checkApart } from "../io/source-places";
 import { lowRank } from "../nn/low-rank";
@@ -20,9 +20,9 @@ import { Tensor, type Dtype } from "../runtime/tensor";
 /** Rank of a LoRA's layers unless another is asked for. */
 export const LORA_RANK = 32;
 
-/** Kohya's name of a layer. @param key of its weight */
-export function loraModule(component: ComponentName, key: string): string {
-  return `${LORA_PREFIXES[component]}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+/** Kohya's name of a layer. @param prefix of its network   @param key of its weight */
+export function loraModule(prefix: string, key: string): string {
+  return `${prefix}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
 }
 
 /** A changed weight of a linear layer or a convolution. */
@@ -64,7 +64,8 @@ export async function saveLora(
   const target = resolve(path);
   await checkFree(target, options);
   await checkApart(source, target);
-  const { layers, vectors } = sorted(changed);
+  const prefixes = loraPrefixes(source);
+  const { layers, vectors } = sorted(changed, (component) => component in prefixes);
   await withChanges(source, changed, options, async (view) => {
     const original = ({ component, key }: Layer) => view.original(component, key);
     const sums: Factors = { entries: [], kept: 0, total: 0 };
@@ -78,7 +79,12 @@ export async function saveLora(
     }
     for (const layer of layers) {
       throwIfAborted(options.signal);
-      const { entries, kept, total } = await factors(layer, await original(layer), rank);
+      const { entries, kept, total } = await factors(
+        layer,
+        prefixes[layer.component]!,
+        await original(layer),
+        rank,
+      );
       if (finiteChange(layer, total) === 0) continue;
       sums.entries.push(...entries);
       sums.kept += kept;
@@ -90,7 +96,7 @@ export async function saveLora(
       ["ss_network_module", "networks.lora"],
       ["ss_network_dim", String(rank)],
       ["ss_network_alpha", String(rank)],
-      ["ss_base_model_version", "sd_v1"],
+      ["ss_base_model_version", source.textEncoder2 === undefined ? "sd_v1" : "sdxl_base_v1-0"],
       ["kpop.format", "lora"],
       ["kpop.kept", String(sums.kept / sums.total)],
       ["kpop.left_out", JSON.stringify(leftOut)],
@@ -114,17 +120,19 @@ function nameOf({ component, key }: Layer): string {
 }
 
 /** @throws UNSUPPORTED_FORMAT on a change that no LoRA holds and no bias is */
-function sorted(changed: ChangedTensors): { layers: Layer[]; vectors: Layer[] } {
+function sorted(
+  changed: ChangedTensors,
+  hasLora: (component: ComponentName) => boolean,
+): { layers: Layer[]; vectors: Layer[] } {
   const all = COMPONENTS.flatMap((component) =>
     [...(changed[component] ?? [])].map(([key, tensor]): Layer => ({ component, key, tensor })),
   );
   const isLayer = ({ component, key, tensor }: Layer): boolean =>
-    component in LORA_PREFIXES &&
+    hasLora(component) &&
     key.endsWith(".weight") &&
     tensor.shape.length > 1 &&
     !key.includes("_embedding.weight");
-  const isVector = ({ component, tensor }: Layer): boolean =>
-    component in LORA_PREFIXES && tensor.shape.length === 1;
+  const isVector = ({ component, tensor }: Layer): boolean => hasLora(component) && tensor.shape.length === 1;
   const others = all.filter((layer) => !isLayer(layer) && !isVector(layer)).map(nameOf);
   if (others.length > 0) throw notLowRank(others, "a LoRA has no place for them");
   return { layers: all.filter(isLayer), vectors: all.filter(isVector) };
@@ -150,10 +158,10 @@ function squares(tensor: Tensor): Promise<number> {
   return tensor.square().sum().item();
 }
 
-async function factors(layer: Layer, original: Stored, rank: number): Promise<Factors> {
-  const { component, key, tensor } = layer;
+async function factors(layer: Layer, prefix: string, original: Stored, rank: number): Promise<Factors> {
+  const { key, tensor } = layer;
   const [rows, ...rest] = tensor.shape as [number, ...number[]];
-  const module = loraModule(component, key);
+  const module = loraModule(prefix, key);
   return scope(async () => {
     const columns = rest.reduce((product, length) => product * length, 1);
     const change = (await changeOf(layer, original)).reshape([rows, columns]);

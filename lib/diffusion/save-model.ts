@@ -3,7 +3,7 @@ import { filePath, flag, integer, invalid, jobOptions, knownKeys, oneOf } from "
 import { saveDelta } from "../io/checkpoint-delta";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
 import { saveSingleFile, type SaveFileOptions } from "../io/checkpoint-save-single-file";
-import { COMPONENTS } from "../io/checkpoint-types";
+import { networksOf } from "../io/checkpoint-types";
 import type { ChangedTensors, ComponentName, Config, InMemory, TensorData } from "../io/checkpoint-types";
 import { checkPlaceFor, writeInterventions } from "../io/interventions-file";
 import { DELTA_FILE, LORA_FILE, SINGLE_FILE } from "../io/file-kinds";
@@ -42,10 +42,9 @@ export interface SaveOptions {
 
 /** The parameters whose values are no longer the source's, by component and key. */
 export function changedTensors(model: Model): ChangedTensors {
-  const networks = { unet: model.unet, vae: model.vae, textEncoder: model.textEncoder };
   const changed: Partial<Record<ComponentName, Map<string, TensorData>>> = {};
-  for (const component of COMPONENTS) {
-    const network = networks[component];
+  for (const [component] of networksOf(model.source)) {
+    const network = model[component]!;
     const names = network
       .parameterNames()
       .filter((name) => network.parameter(name).written || (component === "unet" && model.changed.has(name)));
@@ -56,7 +55,7 @@ export function changedTensors(model: Model): ChangedTensors {
 
 /** A model's tensors, for saving where the source's files have changed. */
 export function inMemory(model: Model): InMemory {
-  return (component, key) => model[component].parameter(key);
+  return (component, key) => model[component]!.parameter(key);
 }
 
 /** @throws INVALID_ARGUMENT */

@@ -5,7 +5,13 @@ import { readCheckpoint } from "../io/checkpoint-read";
 import { compareShapes } from "../io/checkpoint-shapes";
 import { readTensors } from "../io/checkpoint-tensors";
 import { readTokenizer } from "../io/checkpoint-tokenizer";
-import { COMPONENTS, FOLDERS, type CheckpointSource, type ComponentName } from "../io/checkpoint-types";
+import {
+  FOLDERS,
+  forcesZeros,
+  networksOf,
+  type CheckpointSource,
+  type ComponentName,
+} from "../io/checkpoint-types";
 import { modelPath } from "../io/model-path";
 import { runtimeDtype } from "../io/safetensors-dtypes";
 import type { Image } from "../io/image";
@@ -18,7 +24,7 @@ import { gradEnabled, noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Dtype, Tensor } from "../runtime/tensor";
 import { CLIPTokenizer } from "../text/clip-tokenizer";
-import type { Condition } from "./condition";
+import { withoutEmpty, type Condition } from "./condition";
 import { encodePrompts } from "./conditioning";
 import { generate } from "./generate";
 import type { GenerateOptions } from "./generate-options";
@@ -49,6 +55,8 @@ export interface LoadOptions {
   dtype?: ComputeDtype;
   /** A delta (its file, or the folder it was saved into) to apply; refused unless it was made from this checkpoint. */
   delta?: string;
+  /** What the network predicts, where a single file does not say: needed of Stable Diffusion 2's. */
+  prediction?: "epsilon" | "v";
   /**
    * Whether weights on the CPU whose stored dtype is the one asked for are pages of their file: loading copies nothing, and
    * all processes and worker threads that load the same file share its pages in memory. Default true. What is written to a
@@ -68,12 +76,18 @@ export interface LoadOptions {
 /** Networks that an erasure may train. */
 export type TrainedNetwork = Extract<ComponentName, "unet" | "textEncoder">;
 
-/** A Stable Diffusion 1.x or 2.x checkpoint in memory. */
+/** Networks that a derived model may have weights of its own in. */
+export type DerivedNetwork = Exclude<ComponentName, "vae">;
+
+/** A Stable Diffusion 1.x, 2.x or XL checkpoint in memory. */
 export class StableDiffusion implements Model {
   readonly unet: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
   readonly textEncoder: CLIPTextModel;
   readonly tokenizer: CLIPTokenizer;
+  /** Stable Diffusion XL's second text encoder and its tokenizer; null of other families. */
+  readonly textEncoder2: CLIPTextModel | null;
+  readonly tokenizer2: CLIPTokenizer | null;
   readonly schedule: NoiseSchedule;
   /** "cpu", "cuda:0", ... */
   readonly device: string;
@@ -91,6 +105,8 @@ export class StableDiffusion implements Model {
     this.vae = parts.vae;
     this.textEncoder = parts.textEncoder;
     this.tokenizer = parts.tokenizer;
+    this.textEncoder2 = parts.textEncoder2;
+    this.tokenizer2 = parts.tokenizer2;
     this.schedule = parts.schedule;
     this.source = parts.source;
     this.device = parts.device;
@@ -107,13 +123,21 @@ export class StableDiffusion implements Model {
    */
   static async load(path: string, options: LoadOptions = {}): Promise<StableDiffusion> {
     filePath("path", path);
-    knownKeys("the load options", options, ["device", "dtype", "delta", "mapped", "signal", "onProgress"]);
+    knownKeys("the load options", options, [
+      "device",
+      "dtype",
+      "delta",
+      "prediction",
+      "mapped",
+      "signal",
+      "onProgress",
+    ]);
     jobOptions(options, "onProgress");
     flag("mapped", options.mapped ?? true);
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
     throwIfAborted(options.signal);
     await addonReady();
-    const checkpoint = await readCheckpoint(modelPath(path));
+    const checkpoint = await readCheckpoint(modelPath(path), toldOf(options));
     const source =
       options.delta === undefined
         ? checkpoint
@@ -122,35 +146,42 @@ export class StableDiffusion implements Model {
     const unet = new UNet2DConditionModel(source.unet.config);
     const vae = new AutoencoderKL(source.vae.config);
     const textEncoder = new CLIPTextModel(source.textEncoder.config);
-    const networks = { unet, vae, textEncoder };
+    const textEncoder2 =
+      source.textEncoder2 === undefined
+        ? null
+        : new CLIPTextModel(source.textEncoder2.config, "text_encoder_2/config.json");
+    const networks = { unet, vae, textEncoder, textEncoder2 };
     let interventions: readonly Intervention[] = [];
     try {
-      for (const name of COMPONENTS)
-        compareShapes(
-          networks[name].parameterShapes(),
-          source[name].tensors,
-          [],
-          `${source.path} (${FOLDERS[name]})`,
-        );
+      for (const [name, { tensors }] of networksOf(source))
+        compareShapes(networks[name]!.parameterShapes(), tensors, [], `${source.path} (${FOLDERS[name]})`);
       const tokenizerFiles = await readTokenizer(source);
-      const tokenizer = new CLIPTokenizer(tokenizerFiles, {
-        maxLength: textEncoder.config.max_position_embeddings,
-      });
+      const maxLength = textEncoder.config.max_position_embeddings;
+      const tokenizer = new CLIPTokenizer(tokenizerFiles, { maxLength });
+      const files2 = textEncoder2 === null ? null : await readTokenizer(source, "tokenizer2");
+      const tokenizer2 = files2 && new CLIPTokenizer(files2, { maxLength });
+      if (textEncoder2 !== null) checkSecond(source.path, textEncoder, textEncoder2);
       const schedule = NoiseSchedule.fromConfig(source.scheduler);
       interventions = await openInterventions(source, { unet, device }, options.signal);
-      for (const name of COMPONENTS) await fill(networks[name], name, source, device, dtype, options);
+      for (const [name] of networksOf(source))
+        await fill(networks[name]!, name, source, device, dtype, options);
       return new StableDiffusion({
         ...networks,
         tokenizer,
+        tokenizer2,
         schedule,
-        source: { ...source, tokenizer: tokenizerFiles },
+        source: {
+          ...source,
+          tokenizer: tokenizerFiles,
+          ...(files2 === null ? {} : { tokenizer2: files2 }),
+        },
         device,
         dtype,
         changed: new Set(),
         interventions,
       });
     } catch (error) {
-      for (const network of Object.values(networks)) network.dispose();
+      for (const network of Object.values(networks)) network?.dispose();
       for (const intervention of interventions) freeIntervention(intervention);
       throw error;
     }
@@ -168,7 +199,7 @@ export class StableDiffusion implements Model {
   }
 
   /**
-   * Prompts as the UNet takes them: (B, L, d).
+   * Prompts as the UNet's cross-attention takes them: (B, L, d).
    * @param options.tokens learned tokens that the prompts may name
    * @throws INVALID_ARGUMENT
    */
@@ -176,26 +207,31 @@ export class StableDiffusion implements Model {
     prompt: string | readonly string[],
     options: { tokens?: readonly LearnedToken[] } = {},
   ): Promise<Tensor> {
-    const { tokenizer, textEncoder, device } = this;
     knownKeys("the encode options", options, ["tokens"]);
-    const tokens = checkLearnedTokens(tokenizer, textEncoder, options.tokens ?? []);
     const prompts = typeof prompt === "string" ? [prompt] : prompt;
-    return noGrad(() => encodePrompts(tokenizer, textEncoder, prompts, device, { tokens }));
+    const { context, pooled } = await this.condition(prompts, options);
+    pooled?.dispose();
+    return context;
   }
 
-  /** Prompts as predictions are conditioned on them. @internal */
+  /** Prompts as predictions are conditioned on them. @throws INVALID_ARGUMENT @internal */
   async condition(prompts: readonly string[], options: ConditionOptions = {}): Promise<Condition> {
-    const { tokenizer, textEncoder, device } = this;
-    const { words, ...others } = options;
-    const context =
-      words === undefined
-        ? await this.encode(prompts, others)
-        : await encodePrompts(tokenizer, textEncoder, prompts, device, {
-            tokens: checkLearnedTokens(tokenizer, textEncoder, others.tokens ?? []),
-            words,
-            grad: gradEnabled(),
-          });
-    return { context, texts: prompts };
+    const tokens = checkLearnedTokens(this, options.tokens ?? []);
+    const { words, guiding = false } = options;
+    if (words !== undefined) return encodePrompts(this, prompts, { tokens, words, grad: gradEnabled() });
+    return noGrad(async () => {
+      const encoded = await encodePrompts(this, prompts, { tokens });
+      return guiding && forcesZeros(this.source) ? withoutEmpty(encoded) : encoded;
+    });
+  }
+
+  /**
+   * What guidance leads away from where nothing is asked for: the empty text, or zeros in its place, as Stable Diffusion XL
+   * was trained and says of itself (`force_zeros_for_empty_prompt`).
+   * @internal
+   */
+  unconditional(): Promise<Condition> {
+    return this.condition([""], { guiding: true });
   }
 
   /**
@@ -234,27 +270,29 @@ export class StableDiffusion implements Model {
   async derive(
     own: ReadonlySet<string>,
     ownDtype?: "float32",
-    network: TrainedNetwork = "unet",
+    network: DerivedNetwork = "unet",
     interventions = this.interventions,
   ): Promise<StableDiffusion> {
-    const ofUnet = network === "unet" ? own : new Set<string>();
-    const ofText = network === "textEncoder" ? own : new Set<string>();
-    const [unet, vae, textEncoder] = await Promise.all([
-      this.unet.share(ofUnet, ownDtype),
+    const of = (name: DerivedNetwork): Set<string> => new Set(network === name ? own : []);
+    const [unet, vae, textEncoder, textEncoder2] = await Promise.all([
+      this.unet.share(of("unet"), ownDtype),
       this.vae.share(),
-      this.textEncoder.share(ofText, ownDtype),
+      this.textEncoder.share(of("textEncoder"), ownDtype),
+      this.textEncoder2?.share(of("textEncoder2"), ownDtype) ?? null,
     ]);
-    const { tokenizer, schedule, source, device, dtype } = this;
+    const { tokenizer, tokenizer2, schedule, source, device, dtype } = this;
     return new StableDiffusion({
       unet,
       vae,
       textEncoder,
       tokenizer,
+      textEncoder2,
+      tokenizer2,
       schedule,
       source,
       device,
       dtype,
-      changed: new Set([...this.changed, ...ofUnet]),
+      changed: new Set([...this.changed, ...of("unet")]),
       interventions: interventions.map(shareIntervention),
     });
   }
@@ -269,11 +307,34 @@ export class StableDiffusion implements Model {
     this.unet.dispose();
     this.vae.dispose();
     this.textEncoder.dispose();
+    this.textEncoder2?.dispose();
     for (const intervention of this.interventions) freeIntervention(intervention);
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+/** What is told of a checkpoint. @throws INVALID_ARGUMENT */
+function toldOf({ prediction }: LoadOptions): Pick<LoadOptions, "prediction"> {
+  return prediction === undefined
+    ? {}
+    : { prediction: oneOf("prediction", prediction, ["epsilon", "v"] as const) };
+}
+
+/** Both text encoders are given the same texts, and ids that attacks look for. @throws INVALID_CHECKPOINT */
+function checkSecond(
+  path: string,
+  { config: first }: CLIPTextModel,
+  { config: second }: CLIPTextModel,
+): void {
+  for (const field of ["max_position_embeddings", "vocab_size"] as const) {
+    if (first[field] === second[field]) continue;
+    throw new KpopError(
+      "INVALID_CHECKPOINT",
+      `Expected both text encoders of ${path} to have one ${field} but they have ${first[field]} and ${second[field]}`,
+    );
   }
 }
 
@@ -307,7 +368,7 @@ async function fill(
   options: LoadOptions,
 ): Promise<void> {
   const wanted = new Map(
-    network.parameterNames().map((name) => [name, source[component].tensors.get(name)!]),
+    network.parameterNames().map((name) => [name, source[component]!.tensors.get(name)!]),
   );
   const { onProgress } = options;
   const mapped = device === "cpu" && options.mapped !== false;

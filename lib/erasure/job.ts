@@ -51,6 +51,11 @@ export class ErasureJob extends Job implements ErasureParts {
     return this.base.condition(prompts);
   }
 
+  /** What guidance leads away from where there is no negative prompt: the empty text as the model takes it. */
+  unconditional(): Promise<Condition> {
+    return this.base.unconditional();
+  }
+
   /** Texts to hold in place: those that the user named, then the neighbours. */
   get held(): string[] {
     return [...this.preserve, ...this.neighbours];

@@ -20,4 +20,8 @@ export interface ErasureParts {
 }
 
 /** What the parts of an erasure's run see of it. */
-export type ErasureRun = Job & ErasureParts & { encode(prompts: readonly string[]): Promise<Condition> };
+export type ErasureRun = Job &
+  ErasureParts & {
+    encode(prompts: readonly string[]): Promise<Condition>;
+    unconditional(): Promise<Condition>;
+  };

@@ -92,10 +92,8 @@ export class EmbeddingTraining {
     );
     const batch = noisyLatents(model.schedule, clean.rows(pictures), random.at("noise"));
     const vectors = this.embeddings.slice(0, member, member + 1).squeeze(0); // (n, d)
-    const context = await encodePrompts(model.tokenizer, model.textEncoder, captions, model.device, {
-      tokens: [{ token, embeddings: vectors }],
-      grad: true,
-    });
-    return (await model.predict(batch, { context }, { grad: true })).mse(batch.noise);
+    const tokens = [{ token, embeddings: vectors }];
+    const condition = await encodePrompts(model, captions, { tokens, grad: true });
+    return (await model.predict(batch, condition, { grad: true })).mse(batch.noise);
   }
 }

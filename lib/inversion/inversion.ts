@@ -2,12 +2,16 @@ import { filePath, knownKeys, nonEmptyString } from "../check";
 import type { LearnedToken } from "../diffusion/learned-tokens";
 import { KpopError } from "../errors";
 import * as safetensors from "../io/safetensors";
-import { unscoped } from "../runtime/scope";
-import type { Tensor } from "../runtime/tensor";
+import { scope, unscoped } from "../runtime/scope";
+import { Tensor } from "../runtime/tensor";
 import type { StepReport } from "../training/step-report";
 import type { CosineBand } from "./cosine-band";
 
 const RECORD = "kpop-inversion";
+/** Metadata key of the token, where the tensors are named by the text encoders that they are for. */
+const TOKEN = "kpop-token";
+/** What tools call the embeddings for Stable Diffusion XL's two text encoders, in their order. */
+const ENCODERS = ["clip_l", "clip_g"] as const;
 
 /** How an inversion was made; kept in its file. */
 export interface InversionRecord {
@@ -31,8 +35,10 @@ export interface InversionRecord {
  */
 export class Inversion implements LearnedToken {
   readonly token: string;
-  /** (n, d) float32, on the CPU. */
+  /** (n, d) float32, on the CPU. With two text encoders, the numbers for the second stand behind the first's. */
   readonly embeddings: Tensor;
+  /** How many of the d numbers are for each text encoder, where there are two. */
+  readonly widths: readonly number[] | null;
   /** Of the run that found it; empty for one that was loaded. The members of a set share theirs. */
   readonly history: readonly StepReport[];
   /** Null for a file of another tool. */
@@ -42,17 +48,20 @@ export class Inversion implements LearnedToken {
   constructor(fields: {
     token: string;
     embeddings: Tensor;
+    widths?: readonly number[] | null;
     history: readonly StepReport[];
     record: InversionRecord | null;
   }) {
     this.token = fields.token;
     this.embeddings = fields.embeddings;
+    this.widths = fields.widths ?? null;
     this.history = fields.history;
     this.record = fields.record;
   }
 
   /**
-   * Reads embeddings that `save` or another tool has written: one tensor of shape (n, d) or (d) under the token's name.
+   * Reads embeddings that `save` or another tool has written: one tensor of shape (n, d) or (d) under the token's name, or
+   * "clip_l" and "clip_g", those for Stable Diffusion XL's two text encoders.
    * @param options.token the name in prompts, where it is not to be the file's
    * @throws UNSUPPORTED_FORMAT when the file holds something else; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR
    */
@@ -62,22 +71,33 @@ export class Inversion implements LearnedToken {
     if (options.token !== undefined) nonEmptyString("token", options.token);
     const file = await safetensors.open(path);
     try {
-      const [name, ...others] = file.names;
-      const dims = name === undefined ? 0 : file.shapes.get(name)!.length;
-      if (name === undefined || others.length > 0 || dims < 1 || dims > 2) {
+      const both = ENCODERS.every((name) => file.shapes.has(name));
+      const names = both ? ENCODERS : file.names;
+      const ranks = names.map((name) => file.shapes.get(name)!.length);
+      const counts = new Set(names.map((name, i) => (ranks[i] === 1 ? 1 : file.shapes.get(name)![0])));
+      const fits = file.names.length === (both ? 2 : 1) && counts.size === 1;
+      if (!fits || ranks.some((rank) => rank < 1 || rank > 2)) {
         throw new KpopError(
           "UNSUPPORTED_FORMAT",
-          `Expected ${path} to hold the embeddings of one token, a single tensor (n, d), but it has ${file.names.length} tensors`,
+          `Expected ${path} to hold the embeddings of one token, a single tensor (n, d) or clip_l and clip_g, but it has ${file.names.length} tensors`,
         );
       }
-      const embeddings = await unscoped(async () => {
-        const stored = await file.read(name);
-        const float = (dims === 1 ? stored.unsqueeze(0) : stored).to("float32").clone();
-        stored.dispose();
-        return float.settled();
-      });
+      const token = options.token ?? file.metadata[TOKEN] ?? (both ? undefined : names[0]);
+      if (token === undefined)
+        throw new KpopError("INVALID_ARGUMENT", `${path} does not name its token; give one (token)`);
+      const embeddings = await unscoped(() =>
+        scope(async () => {
+          const parts = [];
+          for (const [i, name] of names.entries()) {
+            const stored = await file.read(name);
+            parts.push((ranks[i] === 1 ? stored.unsqueeze(0) : stored).to("float32"));
+          }
+          return Tensor.cat(parts, 1).settled();
+        }),
+      );
+      const widths = both ? names.map((name) => file.shapes.get(name)!.at(-1)!) : null;
       const record = readRecord(path, file.metadata[RECORD]);
-      return new Inversion({ token: options.token ?? name, embeddings, history: [], record });
+      return new Inversion({ token, embeddings, widths, history: [], record });
     } finally {
       await file.close();
     }
@@ -85,13 +105,22 @@ export class Inversion implements LearnedToken {
 
   /**
    * Writes the embeddings as diffusers, WebUI and ComfyUI read them: safetensors with one float32 tensor (n, d) under the
-   * token's name. Replaces the file whole.
+   * token's name, or with "clip_l" and "clip_g" for two text encoders. Replaces the file whole.
    * @throws NO_SPACE, NOT_FOUND, IO_ERROR
    */
   async save(path: string): Promise<void> {
     filePath("path", path);
     const record = this.record === null ? {} : { [RECORD]: JSON.stringify(this.record) };
-    await safetensors.save(path, { [this.token]: this.embeddings }, { format: "pt", ...record });
+    const { embeddings, token, widths } = this;
+    if (widths === null) {
+      await safetensors.save(path, { [token]: embeddings }, { format: "pt", ...record });
+      return;
+    }
+    await scope(() => {
+      const parts = [embeddings.slice(1, 0, widths[0]!), embeddings.slice(1, widths[0]!)];
+      const named = ENCODERS.map((name, i): [string, Tensor] => [name, parts[i]!.contiguous()]);
+      return safetensors.save(path, Object.fromEntries(named), { format: "pt", [TOKEN]: token, ...record });
+    });
   }
 
   dispose(): void {

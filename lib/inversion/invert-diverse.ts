@@ -67,10 +67,10 @@ export async function invertDiverse(
     held = o.bands.flatMap((band) => Array<CosineBand>(o.perBand).fill(band));
     return diverseTask(loaded, concept, held, o, random);
   });
-  const { members, token, history, record } = learned;
+  const { members, token, history, record, widths } = learned;
   return members.map((embeddings, index) => {
     const own = { ...record, concept, band: held[index]! };
-    return new Inversion({ token: numbered(token, index + 1), embeddings, history, record: own });
+    return new Inversion({ token: numbered(token, index + 1), embeddings, widths, history, record: own });
   });
 }
 

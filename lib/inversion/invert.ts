@@ -1,5 +1,6 @@
 import { invalid } from "../check";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { embeddingWidth } from "../diffusion/text-encoders";
 import { noGrad } from "../runtime/grad-mode";
 import { scope } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
@@ -38,8 +39,8 @@ export async function invert(model: StableDiffusion | string, options: InvertOpt
     constraint: null,
   }));
   const [embeddings] = learned.members as [Tensor];
-  const { token, history, record } = learned;
-  return new Inversion({ token, embeddings, history, record });
+  const { token, history, record, widths } = learned;
+  return new Inversion({ token, embeddings, widths, history, record });
 }
 
 /** Where embeddings start: (1, n, d) float32 on the model's device. @param initial a text, or (n, d) */
@@ -48,7 +49,7 @@ export async function startingPoint(
   initial: unknown,
   vectors: number,
 ): Promise<Tensor> {
-  const width = model.textEncoder.config.hidden_size;
+  const width = embeddingWidth(model);
   return scope(() =>
     noGrad(async () => {
       if (!(initial instanceof Tensor)) {

@@ -3,6 +3,7 @@ import { contentOf, digest, modelIdentity } from "../diffusion/identity";
 import { hashInputs } from "../diffusion/model-hash";
 import { encodePictures } from "../diffusion/picture-latents";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
+import { textTowers } from "../diffusion/text-encoders";
 import { checkModel, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
 import { complete, fit, type Complete, type OptionSet } from "../options/option";
@@ -30,6 +31,8 @@ export interface LearnedEmbeddings {
   readonly history: readonly StepReport[];
   readonly record: InversionRecord;
   readonly token: string;
+  /** See `Inversion.widths`. */
+  readonly widths: readonly number[] | null;
 }
 
 /** The options of every inversion, and what they are with a caller's own. */
@@ -83,7 +86,9 @@ export async function learnEmbeddings<S extends OptionSet>(
           unetEvaluations: job.evaluations.total,
         };
         const members = await readMembers(training.embeddings);
-        return { members, history: job.history, record, token: o.token };
+        const towers = textTowers(model).map(({ encoder }) => encoder.config.hidden_size);
+        const widths = towers.length === 1 ? null : towers;
+        return { members, history: job.history, record, token: o.token, widths };
       });
     }),
   );

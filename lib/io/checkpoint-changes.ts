@@ -1,7 +1,7 @@
 import { KpopError } from "../errors";
 import type { Dtype } from "../runtime/tensor";
 import { isUnchanged } from "../files/read-range";
-import { COMPONENTS, weightFiles } from "./checkpoint-types";
+import { networksOf, weightFiles } from "./checkpoint-types";
 import type {
   ChangedTensors,
   CheckpointSource,
@@ -17,6 +17,7 @@ import { withReader } from "./location-reader";
 import type { LocationReader } from "./location-reader";
 import { runtimeDtype } from "./safetensors-dtypes";
 import type { WriteEntry } from "./safetensors-writer";
+import { transposed } from "./transpose";
 
 /** A tensor's bytes, and what they are. */
 export interface Stored {
@@ -65,24 +66,28 @@ export class ChangedSource {
   patches(file: WeightFile): Patch[] {
     return this.tensorsOf(file).flatMap(({ component, key, location, home }) => {
       if (location.home === undefined && this.changed[component]?.has(key) !== true) return [];
-      const bytes = async () => {
-        const content = this.content(component, key, location, home);
-        return content instanceof Promise ? await content : await this.reader.bytes(location);
-      };
+      const bytes = () => this.stored(component, key, location, home);
       return [{ offset: home.offset, length: home.bytes, bytes }];
     });
   }
 
   /** All of a lost file's tensors, under their names there, but those that are not in memory. */
   rebuilt(file: WeightFile): WriteEntry[] {
-    const entries = this.tensorsOf(file).map(({ component, key, location, home }): WriteEntry => ({
-      name: home.key,
-      dtype: home.dtype,
-      shape: home.storedShape,
-      bytes: () => this.content(component, key, location, home),
-    }));
-    const kept = new Set(entries.map(({ name }) => name));
-    this.leaveOut(...[...file.header.tensors.keys()].filter((name) => !kept.has(name)));
+    const parts = new Map<string, ReturnType<ChangedSource["tensorsOf"]>>();
+    for (const part of this.tensorsOf(file))
+      parts.set(part.home.key, [...(parts.get(part.home.key) ?? []), part]);
+    const entries = [...parts].map(([name, own]): WriteEntry => {
+      const { dtype, shape } = file.header.tensors.get(name)!;
+      const inOrder = own.sort((a, b) => a.home.offset - b.home.offset);
+      const bytes = async () =>
+        Buffer.concat(
+          await Promise.all(
+            inOrder.map(({ component, key, location, home }) => this.stored(component, key, location, home)),
+          ),
+        );
+      return { name, dtype, shape, bytes };
+    });
+    this.leaveOut(...[...file.header.tensors.keys()].filter((name) => !parts.has(name)));
     return entries;
   }
 
@@ -95,7 +100,7 @@ export class ChangedSource {
 
   /** Tensors that no network uses, where they can still be read. */
   extra(component: ComponentName): [key: string, location: TensorLocation][] {
-    const all = [...this.source[component].extra];
+    const all = [...this.source[component]!.extra];
     this.leaveOut(...all.filter(([, { file }]) => this.isLost(file)).map(([key]) => key));
     return all.filter(([, { file }]) => !this.isLost(file));
   }
@@ -103,7 +108,7 @@ export class ChangedSource {
   /** One tensor as the source has it. @throws UNSUPPORTED_FORMAT where it is stored in a dtype that tensors do not have,
    *  or its file is lost */
   async original(component: ComponentName, key: string): Promise<Stored> {
-    const location = this.source[component].tensors.get(key)!;
+    const location = this.source[component]!.tensors.get(key)!;
     if (this.isLost(location.file)) {
       throw new KpopError(
         "UNSUPPORTED_FORMAT",
@@ -115,7 +120,7 @@ export class ChangedSource {
 
   /** `contentHash` of one of the source's networks. @throws IO_ERROR where it is not known yet and a file is lost */
   async contentHash(component: ComponentName, options: { signal?: AbortSignal }): Promise<string> {
-    const { tensors } = this.source[component];
+    const { tensors } = this.source[component]!;
     return await contentHash({ tensors }, options).catch((cause: unknown) => {
       const file = [...tensors.values()].map((location) => location.file).find((path) => this.isLost(path));
       if (file === undefined) throw cause;
@@ -130,7 +135,7 @@ export class ChangedSource {
   /** One tensor for a file of another layout.
    *  @param as its name there, and the shape that it is stored in */
   entry(component: ComponentName, key: string, as: { name: string; shape: readonly number[] }): WriteEntry {
-    const { tensors, extra } = this.source[component];
+    const { tensors, extra } = this.source[component]!;
     const location = tensors.get(key) ?? extra.get(key)!;
     return { ...as, dtype: location.dtype, bytes: () => this.content(component, key, location, location) };
   }
@@ -138,15 +143,27 @@ export class ChangedSource {
   private tensorsOf(
     file: WeightFile,
   ): { component: ComponentName; key: string; location: TensorLocation; home: TensorLocation }[] {
-    return COMPONENTS.flatMap((component) =>
-      [...this.source[component].tensors].flatMap(([key, location]) => {
+    return networksOf(this.source).flatMap(([component, { tensors }]) =>
+      [...tensors].flatMap(([key, location]) => {
         const home = location.home ?? location;
         return home.file === file.path ? [{ component, key, location, home }] : [];
       }),
     );
   }
 
-  /** @param place what the tensor is stored as */
+  /** A tensor's bytes as its place in the source has them. */
+  private async stored(
+    component: ComponentName,
+    key: string,
+    location: TensorLocation,
+    home: TensorLocation,
+  ): Promise<Uint8Array> {
+    const content = this.content(component, key, location, home);
+    const bytes = content instanceof Promise ? await content : await this.reader.bytes(location);
+    return home.transposed === true ? transposed(bytes, home.shape, home.dtype) : bytes;
+  }
+
+  /** As the network takes it. @param place what the tensor is stored as */
   private content(
     component: ComponentName,
     key: string,
@@ -192,8 +209,8 @@ export async function withChanges<T>(
 
 async function lostFiles(source: CheckpointSource): Promise<Set<string>> {
   const stamps = new Map(weightFiles(source).map(({ path, stamp }) => [path, stamp]));
-  for (const component of COMPONENTS)
-    for (const { file, stamp } of source[component].tensors.values()) stamps.set(file, stamp);
+  for (const [, { tensors }] of networksOf(source))
+    for (const { file, stamp } of tensors.values()) stamps.set(file, stamp);
   const lost = new Set<string>();
   for (const [path, stamp] of stamps) if (!(await isUnchanged(path, stamp))) lost.add(path);
   return lost;
@@ -220,9 +237,9 @@ function warn({ replaced, leftOut, rounded, source }: ChangedSource): void {
 }
 
 function checkChanged(source: CheckpointSource, changed: ChangedTensors): void {
-  for (const component of COMPONENTS) {
+  for (const [component, { tensors }] of networksOf(source)) {
     for (const [key, { shape }] of changed[component] ?? []) {
-      const place = source[component].tensors.get(key);
+      const place = tensors.get(key);
       if (place === undefined) {
         throw new KpopError(
           "INVALID_ARGUMENT",

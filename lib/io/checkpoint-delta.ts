@@ -4,11 +4,12 @@ import { KpopError } from "../errors";
 import { withChanges } from "./checkpoint-changes";
 import { checkFree } from "./checkpoint-save-single-file";
 import type { SaveFileOptions } from "./checkpoint-save-single-file";
-import { COMPONENTS, FOLDERS } from "./checkpoint-types";
+import { COMPONENTS, FOLDERS, networksOf } from "./checkpoint-types";
 import type {
   ChangedTensors,
   CheckpointSource,
   ComponentName,
+  ComponentSource,
   Config,
   TensorLocation,
   WeightFile,
@@ -27,7 +28,7 @@ export interface DeltaSource {
   /** The changed tensors by diffusers key, in the base's dtype. */
   readonly tensors: Readonly<Record<ComponentName, ReadonlyMap<string, TensorLocation>>>;
   /** Content hash of each of the base's networks. */
-  readonly base: Readonly<Record<ComponentName, string>>;
+  readonly base: Readonly<Partial<Record<ComponentName, string>>>;
   /** The run that made it, as given to `saveDelta`. */
   readonly manifest: Config;
   readonly file: WeightFile;
@@ -54,7 +55,8 @@ export async function saveDelta(
       ),
     );
     const base: Record<string, string> = {};
-    for (const component of COMPONENTS) base[FOLDERS[component]] = await view.contentHash(component, options);
+    for (const [component] of networksOf(source))
+      base[FOLDERS[component]] = await view.contentHash(component, options);
     const metadata = new Map([
       ["format", "pt"],
       ["kpop.format", "delta"],
@@ -90,12 +92,13 @@ export async function readDelta(path: string): Promise<DeltaSource> {
   if (stray !== undefined)
     throw new KpopError("INVALID_CHECKPOINT", `${absolute} has a tensor of no network: ${stray.key}`);
   const tensors = {} as Record<ComponentName, Map<string, TensorLocation>>;
-  const base = {} as Record<ComponentName, string>;
+  const base: Partial<Record<ComponentName, string>> = {};
   for (const component of COMPONENTS) {
     const prefix = `${FOLDERS[component]}.`;
     const own = all.filter(({ key }) => key.startsWith(prefix));
     tensors[component] = new Map(own.map((location) => [location.key.slice(prefix.length), location]));
     const hash = hashes[FOLDERS[component]];
+    if (hash === undefined && component === "textEncoder2") continue;
     if (typeof hash !== "string")
       throw new KpopError(
         "INVALID_CHECKPOINT",
@@ -114,15 +117,18 @@ export async function applyDelta(
   delta: DeltaSource,
   options: { signal?: AbortSignal } = {},
 ): Promise<CheckpointSource> {
-  const applied: Partial<Record<ComponentName, CheckpointSource[ComponentName]>> = {};
+  const applied: Partial<Record<ComponentName, ComponentSource>> = {};
   for (const component of COMPONENTS) {
-    if ((await contentHash(source[component], options)) !== delta.base[component]) {
+    const network = source[component];
+    const found = network === undefined ? undefined : await contentHash(network, options);
+    if (found !== delta.base[component]) {
       throw new KpopError(
         "INVALID_CHECKPOINT",
         `${delta.path} was not made from ${source.path}: the ${FOLDERS[component]} differs from its base's`,
       );
     }
-    const tensors = new Map(source[component].tensors);
+    if (network === undefined) continue;
+    const tensors = new Map(network.tensors);
     for (const [key, location] of delta.tensors[component]) {
       const place = tensors.get(key);
       if (place?.dtype !== location.dtype || place.shape.join() !== location.shape.join()) {
@@ -133,7 +139,7 @@ export async function applyDelta(
       }
       tensors.set(key, { ...location, home: place.home ?? place });
     }
-    applied[component] = { ...source[component], tensors };
+    applied[component] = { ...network, tensors };
   }
   return { ...source, ...applied };
 }

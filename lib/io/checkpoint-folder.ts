@@ -1,6 +1,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KpopError } from "../errors";
+import { checkFamily, checkPipeline } from "./checkpoint-family";
 import { isPickleName, pickleRefused } from "./checkpoint-pickle";
 import { placeText, placeUnet, placeVae } from "./checkpoint-place";
 import type { Placed } from "./checkpoint-place";
@@ -17,22 +18,18 @@ import { readInterventions } from "./interventions-file";
 import { parseJsonObject, readJsonObject, readText } from "../files/json-file";
 import { onDisk } from "../files/system-error";
 
-const PIPELINES = [
-  "StableDiffusionPipeline",
-  "StableDiffusionImg2ImgPipeline",
-  "StableDiffusionInpaintPipeline",
-];
-
 const CLASSES: Readonly<Record<ComponentName, string>> = {
   unet: "UNet2DConditionModel",
   vae: "AutoencoderKL",
   textEncoder: "CLIPTextModel",
+  textEncoder2: "CLIPTextModelWithProjection",
 };
 
 const PLACE: Readonly<Record<ComponentName, (all: TensorLocation[]) => Placed>> = {
   unet: placeUnet,
   vae: placeVae,
   textEncoder: (all) => placeText(all),
+  textEncoder2: (all) => placeText(all, { projects: true }),
 };
 
 /** Reads the layout of a diffusers folder; no tensor data.
@@ -40,20 +37,18 @@ const PLACE: Readonly<Record<ComponentName, (all: TensorLocation[]) => Placed>> 
  *  @throws UNSUPPORTED_FORMAT, UNSUPPORTED_MODEL, INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR */
 export async function readFolder(path: string): Promise<CheckpointSource> {
   const modelIndex = await readModelIndex(path);
-  const pipeline = modelIndex["_class_name"];
-  if (!PIPELINES.includes(pipeline as string)) {
-    const found =
-      typeof pipeline === "string" ? `a ${pipeline}` : "a pipeline whose model_index.json names no class";
-    throw unsupported(path, found, `pipelines of Stable Diffusion 1 and 2 (${PIPELINES[0]})`);
-  }
+  const isXl = checkPipeline(path, modelIndex) === "xl";
   const [unet, vae, textEncoder] = await Promise.all([
     readComponent(path, "unet"),
     readComponent(path, "vae"),
     readComponent(path, "textEncoder"),
   ]);
+  const second = isXl ? { textEncoder2: await readComponent(path, "textEncoder2") } : {};
   const scheduler = await readConfig(path, "scheduler", "scheduler_config.json", withoutInfinity);
   const own = await readInterventions(path);
-  return { path, format: "diffusers", unet, vae, textEncoder, scheduler, modelIndex, ...own };
+  const networks = { unet, vae, textEncoder, ...second };
+  checkFamily(path, networks);
+  return { path, format: "diffusers", ...networks, scheduler, modelIndex, ...own };
 }
 
 async function readComponent(root: string, name: ComponentName): Promise<ComponentSource> {
@@ -65,8 +60,8 @@ async function readComponent(root: string, name: ComponentName): Promise<Compone
 
 function checkClass(root: string, name: ComponentName, config: Config): void {
   const { _class_name: diffusers, architectures } = config;
-  const found =
-    name === "textEncoder" && Array.isArray(architectures) ? (architectures[0] as unknown) : diffusers;
+  const reads = name === "textEncoder" || name === "textEncoder2";
+  const found = reads && Array.isArray(architectures) ? (architectures[0] as unknown) : diffusers;
   if (found === undefined && name === "textEncoder") return;
   if (found === CLASSES[name]) return;
   const what = typeof found === "string" ? `a ${found}` : "a network whose config names no class";

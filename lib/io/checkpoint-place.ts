@@ -23,12 +23,16 @@ export function placeVae(all: readonly TensorLocation[]): Placed {
 }
 
 /** Text encoder tensors under keys that have the `text_model.` layer, which some files leave out.
- *  @param prefix what precedes every key in the file */
-export function placeText(all: readonly TensorLocation[], prefix = ""): Placed {
+ *  @param options.prefix what precedes every key in the file   @param options.projects whether the network has a projection */
+export function placeText(
+  all: readonly TensorLocation[],
+  { prefix = "", projects = false }: { prefix?: string; projects?: boolean } = {},
+): Placed {
   const layer = all.some(({ key }) => key.startsWith(`${prefix}text_model.`));
   const map = textKeyMap(layer);
   return place(all, (full) => {
     const key = full.slice(prefix.length);
+    if (projects && key === TEXT_PROJECTION) return key;
     return UNUSED_TEXT.test(key) ? null : (map.toHere(key) ?? key);
   });
 }
@@ -38,7 +42,7 @@ export function placeText(all: readonly TensorLocation[], prefix = ""): Placed {
 export function placeLdmUnet(all: readonly TensorLocation[], config: Config): Placed {
   const map = unetKeyMap(config);
   return place(all, (full) => {
-    const key = full.slice(LDM_PREFIXES.unet.length);
+    const key = full.slice(LDM_PREFIXES.sd1.unet!.length);
     return map.toHere(key) ?? key;
   });
 }
@@ -47,7 +51,7 @@ export function placeLdmUnet(all: readonly TensorLocation[], config: Config): Pl
 export function placeLdmVae(all: readonly TensorLocation[], config: Config): Placed {
   const map = vaeKeyMap(config);
   const rename = (full: string) => {
-    const key = full.slice(LDM_PREFIXES.vae.length);
+    const key = full.slice(LDM_PREFIXES.sd1.vae!.length);
     return UNUSED_VAE.test(key) ? null : (map.toHere(key) ?? key);
   };
   return place(all, rename, vaeShape);
@@ -58,7 +62,10 @@ export function positionIdsKey(key: string): string | null {
   return key.endsWith("embeddings.position_ids") ? "text_model.embeddings.position_ids" : null;
 }
 
-/** Text encoder tensors that its network here has no place for. */
+/** What takes the end token's state to a pooled text. */
+const TEXT_PROJECTION = "text_projection.weight";
+
+/** Text encoder tensors that its network here has no place for, but for the projection of those that have one. */
 const UNUSED_TEXT = /(?:^|\.)position_ids$|^text_projection(?:\.|$)|^logit_scale$/;
 
 /** What an autoencoder's training leaves in its checkpoint. */

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { deltaRefused, loraRefused } from "./checkpoint-change-only";
 import { readFolder } from "./checkpoint-folder";
 import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
-import { readSingleFile } from "./checkpoint-single-file";
+import { checkPrediction, readSingleFile, type ReadOptions } from "./checkpoint-single-file";
 import type { CheckpointSource } from "./checkpoint-types";
 import { DELTA_FILE, LORA_FILE, MANIFEST_FILE, SINGLE_FILE } from "./file-kinds";
 import { onDisk } from "../files/system-error";
@@ -12,22 +12,28 @@ import { onDisk } from "../files/system-error";
  *  saved one into. Reads configs and headers only; `readTensors` reads the weights.
  *  @throws NOT_FOUND; UNSUPPORTED_FORMAT (pickled weights); UNSUPPORTED_MODEL (another family);
  *  INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR */
-export async function readCheckpoint(path: string): Promise<CheckpointSource> {
+export async function readCheckpoint(path: string, options: ReadOptions = {}): Promise<CheckpointSource> {
   const absolute = resolve(path);
   const found = await onDisk("read", absolute, () => stat(absolute));
-  if (found.isDirectory()) return await readAnyFolder(absolute);
+  if (found.isDirectory()) return await readAnyFolder(absolute, options);
   if (isPickleName(absolute) || (found.isFile() && (await startsAsPickle(absolute))))
     throw pickleRefused(absolute);
-  return await readSingleFile(absolute);
+  return await readSingleFile(absolute, options);
 }
 
 /** A diffusers folder, or what a saved erasure has in its place: one file, or a change of another model. */
-async function readAnyFolder(path: string): Promise<CheckpointSource> {
+async function readAnyFolder(path: string, options: ReadOptions): Promise<CheckpointSource> {
   const names = await onDisk("read", path, () => readdir(path));
-  if (names.includes("model_index.json")) return await readFolder(path);
+  if (names.includes("model_index.json")) return await readModelFolder(path, options);
   if (names.includes(DELTA_FILE)) throw deltaRefused(path);
   if (names.includes(LORA_FILE)) throw loraRefused(path);
   if (names.includes(MANIFEST_FILE) && names.includes(SINGLE_FILE))
-    return await readSingleFile(join(path, SINGLE_FILE));
-  return await readFolder(path);
+    return await readSingleFile(join(path, SINGLE_FILE), options);
+  return await readModelFolder(path, options);
+}
+
+async function readModelFolder(path: string, options: ReadOptions): Promise<CheckpointSource> {
+  const source = await readFolder(path);
+  checkPrediction(path, source.scheduler, options);
+  return source;
 }

@@ -6,11 +6,12 @@ import type { ChangedSource } from "./checkpoint-changes";
 import {
   copyFolderFiles,
   formatConfig,
+  isTextEncoder,
   textEncoderConfig,
   writeFolderFiles,
 } from "./checkpoint-folder-files";
 import { positionIdsKey } from "./checkpoint-place";
-import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
+import { FOLDERS, networksOf, STEMS } from "./checkpoint-types";
 import type { ChangedTensors, CheckpointSource, InMemory, WeightFile } from "./checkpoint-types";
 import { copyPatched } from "./copy-patched";
 import { formatJson } from "../files/json-file";
@@ -48,9 +49,9 @@ export async function saveDiffusersFolder(
     const fill = async (folder: string) => {
       if (source.format === "diffusers") {
         await copyWeights(view, folder, signal);
-        const given = COMPONENTS.some((name) => (changed[name]?.size ?? 0) > 0);
-        const applied = COMPONENTS.some((name) =>
-          [...source[name].tensors.values()].some(({ home }) => home !== undefined),
+        const given = Object.values(changed).some((tensors) => tensors.size > 0);
+        const applied = networksOf(source).some(([, { tensors }]) =>
+          [...tensors.values()].some(({ home }) => home !== undefined),
         );
         view.leaveOut(...(await copyFolderFiles(source, folder, { unchanged: !given && !applied })));
       } else {
@@ -70,8 +71,7 @@ async function copyWeights(
   folder: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  for (const component of COMPONENTS) {
-    const { files } = view.source[component];
+  for (const [component, { files }] of networksOf(view.source)) {
     const into = join(folder, FOLDERS[component]);
     await mkdir(into);
     for (const file of files) {
@@ -103,10 +103,10 @@ async function convertWeights(
   folder: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  for (const component of COMPONENTS) {
+  for (const [component, network] of networksOf(view.source)) {
     const into = join(folder, FOLDERS[component]);
     await mkdir(into);
-    const { tensors, config } = view.source[component];
+    const { tensors, config } = network;
     const entries = [...tensors].map(([key, { shape }]) => view.entry(component, key, { name: key, shape }));
     for (const [key, { shape }] of view.extra(component)) {
       const name = positionIdsKey(key);
@@ -115,7 +115,7 @@ async function convertWeights(
     const path = join(into, `${STEMS[component]}.safetensors`);
     const options = signal === undefined ? {} : { signal };
     await writeSafetensors(path, entries, new Map([["format", "pt"]]), options);
-    const own = component === "textEncoder" ? textEncoderConfig(view.source) : config;
+    const own = isTextEncoder(component) ? textEncoderConfig(network) : config;
     await writeFile(join(into, "config.json"), formatConfig(own));
   }
 }

@@ -28,7 +28,9 @@ export async function readTensors<K>(
     return tensor.hostBytes();
   };
   const map = (file: FileHandle, inFile: readonly (typeof wanted)[number][]) => {
-    const asked = inFile.filter((location) => mapped?.(location) === true);
+    const asked = inFile.filter(
+      (location) => location.transposed === undefined && mapped?.(location) === true,
+    );
     const pages = mapPages(file, inFile[0]!.stamp.size, asked);
     for (const [{ as }, tensor] of pages) read.set(as, tensor);
     return inFile.filter((location) => !pages.has(location));

@@ -4,8 +4,8 @@ import type { TokenizerFiles } from "./tokenizer-files";
 import type { FileDtype } from "./safetensors-dtypes";
 import type { SafetensorsHeader } from "./safetensors-header";
 
-/** The networks of a checkpoint, as the model class names them. */
-export const COMPONENTS = ["unet", "vae", "textEncoder"] as const;
+/** The networks that checkpoints have, as the model class names them; the last one, Stable Diffusion XL's alone. */
+export const COMPONENTS = ["unet", "vae", "textEncoder", "textEncoder2"] as const;
 export type ComponentName = (typeof COMPONENTS)[number];
 
 /** The same networks as diffusers names their folders. */
@@ -13,6 +13,7 @@ export const FOLDERS: Readonly<Record<ComponentName, string>> = {
   unet: "unet",
   vae: "vae",
   textEncoder: "text_encoder",
+  textEncoder2: "text_encoder_2",
 };
 
 /** Name of each network's weight file, without ".safetensors". */
@@ -20,6 +21,7 @@ export const STEMS: Readonly<Record<ComponentName, string>> = {
   unet: "diffusion_pytorch_model",
   vae: "diffusion_pytorch_model",
   textEncoder: "model",
+  textEncoder2: "model",
 };
 
 /** A JSON object as it stands in a config file. */
@@ -41,13 +43,15 @@ export interface TensorLocation {
   readonly file: string;
   /** What the file was when its header was read; a file that has changed since is refused. */
   readonly stamp: FileStamp;
-  /** The tensor's name in that file. */
+  /** The tensor's name in that file; several tensors that the file has as one, rows below rows, share it. */
   readonly key: string;
   readonly dtype: FileDtype;
   /** As the network takes it. */
   readonly shape: readonly number[];
   /** As the file has it: 1×1 convolutions (C, C, 1, 1) where the network has a linear layer (C, C). */
   readonly storedShape: readonly number[];
+  /** Set where the file has a matrix the other way round than the network: (C, D) stored for (D, C). */
+  readonly transposed?: true;
   /** First byte, counted from the start of the file. */
   readonly offset: number;
   readonly bytes: number;
@@ -77,7 +81,11 @@ export interface ComponentSource {
 }
 
 /** A checkpoint on disk: configurations, and where every tensor lies. */
-export interface CheckpointSource extends Readonly<Record<ComponentName, ComponentSource>> {
+export interface CheckpointSource extends Readonly<
+  Record<Exclude<ComponentName, "textEncoder2">, ComponentSource>
+> {
+  /** Stable Diffusion XL's second text encoder; other families have none. */
+  readonly textEncoder2?: ComponentSource;
   /** Absolute. */
   readonly path: string;
   readonly format: "diffusers" | "single-file";
@@ -90,6 +98,21 @@ export interface CheckpointSource extends Readonly<Record<ComponentName, Compone
   readonly interventionTensors?: WeightFile;
   /** The tokenizer's texts, once they were read for a model: saving does not look for them again. */
   readonly tokenizer?: TokenizerFiles;
+  /** The same of the second text encoder's. */
+  readonly tokenizer2?: TokenizerFiles;
+}
+
+/** The networks that a checkpoint has, each with its name. */
+export function networksOf(source: CheckpointSource): [ComponentName, ComponentSource][] {
+  return COMPONENTS.flatMap((name): [ComponentName, ComponentSource][] => {
+    const network = source[name];
+    return network === undefined ? [] : [[name, network]];
+  });
+}
+
+/** Whether guidance leads away from zeros, and not from the empty text, where no negative prompt is given. */
+export function forcesZeros({ textEncoder2, modelIndex }: CheckpointSource): boolean {
+  return textEncoder2 !== undefined && modelIndex?.["force_zeros_for_empty_prompt"] !== false;
 }
 
 /** What saving needs of a tensor; `Tensor` has it. */
@@ -109,7 +132,7 @@ export type ChangedTensors = Readonly<Partial<Record<ComponentName, ReadonlyMap<
 
 /** Every weight file of a checkpoint, once each. */
 export function weightFiles(source: CheckpointSource): WeightFile[] {
-  const files = COMPONENTS.flatMap((component) => source[component].files);
+  const files = networksOf(source).flatMap(([, network]) => network.files);
   if (source.interventionTensors !== undefined) files.push(source.interventionTensors);
   return [...new Map(files.map((file) => [file.path, file])).values()];
 }

@@ -18,6 +18,8 @@ export interface ConvertOptions {
   format?: "diffusers" | "single-file";
   /** A delta (its file, or the folder it was saved into) to apply; refused unless it was made from this checkpoint. */
   delta?: string;
+  /** What the network predicts, where a single file does not say: needed of Stable Diffusion 2's. */
+  prediction?: "epsilon" | "v";
   /** Replace what stands at the path. Default false. */
   force?: boolean;
   signal?: AbortSignal;
@@ -36,12 +38,16 @@ export interface ConvertOptions {
 export async function convert(path: string, target: string, options: ConvertOptions = {}): Promise<void> {
   nonEmptyString("path", path);
   nonEmptyString("target", target);
-  knownKeys("the convert options", options, ["format", "delta", "force", "signal"]);
+  knownKeys("the convert options", options, ["format", "delta", "prediction", "force", "signal"]);
   jobOptions(options);
   const format = oneOf("format", options.format ?? "diffusers", ["diffusers", "single-file"] as const);
   const force = flag("force", options.force ?? false);
   const shared = { force, ...(options.signal === undefined ? {} : { signal: options.signal }) };
-  const checkpoint = await readCheckpoint(modelPath(path));
+  const told =
+    options.prediction === undefined
+      ? {}
+      : { prediction: oneOf("prediction", options.prediction, ["epsilon", "v"] as const) };
+  const checkpoint = await readCheckpoint(modelPath(path), told);
   const delta = options.delta === undefined ? undefined : await readDelta(options.delta);
   const source = delta === undefined ? checkpoint : await applyDelta(checkpoint, delta, shared);
   checkPlaceFor(source.interventions ?? [], format);

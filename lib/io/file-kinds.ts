@@ -26,8 +26,18 @@ export const TASK_VECTOR_FORMAT = "kpop-task-vector-1";
 export const AUTOENCODER_FORMAT = "kpop-sparse-autoencoder-1";
 /** `format` in the metadata of a cache's activations. */
 export const ACTIVATIONS_FORMAT = "kpop-activations-1";
-/** What kohya's names of a LoRA's layers begin with. */
-export const LORA_PREFIXES: Readonly<Partial<Record<ComponentName, string>>> = {
-  unet: "lora_unet",
-  textEncoder: "lora_te",
+/** What kohya's names of a LoRA's layers begin with, for models with one text encoder and with two. */
+export const LORA_PREFIXES: Readonly<
+  Record<"one" | "two", Readonly<Partial<Record<ComponentName, string>>>>
+> = {
+  one: { unet: "lora_unet", textEncoder: "lora_te" },
+  two: { unet: "lora_unet", textEncoder: "lora_te1", textEncoder2: "lora_te2" },
 };
+/** Those of a model. */
+export function loraPrefixes({
+  textEncoder2,
+}: {
+  readonly textEncoder2?: object | null;
+}): Readonly<Partial<Record<ComponentName, string>>> {
+  return LORA_PREFIXES[(textEncoder2 ?? null) === null ? "one" : "two"];
+}

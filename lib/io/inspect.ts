@@ -5,7 +5,7 @@ import { KpopError } from "../errors";
 import { readDelta } from "./checkpoint-delta";
 import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
 import { readCheckpoint } from "./checkpoint-read";
-import { COMPONENTS, weightFiles } from "./checkpoint-types";
+import { COMPONENTS, networksOf, weightFiles } from "./checkpoint-types";
 import type { CheckpointSource, ComponentName } from "./checkpoint-types";
 import { KEY_FORMAT, LORA_PREFIXES, MANIFEST_FILE, RUN_STATE_FILE, RUN_STATE_FORMAT } from "./file-kinds";
 import type {
@@ -13,6 +13,7 @@ import type {
   Inspection,
   KeyInspection,
   LoraInspection,
+  ModelInspection,
   RunStateInspection,
   TensorSummary,
 } from "./inspection";
@@ -69,10 +70,12 @@ async function inspectModel(source: CheckpointSource, options: InspectOptions) {
   const files: FileSummary[] = [];
   for (const file of weightFiles(source))
     files.push(await summarizeFile(file.path, file.stamp.size, options));
-  const components = byComponent((name) => ({
-    ...summarize(source[name].tensors.values()),
-    config: source[name].config,
-  }));
+  const components = Object.fromEntries(
+    networksOf(source).map(([name, { tensors, config }]) => [
+      name,
+      { ...summarize(tensors.values()), config },
+    ]),
+  ) as ModelInspection["components"];
   const interventions = (source.interventions ?? []).map(({ tensors, ...record }) =>
     tensors === undefined ? record : { ...record, ...summarize(tensors.values()) },
   );
@@ -98,7 +101,9 @@ async function inspectFile(path: string, options: InspectOptions): Promise<Inspe
   if (format === RUN_STATE_FORMAT) return { ...describeState(path, header), files };
   if (header.metadata.get("kpop.format") === "delta") {
     const { base, manifest, tensors } = await readDelta(path);
-    const changed = byComponent((name) => tensors[name].size);
+    const changed = Object.fromEntries(
+      COMPONENTS.filter((name) => base[name] !== undefined).map((name) => [name, tensors[name].size]),
+    );
     const all = summarize(header.tensors.values());
     return { kind: "delta", path, ...all, base, changed, run: manifest, files };
   }
@@ -170,7 +175,8 @@ function describeLora(path: string, { metadata, tensors }: Header): Omit<LoraIns
   const downs = [...tensors].filter(([name]) => name.endsWith(".lora_down.weight"));
   if (downs.length === 0) return null;
   const layers: LoraInspection["layers"] = {};
-  for (const [component, prefix] of Object.entries(LORA_PREFIXES) as [ComponentName, string][]) {
+  const prefixes = Object.values(LORA_PREFIXES).flatMap((each) => Object.entries(each));
+  for (const [component, prefix] of prefixes as [ComponentName, string][]) {
     const count = downs.filter(([name]) => name.startsWith(`${prefix}_`)).length;
     if (count > 0) layers[component] = count;
   }
@@ -229,8 +235,4 @@ async function summarizeFile(path: string, bytes: number, options: InspectOption
   if (options.hash !== true) return { path, bytes };
   const cancel = options.signal === undefined ? {} : { signal: options.signal };
   return { path, bytes, sha256: await sha256File(path, cancel) };
-}
-
-function byComponent<T>(value: (name: ComponentName) => T): Record<ComponentName, T> {
-  return Object.fromEntries(COMPONENTS.map((name) => [name, value(name)])) as Record<ComponentName, T>;
 }

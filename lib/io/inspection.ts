@@ -37,7 +37,10 @@ export interface ModelInspection {
   kind: "model";
   path: string;
   format: "diffusers" | "single-file";
-  components: Record<ComponentName, TensorSummary & { config: Config }>;
+  components: Record<Exclude<ComponentName, "textEncoder2">, TensorSummary & { config: Config }> & {
+    /** Stable Diffusion XL's second text encoder. */
+    textEncoder2?: TensorSummary & { config: Config };
+  };
   scheduler: Config;
   /** What changes how it denoises, beside its weights; missing where there is nothing. */
   interventions?: readonly InterventionSummary[];
@@ -59,9 +62,9 @@ export interface DeltaInspection extends TensorSummary {
   kind: "delta";
   path: string;
   /** Content hash of each network of the base. */
-  base: Record<ComponentName, string>;
+  base: Partial<Record<ComponentName, string>>;
   /** Changed tensors of each network. */
-  changed: Record<ComponentName, number>;
+  changed: Partial<Record<ComponentName, number>>;
   run: Config;
   files: FileSummary[];
 }

@@ -1,13 +1,33 @@
 import { KpopError } from "../errors";
-import type { Config } from "./checkpoint-types";
+import type { CheckpointSource, ComponentName, Config } from "./checkpoint-types";
 import { KeyMap } from "./key-map";
 
-/** What precedes each network's keys in a single-file checkpoint of the original (CompVis) code. */
-export const LDM_PREFIXES = {
-  unet: "model.diffusion_model.",
-  vae: "first_stage_model.",
-  textEncoder: "cond_stage_model.transformer.",
-} as const;
+/** Families that single-file checkpoints of the original code (CompVis, Stability) name their text encoders by. */
+export type LdmFamily = "sd1" | "sd2" | "xl";
+
+const IMAGES = { unet: "model.diffusion_model.", vae: "first_stage_model." } as const;
+
+/** What precedes each network's keys in a single file, by family. */
+export const LDM_PREFIXES: Readonly<Record<LdmFamily, Readonly<Partial<Record<ComponentName, string>>>>> = {
+  sd1: { ...IMAGES, textEncoder: "cond_stage_model.transformer." },
+  sd2: { ...IMAGES, textEncoder: "cond_stage_model.model." },
+  xl: {
+    ...IMAGES,
+    textEncoder: "conditioner.embedders.0.transformer.",
+    textEncoder2: "conditioner.embedders.1.model.",
+  },
+};
+
+/** Whether a network is named and joined as OpenCLIP has it, in a family's single files. */
+export function isOpenClip(family: LdmFamily, component: ComponentName): boolean {
+  return component === "textEncoder2" || (component === "textEncoder" && family === "sd2");
+}
+
+/** The family that a checkpoint is of. */
+export function ldmFamily({ textEncoder, textEncoder2 }: CheckpointSource): LdmFamily {
+  if (textEncoder2 !== undefined) return "xl";
+  return textEncoder.config["hidden_act"] === "gelu" ? "sd2" : "sd1";
+}
 
 type Pair = readonly [string, string];
 
@@ -28,6 +48,8 @@ export function unetKeyMap(config: Config): KeyMap {
     ["middle_block.1", "mid_block.attentions.0"],
     ...unetResnet("middle_block.2", "mid_block.resnets.1"),
   ];
+  if (config["addition_embed_type"] === "text_time")
+    pairs.push(["label_emb.0.0", "add_embedding.linear_1"], ["label_emb.0.2", "add_embedding.linear_2"]);
   let number = 1;
   for (const [level, type] of down.entries()) {
     for (let layer = 0; layer < layers[level]!; layer++, number++) {

@@ -1,5 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import type { TensorLocation } from "./checkpoint-types";
+import { transposed } from "./transpose";
 import { checkUnchanged, openRegular, readRange } from "../files/read-range";
 
 const CHUNK = 4 * 2 ** 20;
@@ -11,8 +12,12 @@ export class LocationReader implements AsyncDisposable {
 
   constructor(private readonly signal?: AbortSignal) {}
 
-  /** A tensor's bytes in chunks of 4 MiB; a chunk is good until the next is asked for. */
+  /** A tensor's bytes, as the network takes it, in chunks of 4 MiB; a chunk is good until the next is asked for. */
   async *chunks(location: TensorLocation): AsyncGenerator<Uint8Array, void> {
+    if (location.transposed === true) {
+      yield await this.bytes(location);
+      return;
+    }
     const file = await this.open(location);
     const buffer = new Uint8Array(Math.min(CHUNK, location.bytes));
     for (let at = 0; at < location.bytes; at += CHUNK) {
@@ -23,13 +28,13 @@ export class LocationReader implements AsyncDisposable {
     await checkUnchanged(file, location.file, location.stamp);
   }
 
-  /** All of a tensor's bytes. */
+  /** All of a tensor's bytes, as the network takes it. */
   async bytes(location: TensorLocation): Promise<Uint8Array> {
     const file = await this.open(location);
     const bytes = new Uint8Array(location.bytes);
     await readRange(file, location.file, location.offset, bytes, this.signal);
     await checkUnchanged(file, location.file, location.stamp);
-    return bytes;
+    return location.transposed === true ? transposed(bytes, location.storedShape, location.dtype) : bytes;
   }
 
   async close(): Promise<void> {

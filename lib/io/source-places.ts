@@ -1,7 +1,7 @@
 import { realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { KpopError } from "../errors";
-import { COMPONENTS, weightFiles } from "./checkpoint-types";
+import { networksOf, weightFiles } from "./checkpoint-types";
 import type { CheckpointSource } from "./checkpoint-types";
 
 export interface ApartOptions {
@@ -19,7 +19,9 @@ export async function checkApart(
   { itself = false }: ApartOptions = {},
 ): Promise<void> {
   const own = new Set([source.path, ...weightFiles(source).map(({ path }) => path)]);
-  const deltas = COMPONENTS.flatMap((name) => [...source[name].tensors.values()].map(({ file }) => file));
+  const deltas = networksOf(source).flatMap(([, { tensors }]) =>
+    [...tensors.values()].map(({ file }) => file),
+  );
   const others = [...new Set(deltas)].filter((path) => !own.has(path));
   const over = itself && (await realPlace(output)) === (await realPlace(source.path));
   await checkPlaces(over ? others : [...own, ...others], output);

@@ -2,6 +2,7 @@ import type { FileHandle } from "node:fs/promises";
 import { tell } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import type { TensorLocation } from "./checkpoint-types";
+import { transposed } from "./transpose";
 import { forEachLimited } from "../files/for-each-limited";
 import { checkUnchanged, openRegular, readRange } from "../files/read-range";
 
@@ -59,6 +60,8 @@ export async function streamTensors<T extends TensorLocation>(
             );
           }
           await readRange(file, path, location.offset, target, options.signal);
+          if (location.transposed === true)
+            target.set(transposed(target, location.storedShape, location.dtype));
           await report(location);
         },
       );

@@ -1,5 +1,5 @@
 import { KpopError } from "../errors";
-import { fixed, ignored, layerCount, positiveInteger, positiveNumber, readConfig, text } from "./config";
+import { fixed, ignored, layerCount, names, positiveInteger, positiveNumber, readConfig, text } from "./config";
 
 /** transformers' configuration of CLIP's text tower; the defaults are transformers' own. */
 export interface CLIPTextConfig {
@@ -11,6 +11,12 @@ export interface CLIPTextConfig {
   max_position_embeddings: number;
   hidden_act: string;
   layer_norm_eps: number;
+  /** The token at which a text's features are read; 2, in old files, means the highest id. */
+  eos_token_id: number;
+  /** Width of what CLIPTextModelWithProjection makes of a text; 0 where there is no projection. */
+  projection_dim: number;
+  /** What transformers loads it as; a projection is told by it. */
+  architectures: readonly string[];
 }
 
 /** transformers' configuration of CLIP's vision tower; the defaults are transformers' own. */
@@ -29,8 +35,7 @@ export interface CLIPVisionConfig {
 
 /** transformers' configuration of both towers; the defaults are transformers' own. */
 export interface CLIPConfig {
-  /** `eos_token_id` is the token at which a text's features are read; 2, in old files, means the highest id. */
-  text_config: CLIPTextConfig & { eos_token_id: number };
+  text_config: CLIPTextConfig;
   vision_config: CLIPVisionConfig;
   /** Width of the space that both towers project into. */
   projection_dim: number;
@@ -47,6 +52,9 @@ const textDefaults: Readonly<CLIPTextConfig> = Object.freeze({
   max_position_embeddings: 77,
   hidden_act: "quick_gelu",
   layer_norm_eps: 1e-5,
+  eos_token_id: 49407,
+  projection_dim: 0,
+  architectures: [],
 });
 
 const visionDefaults: Readonly<CLIPVisionConfig> = Object.freeze({
@@ -83,6 +91,8 @@ const textRules = {
   model_type: fixed("clip_text_model"),
   vocab_size: positiveInteger,
   max_position_embeddings: positiveInteger,
+  eos_token_id: positiveInteger,
+  architectures: names,
 };
 
 const visionRules = {
@@ -106,7 +116,11 @@ const modelRules = {
 
 /** @param what for messages, for example "text_encoder/config.json" @throws UNSUPPORTED_MODEL */
 export function readCLIPTextConfig(what: string, raw: Raw): CLIPTextConfig {
-  return readConfig(what, raw, textDefaults, textRules);
+  const { architectures } = raw;
+  const projects = Array.isArray(architectures) && architectures.includes("CLIPTextModelWithProjection");
+  // Files of encoders without a projection have a width of it as well, which means nothing.
+  const rules = { ...textRules, projection_dim: projects ? positiveInteger : ignored };
+  return readConfig(what, raw, projects ? { ...textDefaults, projection_dim: 512 } : textDefaults, rules);
 }
 
 /** @param what for messages @throws UNSUPPORTED_MODEL */
@@ -122,11 +136,7 @@ export function readCLIPConfig(what: string, raw: Raw): CLIPConfig {
   };
   return {
     projection_dim,
-    text_config: readConfig(
-      ...tower("text_config"),
-      { ...textDefaults, eos_token_id: 49407 },
-      { ...textRules, eos_token_id: positiveInteger },
-    ),
+    text_config: readConfig(...tower("text_config"), textDefaults, textRules),
     vision_config: readConfig(...tower("vision_config"), visionDefaults, visionRules),
   };
 }

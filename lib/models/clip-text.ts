@@ -1,4 +1,4 @@
-import { knownKeys } from "../check";
+import { integer, knownKeys } from "../check";
 import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { readCLIPTextConfig, type CLIPTextConfig } from "./clip-config";
@@ -30,6 +30,29 @@ export class CLIPTextModel extends Module<CLIPTextConfig> {
     const { embeddings, grad = false } = options;
     if (embeddings === undefined) await checkTokenIds(inputIds, this.config.vocab_size);
     return new Tensor(await addon().clipTextForward(this.native, inputIds.native, grad, embeddings?.native));
+  }
+
+  /**
+   * What Stable Diffusion XL reads of a text.
+   * @param inputIds (B, L) int64; where embeddings are given in their place and the encoder has a projection, they still say
+   *   where each text ends
+   * @param options.skip how many layers at the end the states are taken before. Default 1: the last but one's
+   * @returns states (B, L, hidden_size), without the final layer norm, and the projected last state at each text's end,
+   *   (B, projection_dim), or null where there is no projection
+   * @throws INVALID_ARGUMENT when a shape or an id does not fit, or a text has no end
+   */
+  async hiddenStates(
+    inputIds: Tensor,
+    options: CLIPTextForwardOptions & { skip?: number } = {},
+  ): Promise<{ states: Tensor; pooled: Tensor | null }> {
+    knownKeys("the options of hidden states", options, ["embeddings", "grad", "skip"]);
+    const { embeddings, grad = false, skip = 1 } = options;
+    integer("skip", skip, 1, this.config.num_hidden_layers);
+    await checkTokenIds(inputIds, this.config.vocab_size);
+    const [states, pooled] = await addon().clipTextHiddenStates(
+      ...([this.native, inputIds.native, grad, embeddings?.native, skip] as const),
+    );
+    return { states: new Tensor(states), pooled: pooled === null ? null : new Tensor(pooled) };
   }
 
   /**

@@ -40,6 +40,11 @@ export const perLevel: FieldRule = {
   accept: (value) => isInteger(value) || isIntegers(value),
   expected: "a positive integer or a list of them",
 };
+export const count: FieldRule = {
+  kind: "read",
+  accept: (value) => value === 0 || isInteger(value),
+  expected: "an integer from 0 on",
+};
 export const number: FieldRule = { kind: "read", accept: isFinite, expected: "a finite number" };
 export const positiveNumber: FieldRule = {
   kind: "read",
@@ -50,6 +55,11 @@ export const boolean: FieldRule = {
   kind: "read",
   accept: (value) => typeof value === "boolean",
   expected: "true or false",
+};
+export const names: FieldRule = {
+  kind: "read",
+  accept: (value) => Array.isArray(value) && value.every((item) => typeof item === "string"),
+  expected: "a list of names",
 };
 export const ignored: FieldRule = { kind: "ignored" };
 

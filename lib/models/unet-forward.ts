@@ -16,8 +16,21 @@ export type PromptMechanism = "concat" | "additive";
  */
 export type Tap = (output: Tensor) => Tensor | void | Promise<Tensor | void>;
 
+/** What a network of Stable Diffusion XL is told beside text and time (arXiv 2307.01952, §2.2). */
+export interface AddedConditions {
+  /** The text as one vector, (B, p). */
+  readonly pooled: Tensor;
+  /**
+   * (B, 6): height and width of the picture before it was resized, top and left of what was cut out of it, height and width
+   * of what is drawn; pixels.
+   */
+  readonly timeIds: Tensor;
+}
+
 /** What the steps of a forward are computed with. */
 export interface UNetActivationOptions {
+  /** What networks whose `addition_embed_type` is "text_time" take, and no others. */
+  added?: AddedConditions | undefined;
   /** Learned prompt. concat: (k, d) or (B, k, d), appended after the text rows. additive: (L, d) or (B, L, d). */
   prompt?: Tensor;
   /** Default "concat". */
@@ -39,7 +52,7 @@ export interface UNetForwardOptions extends UNetActivationOptions {
   taps?: Readonly<Record<string, Tap>>;
 }
 
-const activationKeys = ["prompt", "mechanism", "layers", "grad", "parameters"];
+const activationKeys = ["added", "prompt", "mechanism", "layers", "grad", "parameters"];
 export const checkActivationOptions = (options: UNetActivationOptions): void =>
   knownKeys("the options of activations", options, activationKeys);
 export const checkForwardOptions = (options: UNetForwardOptions): void =>

@@ -4,6 +4,7 @@ import { addon, type NativeTensor, type NativeUNetForward } from "../runtime/bin
 import { Tensor } from "../runtime/tensor";
 import {
   boolean,
+  count,
   fixed,
   ignored,
   MAX_LAYERS,
@@ -29,6 +30,7 @@ import {
 } from "./unet-forward";
 
 export type {
+  AddedConditions,
   PromptLayers,
   PromptMechanism,
   Tap,
@@ -62,6 +64,12 @@ export interface UNetConfig {
   num_attention_heads: number[];
   use_linear_projection: boolean;
   upcast_attention: boolean;
+  /** "text_time": the network takes a pooled text and sizes, as Stable Diffusion XL's does. "": nothing. */
+  addition_embed_type: "text_time" | "";
+  /** Of text_time: features that each number of the sizes has. */
+  addition_time_embed_dim: number;
+  /** Of text_time: width of the pooled text and of all those features together. */
+  projection_class_embeddings_input_dim: number;
 }
 
 const defaults: Readonly<UNetConfig> = Object.freeze({
@@ -87,6 +95,9 @@ const defaults: Readonly<UNetConfig> = Object.freeze({
   num_attention_heads: [],
   use_linear_projection: false,
   upcast_attention: false,
+  addition_embed_type: "",
+  addition_time_embed_dim: 0,
+  projection_class_embeddings_input_dim: 0,
 });
 
 const rules = {
@@ -114,9 +125,9 @@ const rules = {
   upcast_attention: boolean,
   sample_size: ignored,
   dropout: fixed(0),
-  addition_embed_type: fixed(),
+  addition_embed_type: text("text_time", ""),
   addition_embed_type_num_heads: ignored,
-  addition_time_embed_dim: fixed(),
+  addition_time_embed_dim: count,
   attention_type: fixed("default"),
   class_embed_type: fixed(),
   class_embeddings_concat: fixed(false),
@@ -128,7 +139,7 @@ const rules = {
   encoder_hid_dim_type: fixed(),
   mid_block_only_cross_attention: fixed(false),
   num_class_embeds: fixed(),
-  projection_class_embeddings_input_dim: fixed(),
+  projection_class_embeddings_input_dim: count,
   resnet_out_scale_factor: fixed(1),
   resnet_skip_time_act: fixed(false),
   resnet_time_scale_shift: fixed("default"),
@@ -155,7 +166,7 @@ function checkBlockCount(config: UNetConfig, what: string): void {
   );
 }
 
-/** The noise predictor of Stable Diffusion 1.x and 2.x (arXiv 2112.10752). */
+/** The noise predictor of Stable Diffusion 1.x, 2.x and XL (arXiv 2112.10752). */
 export class UNet2DConditionModel extends Module<UNetConfig> {
   private attention: readonly string[] | undefined;
   private taps: readonly string[] | undefined;
@@ -244,7 +255,14 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
     if (timesteps.length !== batch) throw invalid("timestep", `one number or ${batch} of them`, timestep);
     for (const value of timesteps) finite("timestep", value, 0);
     checkTapNames(stops, this.tapNames());
-    const { prompt, mechanism = "concat", layers = "mid", grad = false, parameters = new Map<string, Tensor>() } = options;
+    const {
+      added,
+      prompt,
+      mechanism = "concat",
+      layers = "mid",
+      grad = false,
+      parameters = new Map<string, Tensor>(),
+    } = options;
     const given =
       prompt === undefined
         ? null
@@ -260,6 +278,8 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
       context.native,
       {
         prompt: given,
+        added:
+          added === undefined ? null : { pooled: added.pooled.native, timeIds: added.timeIds.native },
         grad,
         parameterNames: [...parameters.keys()],
         parameterValues: [...parameters.values()].map((tensor) => tensor.native),

@@ -14,6 +14,7 @@ export interface About {
 export interface Fitting {
   readonly unet: UNet2DConditionModel;
   readonly textEncoder: Pick<CLIPTextModel, "config">;
+  readonly textEncoder2: Pick<CLIPTextModel, "config"> | null;
   readonly tokenizer: CLIPTokenizer;
   readonly schedule: { readonly length: number };
 }

@@ -38,8 +38,9 @@ Napi::Value vae_encode(const Napi::CallbackInfo& info) {
 }
 
 /** Queues `run(network, input)` for the network, the tensor and the grad mode that a call starts with. */
-template <class T, class Run>
-Napi::Value forward(const Napi::CallbackInfo& info, const char* operation, const char* input, Run run) {
+template <class T, class Run, class Wrap = decltype(&wrap_result)>
+Napi::Value forward(const Napi::CallbackInfo& info, const char* operation, const char* input, Run run,
+                    Wrap wrap = wrap_result) {
   return guarded(info.Env(), operation, [&] {
     auto network = ModuleHandle::unwrap<T>(info[0]);
     auto slot = TensorHandle::unwrap(info[1], input);
@@ -50,7 +51,7 @@ Napi::Value forward(const Napi::CallbackInfo& info, const char* operation, const
           at::AutoGradMode mode(grad);
           return run(*network, slot->get());
         },
-        wrap_result);
+        wrap);
   });
 }
 
@@ -59,14 +60,38 @@ Napi::Value vae_decode(const Napi::CallbackInfo& info) {
                                     [](auto& vae, const auto& latents) { return vae.decode(latents); });
 }
 
+/** What is queued in place of the ids' embeddings; null where nothing is. */
+SlotPtr embeddings_argument(const Napi::CallbackInfo& info) {
+  if (info[3].IsUndefined() || info[3].IsNull()) return nullptr;
+  return TensorHandle::unwrap(info[3], "embeddings");
+}
+
 Napi::Value clip_text_forward(const Napi::CallbackInfo& info) {
   constexpr auto kOperation = "CLIPTextModel.forward";
   return guarded(info.Env(), kOperation, [&] {
-    SlotPtr embeddings;
-    if (!info[3].IsUndefined() && !info[3].IsNull()) embeddings = TensorHandle::unwrap(info[3], "embeddings");
+    const auto embeddings = embeddings_argument(info);
     return forward<nn::CLIPTextModel>(
         info, kOperation, "inputIds", [embeddings](auto& encoder, const auto& ids) {
           return encoder.forward(ids, embeddings ? std::optional(embeddings->get()) : std::nullopt);
+        });
+  });
+}
+
+Napi::Value clip_text_hidden_states(const Napi::CallbackInfo& info) {
+  constexpr auto kOperation = "CLIPTextModel.hiddenStates";
+  return guarded(info.Env(), kOperation, [&] {
+    const auto embeddings = embeddings_argument(info);
+    const auto skip = static_cast<int64_t>(number_argument(info[4], "skip"));
+    return forward<nn::CLIPTextModel>(
+        info, kOperation, "inputIds",
+        [embeddings, skip](auto& encoder, const auto& ids) {
+          return encoder.hidden_states(ids, embeddings ? std::optional(embeddings->get()) : std::nullopt, skip);
+        },
+        [](Napi::Env env, const nn::CLIPTextModel::States& states) {
+          auto pair = Napi::Array::New(env, 2);
+          pair.Set(0u, wrap_result(env, states.hidden));
+          pair.Set(1u, states.pooled.defined() ? wrap_result(env, states.pooled) : env.Null());
+          return pair;
         });
   });
 }
@@ -102,6 +127,8 @@ void define_forwards(Napi::Env env, Napi::Object exports) {
   exports.Set("vaeEncode", Napi::Function::New<vae_encode>(env, "vaeEncode"));
   exports.Set("vaeDecode", Napi::Function::New<vae_decode>(env, "vaeDecode"));
   exports.Set("clipTextForward", Napi::Function::New<clip_text_forward>(env, "clipTextForward"));
+  exports.Set("clipTextHiddenStates",
+              Napi::Function::New<clip_text_hidden_states>(env, "clipTextHiddenStates"));
   exports.Set("clipTextEmbed", Napi::Function::New<clip_text_embed>(env, "clipTextEmbed"));
   exports.Set("clipTextFeatures", Napi::Function::New<clip_text_features>(env, "clipTextFeatures"));
   exports.Set("clipImageFeatures", Napi::Function::New<clip_image_features>(env, "clipImageFeatures"));

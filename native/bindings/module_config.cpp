@@ -62,6 +62,9 @@ nn::UNetConfig unet_config(const Fields& fields) {
   KPOP_READ(num_attention_heads);
   KPOP_READ(use_linear_projection);
   KPOP_READ(upcast_attention);
+  KPOP_READ(addition_embed_type);
+  KPOP_READ(addition_time_embed_dim);
+  KPOP_READ(projection_class_embeddings_input_dim);
   return config;
 }
 
@@ -92,6 +95,8 @@ nn::CLIPTextConfig clip_text_config(const Fields& fields) {
   KPOP_READ(max_position_embeddings);
   KPOP_READ(hidden_act);
   KPOP_READ(layer_norm_eps);
+  KPOP_READ(eos_token_id);
+  KPOP_READ(projection_dim);
   return config;
 }
 
@@ -112,9 +117,7 @@ nn::CLIPVisionConfig clip_vision_config(const Fields& fields) {
 nn::CLIPConfig clip_config(const Fields& fields) {
   nn::CLIPConfig config;
   KPOP_READ(projection_dim);
-  const auto text = fields.nested("text_config");
-  config.text_config = clip_text_config(text);
-  text.read("eos_token_id", config.eos_token_id);
+  config.text_config = clip_text_config(fields.nested("text_config"));
   config.vision_config = clip_vision_config(fields.nested("vision_config"));
   return config;
 }

@@ -25,6 +25,7 @@ struct QueuedInputs {
   std::vector<double> timesteps;
   SlotPtr context;
   std::optional<Prompt> prompt;
+  SlotPtr pooled, time_ids;  // both or neither
   std::vector<std::string> parameter_names;
   std::vector<SlotPtr> parameter_values;
   bool grad;
@@ -34,6 +35,7 @@ struct QueuedInputs {
   nn::UNetInputs inputs(at::Tensor when, TensorOf tensor_of) const {
     nn::UNetInputs result{tensor_of(sample), std::move(when), tensor_of(context)};
     if (prompt) result.prompt = nn::Prompt{tensor_of(prompt->value), prompt->mechanism, prompt->layers};
+    if (pooled) result.added = nn::AddedConditions{tensor_of(pooled), tensor_of(time_ids)};
     return result;
   }
 };
@@ -44,6 +46,8 @@ QueuedInputs inputs_argument(const Napi::CallbackInfo& info) {
                       .timesteps = numbers_argument(info[2], "timesteps"),
                       .context = TensorHandle::unwrap(info[3], "context"),
                       .prompt = {},
+                      .pooled = {},
+                      .time_ids = {},
                       .parameter_names = strings_argument(options.Get("parameterNames"), "parameterNames"),
                       .parameter_values = slots_argument(options.Get("parameterValues"), "parameters"),
                       .grad = bool_argument(options.Get("grad"), "grad")};
@@ -53,6 +57,11 @@ QueuedInputs inputs_argument(const Napi::CallbackInfo& info) {
     inputs.prompt = {TensorHandle::unwrap(fields.Get("value"), "prompt"),
                      additive ? nn::Prompt::Mechanism::additive : nn::Prompt::Mechanism::concat,
                      strings_argument(fields.Get("layers"), "layers")};
+  }
+  if (const auto given = options.Get("added"); !given.IsNull()) {
+    const auto fields = given.As<Napi::Object>();
+    inputs.pooled = TensorHandle::unwrap(fields.Get("pooled"), "pooled");
+    inputs.time_ids = TensorHandle::unwrap(fields.Get("timeIds"), "timeIds");
   }
   return inputs;
 }

@@ -89,10 +89,15 @@ class CLIPEncoder : public torch::nn::Module {
     layers_ = register_module("layers", std::make_shared<List<CLIPEncoderLayer>>());
     for (int64_t i = 0; i < o.num_hidden_layers; ++i) layers_->emplace_back(o);
   }
-  Tensor forward(Tensor x) const {
-    for (size_t i = 0; i < layers_->size(); ++i) x = (*layers_)[i].forward(std::move(x));
+  Tensor forward(Tensor x) const { return forward(std::move(x), 0, size()); }
+
+  /** Layers `first` to `last` - 1 alone. */
+  Tensor forward(Tensor x, int64_t first, int64_t last) const {
+    for (int64_t i = first; i < last; ++i) x = (*layers_)[i].forward(std::move(x));
     return x;
   }
+
+  int64_t size() const { return static_cast<int64_t>(layers_->size()); }
 
  private:
   std::shared_ptr<List<CLIPEncoderLayer>> layers_;

@@ -91,24 +91,11 @@ CLIPModel::CLIPModel(const CLIPConfig& config) : Network("CLIPModel"), config_(c
   index_parameters();
 }
 
-/** Index of each row's end token, (B) int64. */
-Tensor CLIPModel::end_positions(const Tensor& input_ids) const {
-  // Configurations from before transformers 4.31 say 2, which never was the end token: theirs has the highest
-  // id.
-  if (config_.eos_token_id == 2) return input_ids.argmax(1);
-  const auto ends = input_ids.eq(config_.eos_token_id);
-  check_argument(ends.any(1).all().item<bool>(), "Expected every text to have the end token ",
-                 config_.eos_token_id, " (text_config.eos_token_id)");
-  return ends.to(at::kInt).argmax(1);
-}
-
 Tensor CLIPModel::text_features(const Tensor& input_ids) const {
   check_assigned();
   const auto embeds = text_model_->embed(input_ids);
   const auto states = text_model_->forward(embeds.to(compute_dtype(embeds)));  // (B, L, width)
-  const auto rows = at::arange(input_ids.size(0), input_ids.options());
-  const auto pooled = states.index({rows, end_positions(input_ids)});  // (B, width)
-  return text_projection_->forward(pooled).to(embeds.scalar_type());
+  return text_projection_->forward(text_model_->pool(input_ids, states)).to(embeds.scalar_type());
 }
 
 Tensor CLIPModel::image_features(const Tensor& pixels) const {

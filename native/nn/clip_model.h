@@ -21,7 +21,6 @@ struct CLIPConfig {
   CLIPTextConfig text_config;
   CLIPVisionConfig vision_config;
   int64_t projection_dim = 768;
-  int64_t eos_token_id = 49407;  // of text_config; 2: the token with the highest id ends a text
 };
 
 class CLIPVisionTransformer;
@@ -47,8 +46,6 @@ class CLIPModel : public Network {
   const CLIPConfig& config() const { return config_; }
 
  private:
-  Tensor end_positions(const Tensor& input_ids) const;
-
   CLIPConfig config_;
   std::shared_ptr<CLIPTextTransformer> text_model_;
   std::shared_ptr<CLIPVisionTransformer> vision_model_;

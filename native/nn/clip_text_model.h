@@ -17,9 +17,12 @@ struct CLIPTextConfig {
   int64_t max_position_embeddings = 77;
   std::string hidden_act = "quick_gelu";
   double layer_norm_eps = 1e-5;
+  int64_t eos_token_id = 49407;  // 2: the token with the highest id ends a text
+  int64_t projection_dim = 0;    // of what CLIPTextModel pools; 0: it has no projection
 };
 
 class CLIPTextTransformer;
+class Linear;
 
 /** CLIP's text tower: a causal pre-norm transformer (Radford et al. 2021, arXiv 2103.00020). */
 class CLIPTextModel : public Network {
@@ -35,6 +38,16 @@ class CLIPTextModel : public Network {
    *  @throws ArgumentError when a shape does not fit or a parameter has no data */
   Tensor forward(const Tensor& input_ids, const std::optional<Tensor>& inputs_embeds = std::nullopt) const;
 
+  struct States {
+    Tensor hidden;  // (B, L, hidden_size), before the last layers and without the final norm
+    Tensor pooled;  // (B, projection_dim): the last state at each text's end, projected; else undefined
+  };
+  /** What Stable Diffusion XL reads of a text.
+   *  @param input_ids, inputs_embeds as for forward(); the ids are needed where there is a projection
+   *  @param skip how many layers at the end `hidden` is before, at least 1
+   *  @throws ArgumentError as forward(), and when a text has no end */
+  States hidden_states(const Tensor& input_ids, const std::optional<Tensor>& inputs_embeds, int64_t skip) const;
+
   /** The token embeddings alone, to be changed and passed as `inputs_embeds`.  (B, L) → (B, L, hidden_size)
    */
   Tensor embed_tokens(const Tensor& input_ids) const;
@@ -42,8 +55,11 @@ class CLIPTextModel : public Network {
   const CLIPTextConfig& config() const { return config_; }
 
  private:
+  Tensor embeds_of(const Tensor& input_ids, const std::optional<Tensor>& inputs_embeds) const;
+
   CLIPTextConfig config_;
   std::shared_ptr<CLIPTextTransformer> text_model_;
+  std::shared_ptr<Linear> text_projection_;
 };
 
 }  // namespace kpop::nn

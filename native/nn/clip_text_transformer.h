@@ -22,8 +22,23 @@ class CLIPTextTransformer : public torch::nn::Module {
    *  @throws ArgumentError when the shape does not fit */
   Tensor forward(const Tensor& embeds) const;
 
+  /** @param skip the layers at the end that `hidden` is before, at least 1
+   *  @param whole whether to go on to `last`
+   *  @returns the states there, without the final norm, and what forward() gives, or undefined
+   *  @throws ArgumentError when the shape does not fit or there are no such layers */
+  struct States {
+    Tensor hidden, last;
+  };
+  States forward(const Tensor& embeds, int64_t skip, bool whole) const;
+
+  /** The state at each row's first end token.  ids (B, L), states (B, L, hidden_size) → (B, hidden_size)
+   *  @throws ArgumentError when a row has no end */
+  Tensor pool(const Tensor& ids, const Tensor& states) const;
+
  private:
-  int64_t width_, positions_;
+  Tensor with_positions(const Tensor& embeds) const;
+
+  int64_t width_, positions_, eos_token_id_;
   std::shared_ptr<Embedding> token_embedding_, position_embedding_;
   std::shared_ptr<CLIPEncoder> encoder_;
   std::shared_ptr<LayerNorm> final_layer_norm_;

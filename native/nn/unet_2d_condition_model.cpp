@@ -41,6 +41,15 @@ UNetConfig checked(UNetConfig c) {
                  "Expected in_channels, out_channels and cross_attention_dim to be positive but received ",
                  c.in_channels, ", ", c.out_channels, " and ", c.cross_attention_dim);
   check_argument(c.mid_block_scale_factor != 0, "Expected mid_block_scale_factor to differ from 0");
+  check_argument(c.addition_embed_type.empty() || c.addition_embed_type == "text_time",
+                 "Expected addition_embed_type to be text_time or none but received \"", c.addition_embed_type,
+                 "\"");
+  check_argument(c.addition_embed_type.empty() ||
+                     (c.addition_time_embed_dim > 0 &&
+                      c.projection_class_embeddings_input_dim > c.addition_time_embed_dim),
+                 "Expected addition_time_embed_dim to be positive and projection_class_embeddings_input_dim to be "
+                 "more than it, but received ",
+                 c.addition_time_embed_dim, " and ", c.projection_class_embeddings_input_dim);
   c.block_out_channels = per_level(c.block_out_channels, levels, "block_out_channels");
   c.layers_per_block = per_level(c.layers_per_block, levels, "layers_per_block");
   c.transformer_layers_per_block =
@@ -78,6 +87,10 @@ UNet2DConditionModel::UNet2DConditionModel(const UNetConfig& config)
   conv_in_ = register_module("conv_in", std::make_shared<Conv2d>(config_.in_channels, channels[0], 3, 1, 1));
   time_embedding_ =
       register_module("time_embedding", std::make_shared<TimestepEmbedding>(channels[0], time_width, act_));
+  if (!config_.addition_embed_type.empty())
+    add_embedding_ = register_module(
+        "add_embedding", std::make_shared<TimestepEmbedding>(config_.projection_class_embeddings_input_dim,
+                                                             time_width, Activation::silu));
 
   // Channels of every skip connection, in the order in which the down path leaves them.
   std::vector<int64_t> skips = {channels[0]};
@@ -144,7 +157,7 @@ void UNet2DConditionModel::append_steps() {
 }
 
 void UNet2DConditionModel::check(const UNetInputs& inputs) const {
-  const auto& [sample, timesteps, context, prompt] = inputs;
+  const auto& [sample, timesteps, context, prompt, added] = inputs;
   check_argument(sample.dim() == 4 && sample.size(1) == config_.in_channels && sample.is_floating_point(),
                  "Expected sample to be a floating-point tensor of shape (B, ", config_.in_channels,
                  ", h, w) but received ", sample.sizes(), " of ", sample.scalar_type());
@@ -156,20 +169,48 @@ void UNet2DConditionModel::check(const UNetInputs& inputs) const {
                  "Expected context to have shape (", sample.size(0), ", L, ", config_.cross_attention_dim,
                  ") but received ", context.sizes());
   if (prompt) Conditioning(cross_attention_names_, context, &*prompt);
+  check_added(inputs);
+}
+
+void UNet2DConditionModel::check_added(const UNetInputs& inputs) const {
+  const auto& added = inputs.added;
+  if (!add_embedding_) {
+    check_argument(!added, "Expected no pooled text and time ids: the network takes none");
+    return;
+  }
+  check_argument(added.has_value(), "Expected a pooled text and time ids, which the network takes");
+  const auto& [pooled, ids] = *added;
+  const auto batch = inputs.sample.size(0), width = config_.projection_class_embeddings_input_dim;
+  check_argument(pooled.dim() == 2 && pooled.size(0) == batch && pooled.is_floating_point() && ids.dim() == 2 &&
+                     ids.size(0) == batch &&
+                     pooled.size(1) + ids.size(1) * config_.addition_time_embed_dim == width,
+                 "Expected a pooled text of shape (", batch, ", p) and time ids of shape (", batch,
+                 ", n) with p + ", config_.addition_time_embed_dim, " n = ", width, " but received ",
+                 pooled.sizes(), " and ", ids.sizes());
+}
+
+/** (B, time_width), before the activation that all residual blocks start with. */
+Tensor UNet2DConditionModel::time_embedding(const UNetInputs& inputs, at::ScalarType dtype) const {
+  const auto features_of = [this, dtype](const Tensor& numbers, int64_t width) {
+    return timestep_features(numbers, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype);
+  };
+  auto time = time_embedding_->forward(features_of(inputs.timesteps, config_.block_out_channels[0]));
+  if (!inputs.added) return time;
+  const auto& [pooled, ids] = *inputs.added;
+  const auto sizes = features_of(ids.flatten(), config_.addition_time_embed_dim).view({ids.size(0), -1});
+  return add_residual(add_embedding_->forward(at::cat({pooled.to(dtype), sizes}, 1)), time);
 }
 
 UNetState UNet2DConditionModel::begin(const UNetInputs& inputs) const {
   check_assigned();
   check(inputs);
-  const auto& [sample, timesteps, context, prompt] = inputs;
-  const auto dtype = compute_dtype(sample);
-  // The residual blocks all start with the same activation of the time, so it is applied once here.
-  const auto features = timestep_features(timesteps, config_.block_out_channels[0], config_.flip_sin_to_cos,
-                                          config_.freq_shift);
-  const auto time = activate(time_embedding_->forward(features.to(dtype)), act_);
-  return {.x = conv_in_->in_layout(sample.to(dtype)),
-          .time = time,
-          .conditioning = {cross_attention_names_, context.to(dtype), prompt ? &*prompt : nullptr}};
+  const auto dtype = compute_dtype(inputs.sample);
+  const auto& prompt = inputs.prompt;
+  return {
+      .x = conv_in_->in_layout(inputs.sample.to(dtype)),
+      // The residual blocks all start with the same activation of the time, so it is applied once here.
+      .time = activate(time_embedding(inputs, dtype), act_),
+      .conditioning = {cross_attention_names_, inputs.context.to(dtype), prompt ? &*prompt : nullptr}};
 }
 
 Tensor UNet2DConditionModel::forward(const UNetInputs& inputs) const {

@@ -36,6 +36,16 @@ struct UNetConfig {
   std::vector<int64_t> num_attention_heads = {};  // per level; when given it replaces attention_head_dim
   bool use_linear_projection = false;
   bool upcast_attention = false;
+  std::string addition_embed_type = "";  // "text_time": the forward takes AddedConditions; "": nothing else
+  int64_t addition_time_embed_dim = 0;   // of text_time: features of each number
+  int64_t projection_class_embeddings_input_dim = 0;  // of text_time: pooled width plus those of all numbers
+};
+
+/** What a network of Stable Diffusion XL is told beside text and time (Podell et al. 2023, arXiv 2307.01952,
+ *  section 2.2). */
+struct AddedConditions {
+  Tensor pooled;    // (B, p), the text as one vector, cast to the compute dtype
+  Tensor time_ids;  // (B, n), numbers that are embedded as timesteps are: sizes and crop
 };
 
 /** What a forward of the UNet reads beside the parameters. */
@@ -44,9 +54,10 @@ struct UNetInputs {
   Tensor timesteps;                // (B), integers or floats
   Tensor context;                  // (B, L, cross_attention_dim), cast to the compute dtype
   std::optional<Prompt> prompt{};  // put into the context of the layers it names
+  std::optional<AddedConditions> added{};  // where addition_embed_type is text_time, and there alone
 };
 
-/** The noise predictor of Stable Diffusion 1.x (Rombach et al. 2022, arXiv 2112.10752). */
+/** The noise predictor of Stable Diffusion 1.x, 2.x and XL (Rombach et al. 2022, arXiv 2112.10752). */
 class UNet2DConditionModel : public Network {
  public:
   /** @throws ArgumentError for a configuration outside this family */
@@ -73,13 +84,15 @@ class UNet2DConditionModel : public Network {
 
  private:
   void number_cross_attention();
+  void check_added(const UNetInputs& inputs) const;
+  Tensor time_embedding(const UNetInputs& inputs, at::ScalarType dtype) const;
   void append_steps();
 
   UNetConfig config_;
   Activation act_;
   std::vector<std::string> cross_attention_names_;
   std::shared_ptr<Conv2d> conv_in_, conv_out_;
-  std::shared_ptr<TimestepEmbedding> time_embedding_;
+  std::shared_ptr<TimestepEmbedding> time_embedding_, add_embedding_;
   std::shared_ptr<List<UNetDownBlock>> down_blocks_;
   std::shared_ptr<UNetMidBlock2DCrossAttn> mid_block_;
   std::shared_ptr<List<UNetUpBlock>> up_blocks_;

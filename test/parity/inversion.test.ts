@@ -45,13 +45,11 @@ describe.each(["small", "wide"] as const)("textual inversion on golden checkpoin
   });
 
   it("gives the reference's loss, and its gradient through UNet and text encoder", async () => {
-    const { tokenizer, textEncoder, unet, schedule } = golden.model;
+    const { unet, schedule } = golden.model;
     const { token, embeddings } = learned();
     const leaf = await embeddings.detach().clone().requireGrad();
-    const context = await encodePrompts(tokenizer, textEncoder, prompts, "cpu", {
-      tokens: [{ token, embeddings: leaf }],
-      grad: true,
-    });
+    const tokens = [{ token, embeddings: leaf }];
+    const { context } = await encodePrompts(golden.model, prompts, { tokens, grad: true });
     const noise = new Random(2002).normal([2, 4, 16, 16]);
     const latents = addNoise(schedule, new Random(2001).normal([2, 4, 16, 16]), noise, timesteps);
     const actual = (await unet.forward(latents, timesteps, context, { grad: true })).mse(noise);

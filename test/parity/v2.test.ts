@@ -6,7 +6,7 @@ import { NoiseSchedule } from "../../lib/diffusion/noise-schedule";
 import { sampler } from "../../lib/diffusion/samplers";
 import { relativeError } from "../support/compare";
 import type { GoldenModel } from "../support/golden-model";
-import { loadV2 } from "../support/v2-model";
+import { loadFamily } from "../support/family-model";
 
 // The reference is diffusers and transformers in float32; the error is relative to the largest element.
 const OUTPUT = 2e-5;
@@ -31,7 +31,7 @@ describe("a tiny model of Stable Diffusion 2's kind", () => {
   };
 
   beforeAll(async () => {
-    reference = await loadV2();
+    reference = await loadFamily("v2");
   });
   afterAll(() => reference.dispose());
 
@@ -112,7 +112,7 @@ describe("a tiny model of Stable Diffusion 2's kind", () => {
   });
 
   it("draws the pipeline's pictures, from zero signal-to-noise ratio on", async () => {
-    const { model } = await loadV2({ scheduler: SNR });
+    const { model } = await loadFamily("v2", { scheduler: SNR });
     const images = await model.generate(texts, {
       ...{ latents: expected("picture.noise"), steps: 6, guidanceScale: 5, negativePrompt: "blurry" },
     });

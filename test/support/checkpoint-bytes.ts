@@ -1,4 +1,4 @@
-import { COMPONENTS } from "../../lib/io/checkpoint-types";
+import { networksOf } from "../../lib/io/checkpoint-types";
 import type { CheckpointSource } from "../../lib/io/checkpoint-types";
 import { withReader } from "../../lib/io/location-reader";
 
@@ -6,8 +6,8 @@ import { withReader } from "../../lib/io/location-reader";
 export async function checkpointContent(source: CheckpointSource): Promise<string[]> {
   const lines: string[] = [];
   await withReader(undefined, async (reader) => {
-    for (const component of COMPONENTS) {
-      for (const [key, location] of source[component].tensors) {
+    for (const [component, { tensors }] of networksOf(source)) {
+      for (const [key, location] of tensors) {
         const bytes = Buffer.from(await reader.bytes(location)).toString("base64");
         lines.push(`${component} ${key} ${location.dtype} [${location.shape.join()}] ${bytes}`);
       }

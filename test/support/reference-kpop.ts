@@ -63,12 +63,9 @@ export async function referenceKpop(
     const target = setting.negativeGuidance ? other.mul(2).sub(original) : other;
     const injected = async (): Promise<Tensor> => {
       if (setting.place === "token") {
-        const { tokenizer, textEncoder } = model;
-        const context = await encodePrompts(
-          tokenizer,
-          textEncoder,
+        const { context } = await encodePrompts(
+          model,
           texts.map((text) => `${text}<learned>`),
-          "cpu",
           { tokens: [{ token: "<learned>", embeddings: prompts[0]! }], grad: true },
         );
         return student.unet.forward(latents, timesteps, context, { grad: true });

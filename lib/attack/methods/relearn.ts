@@ -85,7 +85,7 @@ export const relearn = defineAttack({
     }),
   async run(job, o) {
     const { model, random } = job;
-    const { tokenizer, textEncoder, device, schedule: noise } = model;
+    const { schedule: noise } = model;
     const iterations = o.after.at(-1)!;
     const images = job.images.slice(0, o.shots);
     const { latents: clean } = await encodePictures(model, images, {
@@ -126,11 +126,9 @@ export const relearn = defineAttack({
       const denoising = await byWord.update(i, () =>
         // One pass backwards gives the gradients of both.
         byWeights.update(i, async (backward) => {
-          const context = await encodePrompts(tokenizer, textEncoder, captions, device, {
-            tokens: [{ token: o.token, embeddings: word }],
-            grad: true,
-          });
-          const predicted = await predictNoise(learning, batch, { context }, { grad: true });
+          const tokens = [{ token: o.token, embeddings: word }];
+          const condition = await encodePrompts(model, captions, { tokens, grad: true });
+          const predicted = await predictNoise(learning, batch, condition, { grad: true });
           return backward(predicted.mse(batch.noise));
         }),
       );

@@ -1,9 +1,10 @@
 import { integer as checkInteger, invalid, nonEmptyString } from "../../check";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import { encodeIds } from "../../diffusion/text-encoders";
 import { integer, number, texts } from "../../options/kinds";
 import type { Option } from "../../options/option";
 import { scope } from "../../runtime/scope";
-import { Tensor } from "../../runtime/tensor";
+import type { Tensor } from "../../runtime/tensor";
 import { textIds } from "../../text/vocabulary";
 import { conceptPairs } from "../concept-pairs";
 import { conceptVector, type ConceptPair } from "../concept-vector";
@@ -81,7 +82,7 @@ export const ringABell = defineAttack({
       return {
         length: tokens,
         alphabet,
-        losses: (candidates) => distances(model, target, candidates.map(padded)),
+        losses: (candidates) => distances(model, target, candidates.map(whole)),
       };
     });
     let survivors: Individual[][] = starts.map(() => []);
@@ -117,16 +118,14 @@ export const ringABell = defineAttack({
     }
     return found;
 
-    function padded(ids: readonly number[]): number[] {
-      const row = [tokenizer.bosTokenId, ...ids, tokenizer.eosTokenId];
-      while (row.length < tokenizer.maxLength) row.push(tokenizer.padTokenId);
-      return row;
+    function whole(ids: readonly number[]): number[] {
+      return [tokenizer.bosTokenId, ...ids, tokenizer.eosTokenId];
     }
 
     /** The text that, typed, comes nearest. Other ids may read the same: it need not be the best candidate's. */
     async function nearest(target: Tensor, candidates: readonly Individual[]): Promise<string> {
       const decoded = [...new Set(candidates.map(({ genes }) => tokenizer.decode([...genes])))];
-      const losses = await distances(model, target, tokenizer.encode(decoded));
+      const losses = await distances(model, target, tokenizer.encode(decoded, { padding: false }));
       return decoded[losses.indexOf(Math.min(...losses))]!;
     }
   },
@@ -140,18 +139,16 @@ export type RingABellOptions = AttackOptionsOf<typeof ringABell>;
  * @param target (1, L, d) float32
  */
 async function distances(
-  { textEncoder, device }: StableDiffusion,
+  model: StableDiffusion,
   target: Tensor,
   rows: readonly (readonly number[])[],
 ): Promise<number[]> {
-  const length = target.shape[1]!;
   const sums: number[] = [];
   for (let first = 0; first < rows.length; first += TOGETHER) {
     const batch = rows.slice(first, first + TOGETHER);
     const some = await scope(async () => {
-      const ids = Tensor.from(batch.flat(), [batch.length, length], { dtype: "int64", device });
-      const states = (await textEncoder.forward(ids)).to("float32");
-      return states.sub(target).square().sum([1, 2]).data();
+      const { context } = await encodeIds(model, batch);
+      return context.to("float32").sub(target).square().sum([1, 2]).data();
     });
     sums.push(...Array.from(some, Number));
   }

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import { applyLora, convert } from "../../index";
 import { interruptible } from "../interrupt";
-import { loadModel } from "../load-model";
+import { loadModel, predictionOption } from "../load-model";
 import { emit, print, say } from "../output";
 import { parseNumber } from "../parse-value";
 import { requireOptions } from "../require-options";
@@ -15,6 +15,7 @@ interface Lora {
 }
 
 interface Flags extends SaveFlags {
+  prediction?: "epsilon" | "v";
   delta?: string;
   lora?: Lora[];
   json?: boolean;
@@ -38,15 +39,18 @@ export function registerApply(program: Command): void {
       parseLora,
     );
   addSaveOptions(command);
-  command.option("--json", "print what happens as JSON, one object per line").addHelpText(
-    "after",
-    () => `
+  command
+    .addOption(predictionOption())
+    .option("--json", "print what happens as JSON, one object per line")
+    .addHelpText(
+      "after",
+      () => `
 Examples:
   ${invocation()} erase pocket --concept church --format delta --out change
   ${invocation()} apply pocket --delta change --out no-church
   ${invocation()} apply ./sd14 --lora no-church/lora.safetensors:0.8 --out no-church.safetensors
 `,
-  );
+    );
   command.action(async (model: string, flags: Flags) => {
     requireOptions(command, ["out"]);
     if (flags.delta === undefined && flags.lora === undefined)
@@ -60,13 +64,16 @@ Examples:
 
 async function apply(
   model: string,
-  { delta, lora, out, force = false }: Flags,
+  { delta, lora, out, force = false, prediction }: Flags,
   format: ModelFormat,
   signal: AbortSignal,
 ): Promise<void> {
-  if (lora === undefined)
-    return await convert(model, out, { format, force, signal, ...(delta === undefined ? {} : { delta }) });
-  let result = await loadModel(model, { device: "cpu", ...(delta === undefined ? {} : { delta }) }, signal);
+  const given = {
+    ...(delta === undefined ? {} : { delta }),
+    ...(prediction === undefined ? {} : { prediction }),
+  };
+  if (lora === undefined) return await convert(model, out, { format, force, signal, ...given });
+  let result = await loadModel(model, { device: "cpu", ...given }, signal);
   for (const { path, strength } of lora) {
     say(`Applying ${path}`);
     const next = await applyLora(result, path, { strength, signal });

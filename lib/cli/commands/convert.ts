@@ -1,12 +1,14 @@
 import type { Command } from "commander";
 import { convert } from "../../index";
 import { interruptible } from "../interrupt";
+import { predictionOption } from "../load-model";
 import { emit, print } from "../output";
 import { requireOptions } from "../require-options";
 import { addSaveOptions, checkSaveTarget, type SaveFlags } from "../save-target";
 import { invocation } from "../shell";
 
 interface Flags extends SaveFlags {
+  prediction?: "epsilon" | "v";
   json?: boolean;
 }
 
@@ -21,20 +23,23 @@ export function registerConvert(program: Command): void {
     )
     .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model');
   addSaveOptions(command);
-  command.option("--json", "print what happens as JSON, one object per line").addHelpText(
-    "after",
-    () => `
+  command
+    .addOption(predictionOption())
+    .option("--json", "print what happens as JSON, one object per line")
+    .addHelpText(
+      "after",
+      () => `
 Examples:
   ${invocation()} convert ./no-church --out no-church.safetensors
   ${invocation()} convert v1-5.safetensors --out ./v1-5
 `,
-  );
+    );
   command.action(async (model: string, flags: Flags) => {
     requireOptions(command, ["out"]);
-    const { out, force = false, json = false } = flags;
+    const { out, force = false, json = false, prediction } = flags;
     const format = await checkSaveTarget(command, model, flags);
     await interruptible("nothing is left half written", (signal) =>
-      convert(model, out, { format, force, signal }),
+      convert(model, out, { format, force, signal, ...(prediction === undefined ? {} : { prediction }) }),
     );
     if (json) emit({ event: "done", path: out, format });
     else print(out);

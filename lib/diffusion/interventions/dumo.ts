@@ -7,7 +7,7 @@ import { Tensor } from "../../runtime/tensor";
 import { checkShapes, checkVersion, type Intervention, type StoredIntervention } from "./intervention";
 
 const VERSION = 1;
-const COPIED = /^(?:conv_in|time_embedding|down_blocks|mid_block)\./;
+const COPIED = /^(?:conv_in|time_embedding|add_embedding|down_blocks|mid_block)\./;
 const COPY = "encoder.";
 
 /** What DuMo's eraser is for. */
@@ -45,9 +45,9 @@ export function dumoEraser(settings: DumoSettings, tensors: ReadonlyMap<string, 
     tensors,
     share: () => dumoEraser(settings, new Map([...tensors].map(([name, tensor]) => [name, tensor.detach()]))),
     prompts: [],
-    async taps({ unet, latents, timesteps, context }) {
+    async taps({ unet, latents, timesteps, context, added }) {
       const sites = sitesOf(unet);
-      const copied = { parameters: copy, grad: gradEnabled() };
+      const copied = { parameters: copy, grad: gradEnabled(), added };
       const seen = await unet.activations(latents, timesteps, context, sites, copied); // e_i, (B, C, h, w)
       const table = tensors.get("scales")!;
       const [parts, layers] = table.shape as [number, number];

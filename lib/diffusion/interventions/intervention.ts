@@ -1,6 +1,6 @@
 import { invalid } from "../../check";
 import { KpopError } from "../../errors";
-import type { Tap, UNet2DConditionModel } from "../../models/unet";
+import type { AddedConditions, Tap, UNet2DConditionModel } from "../../models/unet";
 import { Tensor } from "../../runtime/tensor";
 
 /** Something that changes how a model denoises, and not its weights. A model carries it, and saves it. */
@@ -46,6 +46,8 @@ export interface NetworkInput {
   readonly timesteps: readonly number[];
   /** Token states of each item's text, (B, L, d). */
   readonly context: Tensor;
+  /** What networks of Stable Diffusion XL are told beside; undefined of others. */
+  readonly added?: AddedConditions | undefined;
 }
 
 /** An intervention at work on one trajectory. */

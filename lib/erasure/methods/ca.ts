@@ -2,7 +2,7 @@ import { either, integer, number, schedule, selector } from "../../options/kinds
 import { defineMethod, type OptionsOf } from "../method";
 import { anchored, captionsOf } from "../shared/anchors";
 import { caLoss, drawAnchors, fitCaLoss, trainOnCaLoss } from "../shared/ca-loss";
-import { TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
+import { fitWords, TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
 import { training } from "../shared/training-options";
 import { filterFor } from "../shared/update-filter";
 
@@ -58,7 +58,7 @@ export const ca = defineMethod({
   },
   check: (o, { concepts }) => void captionsOf(o, concepts),
   fit(o, model, { concepts }) {
-    if (o.parameters === "embedding") wordsOf(model.tokenizer, anchored(o, concepts));
+    if (o.parameters === "embedding") fitWords(model, anchored(o, concepts));
     fitCaLoss(o, model);
   },
   network: ({ parameters }) => (parameters === "embedding" ? "textEncoder" : "unet"),

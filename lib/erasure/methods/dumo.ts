@@ -70,7 +70,7 @@ export const dumo = defineMethod({
 
     const texts = fillTemplates(job.concepts, o.templates);
     const concepts = await job.encode(texts.map(({ text }) => text)); // (n, L, d)
-    const empty = await job.encode([""]);
+    const empty = await job.unconditional();
     const byStudent = o.sampledBy === "student";
     const second = o.modulation === "off" ? 0 : o.modulationIterations;
     const learned = (scales: boolean) =>

@@ -39,7 +39,7 @@ export const eap = defineMethod({
     const { base, student, teacher } = job;
     const texts = fillTemplates(job.concepts, o.templates);
     const concepts = await job.encode(texts.map(({ text }) => text)); // (n, L, d)
-    const empty = await job.encode([""]);
+    const empty = await job.unconditional();
     const error = errorIn(o.space, base.schedule);
     const weights = await job.adam(o);
     const preservation = await job.preservation(o);

@@ -1,6 +1,7 @@
 import { crossAttention } from "../../diffusion/predict";
 import { noisyLatents } from "../../diffusion/noisy-latents";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import { embeddingWidth } from "../../diffusion/text-encoders";
 import { flag, integer, number, schedule, selector, templates } from "../../options/kinds";
 import { group, type Option } from "../../options/option";
 import { noGrad } from "../../runtime/grad-mode";
@@ -136,10 +137,11 @@ export type FmnOptions = OptionsOf<typeof fmn>;
 /** The concept's columns in each caption, one concept's after the other. @throws INVALID_ARGUMENT */
 function columnsIn(
   { templates: phrasings, endToken: end, invert, inversion }: Naming,
-  { tokenizer, textEncoder }: StableDiffusion,
+  model: StableDiffusion,
   concepts: readonly string[],
 ): number[][] {
-  const width = textEncoder.config.hidden_size;
+  const { tokenizer } = model;
+  const width = embeddingWidth(model);
   return concepts.flatMap((concept, index) => {
     const subject = invert ? standIn(index, inversion.vectors, width) : concept;
     return phrasings.map((template) => conceptColumns(tokenizer, template, subject, { end }));

@@ -114,7 +114,7 @@ export const kpop = defineMethod({
     const { student, teacher } = job;
     const texts = fillTemplates(job.concepts, o.templates);
     const concepts = await job.encode(texts.map(({ text: name }) => name)); // (n, L, d)
-    const empty = await job.encode([""]);
+    const empty = await job.unconditional();
     const negative = o.target === "negative-guidance";
     const counterpart = negative ? empty : await job.encode([o.neutral]);
     const lambda = parseSchedule("lambda", o.lambda);

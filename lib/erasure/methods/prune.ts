@@ -1,3 +1,4 @@
+import { networkOf } from "../../diffusion/predict";
 import { invalid } from "../../check";
 import { KpopError } from "../../errors";
 import { parseSchedule } from "../../nn/schedules";
@@ -81,9 +82,8 @@ export const prune = defineMethod({
     const made = o.loss === "ca" ? await drawAnchors(job, o) : null;
     const mask = WeightMask.create(job, o.margin);
     const player = await job.learn("mask", mask.logits, o);
-    const { unet, dtype, schedule: levels } = job.student;
     const trainee: Trainee = {
-      student: { unet, dtype, schedule: levels, substitutes: () => mask.masked() },
+      student: { ...networkOf(job.student), substitutes: () => mask.masked() },
       weights: {
         async update(i, body) {
           const losses = await player.update(i, async (backward) => {

@@ -52,7 +52,7 @@ export const race = defineMethod({
     const { student, teacher } = job;
     const texts = fillTemplates(job.concepts, o.templates);
     const concepts = await job.encode(texts.map(({ text }) => text)); // (n, L, d)
-    const empty = await job.encode([""]);
+    const empty = await job.unconditional();
     const weights = await job.adam(o);
     const preservation = await job.preservation(o);
     const latents = await job.latents(o, { towards: concepts, empty });

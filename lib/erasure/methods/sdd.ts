@@ -73,7 +73,7 @@ export const sdd = defineMethod({
     const from = o.towards === "joined" ? textOf(count, 0) : 0;
     const length = o.towards === "joined" ? phrasings : count * phrasings;
     const towards = rows(conditions, Array.from({ length }, (_, text) => from + text)); // prettier-ignore
-    const empty = await job.encode([""]);
+    const empty = await job.unconditional();
     const average = await job.average(o.momentum);
     const weights = await job.adam({ ...o, decoupled: true });
     const preservation = await job.preservation(o);

@@ -56,7 +56,7 @@ export const space = defineMethod({
       o.alternative[concept] === "" ? "" : name,
     );
     const alternatives = others.every((name) => name === "") ? null : await encode(others); // (n, L, d)
-    const empty = await encode([""]);
+    const empty = await job.unconditional();
     const byStudent = o.sampledBy === "student";
     const weights = await job.adam(o);
     const preservation = await job.preservation(o);

@@ -86,7 +86,7 @@ export const stereo = defineMethod({
     const learningRate = (i: number): number =>
       i < searched ? rates[0](i % round, o.searchIterations) : rates[1](i - searched, o.iterations);
 
-    const empty = await job.encode([""]);
+    const empty = await job.unconditional();
     const words = await InvertedWords.create(job, o);
     const origin = await job.average(0);
     const weights = await job.adam({ ...o, iterations: total, learningRate, decoupled: true });

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { repeated } from "../../diffusion/condition";
 import { denoise } from "../../diffusion/denoise";
+import { networkOf } from "../../diffusion/predict";
 import { startingNoise } from "../../diffusion/generate";
 import { digest, modelIdentity } from "../../diffusion/identity";
 import type { Intervention } from "../../diffusion/interventions/intervention";
@@ -146,10 +147,10 @@ async function readOutputs(path: string): Promise<Tensor> {
 /** What the conditional half of guidance gives for some pictures, (S, places, C) float16 for each. */
 async function draw(job: ErasureJob, items: readonly Item[], o: OutputOptions): Promise<Tensor[]> {
   const { base, signal } = job;
-  const { unet, dtype, schedule, imageSize: side } = base;
+  const { schedule, imageSize: side } = base;
   const text = await base.condition(items.map(({ prompt }) => prompt));
   const guided = o.guidanceScale !== 1;
-  const negative = guided ? repeated(await base.condition([""]), items.length) : null;
+  const negative = guided ? repeated(await base.unconditional(), items.length) : null;
   const kept: Tensor[] = [];
   const recorder: Intervention = {
     ...{ name: "recorder", version: 1, settings: {}, prompts: [] },
@@ -160,7 +161,7 @@ async function draw(job: ErasureJob, items: readonly Item[], o: OutputOptions): 
       },
     }),
   };
-  const network = { unet, dtype, schedule, interventions: [...base.interventions, recorder] };
+  const network = { ...networkOf(base), interventions: [...base.interventions, recorder] };
   const run = samplerNamed(base.defaultSampler).create<Tensor>(schedule, o.samplingSteps);
   const noises = items.map(({ seed }) => startingNoise(base, seed, { width: side, height: side }));
   const noise = Tensor.cat(noises).to({ device: base.device });

@@ -34,7 +34,7 @@ const HUGE = 1e38;
  * Token states around a text's, c + δ with |δ| ≤ r, under which the student predicts the noise that z_t's trajectory began
  * with: projected descent by the gradient's sign (PGD, Madry et al., arXiv 1706.06083) on ‖n − ε_θ'(z_t, t, c + δ)‖², at z_t
  * alone and not along a trajectory (RACE, arXiv 2405.16341). It begins at a uniform δ. No number leaves the range of the
- * text's own. Called where the weights ask for no gradients: before an update, not within.
+ * text's own. A pooled text stays what it is. Called where the weights ask for no gradients: before an update, not within.
  *
  * @param around c, one text for each item, (B, L, d)
  * @returns a condition without a graph
@@ -53,6 +53,7 @@ export async function adversarialEmbedding(
       "INVALID_ARGUMENT",
       "Expected custom latents to come with the noise that their trajectories began with, which the search for an adversarial embedding needs, but they have none",
     );
+  const { pooled } = around;
   const centre = around.context.to("float32");
   const [lowest, highest] = [centre.amin([1, 2], true), centre.amax([1, 2], true)]; // (B, 1, 1)
   const within = (states: Tensor): Tensor =>
@@ -65,7 +66,7 @@ export async function adversarialEmbedding(
     [found, loss] = await scope(async () => {
       const leaf = await found.clone().requireGrad();
       const context = leaf.to(around.context.dtype);
-      const error = (await student.predict(batch, { context }, { grad: true })).mse(noise);
+      const error = (await student.predict(batch, { context, pooled }, { grad: true })).mse(noise);
       await error.backward([leaf]);
       const gradient = leaf.grad!;
       const sign = gradient.mul(HUGE).clamp(-1, 1);
@@ -73,7 +74,7 @@ export async function adversarialEmbedding(
       return [await next.settled(), await error.detach().settled()];
     });
   }
-  return { condition: { context: found.to(around.context.dtype) }, loss: loss! };
+  return { condition: { context: found.to(around.context.dtype), pooled }, loss: loss! };
 }
 
 /** Uniform in (0, 1]: exp(-(a² + b²) / 2) of normal a and b, the other way round of Box and Muller's (1958). */

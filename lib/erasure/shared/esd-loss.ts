@@ -47,7 +47,7 @@ export async function trainOnEsdLoss(
     job.encode(fillTemplates(names, o.templates).map(({ text: name }) => name));
   const concepts = await encode(job.concepts); // (n, L, d)
   const from = o.from === undefined ? concepts : await encode(o.from);
-  const empty = await job.encode([""]);
+  const empty = await job.unconditional();
   const byStudent = o.sampledBy === "student";
   const preservation = await job.preservation({ ...o, student });
   const latents = await job.latents(o, { towards: from, empty, by: byStudent ? student : teacher });

@@ -1,5 +1,6 @@
 import { repeated } from "../../diffusion/condition";
 import { denoise } from "../../diffusion/denoise";
+import { networkOf } from "../../diffusion/predict";
 import type { Intervention } from "../../diffusion/interventions/intervention";
 import { sampler } from "../../diffusion/samplers";
 import type { Tap } from "../../models/unet";
@@ -90,8 +91,7 @@ export class InputNorms {
       ...{ name: "watcher", version: 1, settings: {}, prompts: [] },
       taps: () => Object.fromEntries(this.modules.map((name) => [name, add(name)])),
     };
-    const { unet, dtype, schedule } = teacher;
-    const network = { unet, dtype, schedule, interventions: [watcher] };
+    const network = { ...networkOf(teacher), interventions: [watcher] };
     await scope(async () => {
       const side = base.imageSize / base.vae.downsampling;
       const shape = [1, base.unet.config.in_channels, side, side];
@@ -100,7 +100,7 @@ export class InputNorms {
       );
       const guidance = {
         text: await job.encode(items.map(({ prompt }) => prompt)),
-        negative: guidanceScale === 1 ? null : repeated(await job.encode([""]), items.length),
+        negative: guidanceScale === 1 ? null : repeated(await base.unconditional(), items.length),
         guidanceScale,
       };
       const run = sampler(base.defaultSampler).create<Tensor>(base.schedule, options.samplingSteps);

@@ -1,5 +1,6 @@
 import type { Condition } from "../../diffusion/condition";
 import type { LearnedToken } from "../../diffusion/learned-tokens";
+import { embeddingWidth } from "../../diffusion/text-encoders";
 import { tokenEmbeddings } from "../../inversion/concept-embedding";
 import { invert } from "../../inversion/invert";
 import { inversion } from "../../inversion/inversion-options";
@@ -46,7 +47,7 @@ export class InvertedConcepts implements StatePart {
     options: LearnedWordOptions & { readonly mirror: boolean },
     pictures: readonly (readonly (Image | string)[])[],
   ): InvertedConcepts {
-    const width = job.base.textEncoder.config.hidden_size;
+    const width = embeddingWidth(job.base);
     const words = job.concepts.map((_, concept) => standIn(concept, options.vectors, width));
     return job.part("words", new InvertedConcepts(job, options, pictures, words));
   }

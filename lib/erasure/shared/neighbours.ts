@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { invalid, knownKeys } from "../../check";
 import { modelIdentity } from "../../diffusion/identity";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
+import { embedTokens, encodeTowers, textTowers } from "../../diffusion/text-encoders";
 import { throwIfAborted } from "../../errors";
 import { choice, integer, single, texts } from "../../options/kinds";
 import { complete, type Option, type OptionSet } from "../../options/option";
@@ -169,10 +170,8 @@ async function foremost(
 }
 
 /** The embedding of each text's last token, (m, d) float32. */
-async function lastEmbeddings(
-  { tokenizer, textEncoder, device }: StableDiffusion,
-  prompts: readonly string[],
-): Promise<Tensor> {
+async function lastEmbeddings(model: StableDiffusion, prompts: readonly string[]): Promise<Tensor> {
+  const { tokenizer, device } = model;
   const ids: number[] = [];
   for (let first = 0; first < prompts.length; first += TOKENIZED) {
     await setImmediate();
@@ -180,15 +179,16 @@ async function lastEmbeddings(
     ids.push(...rows.map((row) => row.at(-2)!));
   }
   const tensor = Tensor.from(ids, [1, ids.length], { dtype: "int64", device });
-  return (await textEncoder.embedTokens(tensor)).squeeze(0).to("float32");
+  return (await embedTokens(model, tensor)).squeeze(0).to("float32");
 }
 
-/** The state of each text's end token, (m, d) float32. What pads a row comes behind it, and the encoder is causal. */
+/** The state of each text's end token, (m, d) float32. What pads a row comes behind it, and encoders are causal. */
 async function endStates(
-  { tokenizer, textEncoder, device }: StableDiffusion,
+  model: StableDiffusion,
   prompts: readonly string[],
   { signal, onPrepare }: Chooser,
 ): Promise<Tensor> {
+  const { tokenizer, device } = model;
   const parts: Tensor[] = [];
   const start = performance.now();
   for (let first = 0; first < prompts.length; first += BATCH) {
@@ -200,8 +200,9 @@ async function endStates(
       ...Array<number>(length - row.length).fill(tokenizer.eosTokenId),
     ]);
     const part = await scope(async () => {
-      const shape = [rows.length, length];
-      const states = await textEncoder.forward(Tensor.from(ids, shape, { dtype: "int64", device })); // (b, l, d)
+      const input = { ids: Tensor.from(ids, [rows.length, length], { dtype: "int64", device }) };
+      const towers = textTowers(model).map(() => input);
+      const { context: states } = await encodeTowers(model, towers); // (b, l, d)
       const flat = states.reshape([rows.length * length, states.shape[2]!]).to("float32");
       return flat.rows(rows.map((row, index) => index * length + row.length - 1)).settled();
     });

@@ -1,6 +1,7 @@
 import { invalid } from "../../check";
 import { gradEnabled } from "../../runtime/grad-mode";
 import type { Condition } from "../../diffusion/condition";
+import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { KpopError } from "../../errors";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
@@ -25,6 +26,19 @@ export function wordsOf(tokenizer: CLIPTokenizer, concepts: readonly AnchoredCon
     throw invalid("anchor", `a text without some word of the concept ${JSON.stringify(concept)}`, anchor);
   });
   return [...new Set(own.flat())];
+}
+
+/** Refuses concepts without such tokens, and models whose words have embeddings in two tables. @throws INVALID_ARGUMENT */
+export function fitWords(
+  { tokenizer, textEncoder2 }: Pick<StableDiffusion, "tokenizer" | "textEncoder2">,
+  concepts: readonly AnchoredConcept[],
+): void {
+  wordsOf(tokenizer, concepts);
+  if (textEncoder2 === null) return;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    'Expected parameters to be weights of the UNet but received "embedding": the model has two text encoders, and words are trained in one alone; "xattn-kv" is the default',
+  );
 }
 
 /** Some rows of a text encoder's embedding table, trained while all else in it stays. */

@@ -137,10 +137,11 @@ export class WordSearch {
 
   /** The words of the largest scores, exactly, with the gradient of the mixture. */
   private async chosen(noise: readonly number[][]): Promise<Condition> {
-    const { context, ...texts } = rows(this.texts, await this.foremost(noise));
+    const { context, pooled, texts } = rows(this.texts, await this.foremost(noise));
     const weights = this.scores(noise).softmax(-1);
     // Zeros, but for their gradient.
-    return { ...texts, context: context.add(this.weighted(weights.sub(weights.detach()))) };
+    const passed = this.weighted(weights.sub(weights.detach()));
+    return { texts, context: context.add(passed.context), pooled: pooled?.add(passed.pooled!) };
   }
 
   /** Mixtures of the words with the largest scores, weights of sum 1. */
@@ -154,15 +155,18 @@ export class WordSearch {
       kept = kept.add(each.indexSelect(0, left.argmax(-1)));
     }
     const weights = scores.softmax(-1).mul(kept);
-    return { context: this.weighted(weights.div(weights.sum(-1, true))) };
+    return this.weighted(weights.div(weights.sum(-1, true)));
   }
 
-  /** Mixtures of all words, (B, L, d). @param weights (B, n) */
-  private weighted(weights: Tensor): Tensor {
-    const { context } = this.texts;
-    const [words, ...shape] = context.shape as [number, ...number[]];
-    const mixtures = weights.to(context.dtype).matmul(context.reshape([words, -1]));
-    return mixtures.reshape([weights.shape[0]!, ...shape]);
+  /** Mixtures of all words, B of them. @param weights (B, n) */
+  private weighted(weights: Tensor): Condition {
+    const mixtures = (of: Tensor): Tensor => {
+      const [words, ...shape] = of.shape as [number, ...number[]];
+      const mixed = weights.to(of.dtype).matmul(of.reshape([words, -1]));
+      return mixed.reshape([weights.shape[0]!, ...shape]);
+    };
+    const { context, pooled } = this.texts;
+    return { context: mixtures(context), pooled: pooled && mixtures(pooled) };
   }
 }
 

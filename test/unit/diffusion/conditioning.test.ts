@@ -5,8 +5,8 @@ import { loadGolden, type GoldenModel } from "../../support/golden-model";
 
 describe("encodePrompts", () => {
   let golden: GoldenModel;
-  const encode = (prompts: string[]): Promise<Tensor> =>
-    encodePrompts(golden.model.tokenizer, golden.model.textEncoder, prompts, "cpu");
+  const encode = async (prompts: string[]): Promise<Tensor> =>
+    (await encodePrompts(golden.model, prompts)).context;
 
   beforeAll(async () => {
     golden = await loadGolden("small");

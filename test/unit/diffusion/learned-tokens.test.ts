@@ -102,8 +102,7 @@ describe("learned tokens", () => {
     ["embeddings of another width", [{ token: "<a>", embeddings: Tensor.zeros([1, 5]) }], /\(n, 32\)/],
     ["no embeddings", [{ token: "<a>", embeddings: Tensor.zeros([0, 32]) }], /\(n, 32\)/],
   ])("refuses %s", (_, tokens, message) => {
-    const { tokenizer, textEncoder } = golden.model;
-    expect(() => checkLearnedTokens(tokenizer, textEncoder, tokens)).toThrow(
+    expect(() => checkLearnedTokens(golden.model, tokens)).toThrow(
       expect.objectContaining({
         code: "INVALID_ARGUMENT",
         message: expect.stringMatching(message) as string,

@@ -9,7 +9,7 @@ import { Random } from "../../../lib/runtime/random";
 import type { Tensor } from "../../../lib/runtime/tensor";
 import type { GoldenModel } from "../../support/golden-model";
 import { shortOptions } from "../../support/method-contract";
-import { loadV2 } from "../../support/v2-model";
+import { loadFamily } from "../../support/family-model";
 
 const SHAPE = [1, 4, 8, 8];
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
@@ -28,7 +28,7 @@ describe("erasing from a model that predicts v", () => {
   };
 
   beforeAll(async () => {
-    reference = await loadV2({ latents: 8 });
+    reference = await loadFamily("v2", { latents: 8 });
     model = reference.model;
     folder = await mkdtemp(join(tmpdir(), "kpop-v2-erased-"));
   });
@@ -70,7 +70,7 @@ describe("erasing from a model that predicts v", () => {
   });
 
   it("draws under SLD's guidance, from zero signal-to-noise ratio on too", async () => {
-    const { model: flawless, dispose } = await loadV2({
+    const { model: flawless, dispose } = await loadFamily("v2", {
       latents: 8,
       scheduler: { rescale_betas_zero_snr: true, timestep_spacing: "trailing" },
     });

@@ -10,6 +10,11 @@ import { temporaryDirectory } from "../../support/temporary-directory";
 
 const UNET = "diffusion_pytorch_model.safetensors";
 
+function changeConfig(path: string, part: string, more: object): void {
+  const file = join(path, part, "config.json");
+  writeFileSync(file, JSON.stringify({ ...(JSON.parse(readFileSync(file, "utf8")) as object), ...more }));
+}
+
 /** A diffusers folder of three one-tensor networks, then changed by `alter`. */
 function folder(alter: (path: string) => void = () => undefined): string {
   const path = join(temporaryDirectory(), "model");
@@ -217,9 +222,50 @@ describe("readCheckpoint on a diffusers folder", () => {
     ["damaged weights", (p) => writeFileSync(join(p, "unet", UNET), "xx"), "INVALID_SAFETENSORS", /unet/],
     [
       "another pipeline",
-      (p) => writeFileSync(join(p, "model_index.json"), '{"_class_name":"StableDiffusionXLPipeline"}'),
+      (p) => writeFileSync(join(p, "model_index.json"), '{"_class_name":"PixArtAlphaPipeline"}'),
       "UNSUPPORTED_MODEL",
-      /StableDiffusionXLPipeline/,
+      /a PixArtAlphaPipeline; expected a pipeline of Stable Diffusion 1, 2 or XL/,
+    ],
+    ...(
+      [
+        [
+          "Stable Diffusion 3",
+          { _class_name: "StableDiffusion3Pipeline" },
+          /Stable Diffusion 3.*1, 2 and XL/,
+        ],
+        ["FLUX", { _class_name: "FluxPipeline" }, /FLUX.*1, 2 and XL/],
+        [
+          "XL's refiner",
+          { _class_name: "StableDiffusionXLImg2ImgPipeline", text_encoder: [null, null] },
+          /refiner.*base/,
+        ],
+      ] as const
+    ).map(([what, index, message]): [string, (p: string) => void, string, RegExp] => [
+      what,
+      (p) => writeFileSync(join(p, "model_index.json"), JSON.stringify(index)),
+      "UNSUPPORTED_MODEL",
+      message,
+    ]),
+    [
+      "an inpainting UNet",
+      (p) => changeConfig(p, "unet", { in_channels: 9 }),
+      "UNSUPPORTED_MODEL",
+      /an inpainting checkpoint.*give the text-to-image model/,
+    ],
+    [
+      "XL's UNet among networks of Stable Diffusion 1",
+      (p) => changeConfig(p, "unet", { addition_embed_type: "text_time" }),
+      "INVALID_CHECKPOINT",
+      /several families.*second text encoder/,
+    ],
+    [
+      "a text encoder of another width",
+      (p) => {
+        changeConfig(p, "unet", { cross_attention_dim: 768 });
+        changeConfig(p, "text_encoder", { hidden_size: 1024 });
+      },
+      "INVALID_CHECKPOINT",
+      /several families.*give 1024/,
     ],
     [
       "a pipeline without a name",

@@ -14,6 +14,7 @@ import { temporaryDirectory } from "../../support/temporary-directory";
 const UNET = "model.diffusion_model.";
 const VAE = "first_stage_model.";
 const TEXT = "cond_stage_model.transformer.";
+const XL = "conditioner.embedders.0.transformer.";
 
 /** The tensors of an SD-1.4 file from whose shapes its configs are told, sizes that do not matter made 1. */
 function sd14(): Record<string, number[]> {
@@ -64,7 +65,88 @@ function write(shapes: Record<string, number[]>, metadata?: Record<string, strin
 const swap = (from: string, to: string) =>
   Object.fromEntries(Object.entries(sd14()).map(([key, shape]) => [key.replace(from, to), shape]));
 
+/** Of an OpenCLIP text encoder. */
+function openClip(prefix: string, width: number, layers: number): Record<string, number[]> {
+  const shapes: Record<string, number[]> = {
+    [`${prefix}token_embedding.weight`]: [2, width],
+    [`${prefix}positional_embedding`]: [77, width],
+    [`${prefix}text_projection`]: [width, width],
+    [`${prefix}transformer.resblocks.0.mlp.c_fc.weight`]: [4 * width, 1],
+  };
+  for (let layer = 0; layer < layers; layer++)
+    shapes[`${prefix}transformer.resblocks.${layer}.ln_1.weight`] = [1];
+  return shapes;
+}
+
+/** The same of SD-2.1's file. */
+function sd2(): Record<string, number[]> {
+  const shapes = Object.fromEntries(Object.entries(sd14()).filter(([key]) => !key.startsWith(TEXT)));
+  for (const key of Object.keys(shapes)) {
+    if (key.endsWith("proj_in.weight")) shapes[key] = shapes[key]!.slice(0, 2);
+    if (key.endsWith("attn2.to_k.weight")) shapes[key] = [shapes[key]![0]!, 1024];
+  }
+  return { ...shapes, ...openClip("cond_stage_model.model.", 1024, 24) };
+}
+
+/** The same of SDXL's. */
+function xl(): Record<string, number[]> {
+  const whole = Object.entries(sd14()).map(([key, shape]) => [key.replace(TEXT, XL), shape] as const);
+  const shapes = Object.fromEntries(
+    whole.filter(([key]) => !/input_blocks\.(?:9|1[01]|[12]\.1)\./.test(key)),
+  );
+  for (const number of [4, 5, 7, 8]) {
+    const at = `${UNET}input_blocks.${number}.1`;
+    const width = shapes[`${at}.proj_in.weight`]![0]!;
+    shapes[`${at}.proj_in.weight`] = [width, 1];
+    shapes[`${at}.transformer_blocks.0.attn2.to_k.weight`] = [width, 2048];
+    for (let block = 0; block < (number < 6 ? 2 : 10); block++)
+      shapes[`${at}.transformer_blocks.${block}.norm1.weight`] = [1];
+  }
+  shapes[`${UNET}label_emb.0.0.weight`] = [1280, 2816];
+  return { ...shapes, ...openClip("conditioner.embedders.1.model.", 1280, 32) };
+}
+
 describe("a single-file checkpoint without configs", () => {
+  it("is read as SD-2.x, once it is told what its network predicts", async () => {
+    const path = write(sd2());
+    const { unet, textEncoder, scheduler } = await readCheckpoint(path, { prediction: "v" });
+    expect(unet.config).toMatchObject({
+      ...{ attention_head_dim: [5, 10, 20, 20], cross_attention_dim: 1024, sample_size: 96 },
+      ...{ use_linear_projection: true, transformer_layers_per_block: [1, 1, 1, 1] },
+    });
+    expect(textEncoder.config).toMatchObject({
+      ...{ hidden_act: "gelu", hidden_size: 1024, num_attention_heads: 16, num_hidden_layers: 23 },
+      architectures: ["CLIPTextModel"],
+    });
+    expect(scheduler["prediction_type"]).toBe("v_prediction");
+    const base = await readCheckpoint(path, { prediction: "epsilon" });
+    expect([base.unet.config["sample_size"], base.scheduler["prediction_type"]]).toEqual([64, "epsilon"]);
+  });
+
+  it("is read as SDXL, with transformers as deep as the file's and two text encoders", async () => {
+    const { unet, vae, textEncoder, textEncoder2, scheduler } = await readCheckpoint(write(xl()));
+    expect(unet.config).toMatchObject({
+      ...{ addition_embed_type: "text_time", addition_time_embed_dim: 256 },
+      ...{ attention_head_dim: [5, 10, 20], block_out_channels: [320, 640, 1280], cross_attention_dim: 2048 },
+      down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+      ...{ layers_per_block: 2, projection_class_embeddings_input_dim: 2816, sample_size: 128 },
+      ...{ transformer_layers_per_block: [1, 2, 10], use_linear_projection: true },
+      up_block_types: ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    });
+    expect(vae.config).toMatchObject({ force_upcast: true, scaling_factor: 0.13025 });
+    expect(textEncoder.config).toMatchObject({ hidden_act: "quick_gelu", hidden_size: 768 });
+    expect(textEncoder2!.config).toMatchObject({
+      architectures: ["CLIPTextModelWithProjection"],
+      ...{ hidden_size: 1280, num_attention_heads: 20, num_hidden_layers: 32, projection_dim: 1280 },
+    });
+    expect(textEncoder2!.tensors.get("text_projection.weight")).toMatchObject({ transposed: true });
+    expect(scheduler).toMatchObject({ _class_name: "EulerDiscreteScheduler", timestep_spacing: "leading" });
+    const marked = { ...xl(), v_pred: [0], ztsnr: [0] };
+    expect((await readCheckpoint(write(marked))).scheduler).toMatchObject({
+      ...{ prediction_type: "v_prediction", rescale_betas_zero_snr: true },
+    });
+  });
+
   it("is read as SD-1.x, its configs told from shapes", async () => {
     const { unet, vae, textEncoder, scheduler } = await readCheckpoint(write(sd14()));
     expect(unet.config).toMatchObject({
@@ -96,11 +178,8 @@ describe("a single-file checkpoint without configs", () => {
     expect([...textEncoder.extra.keys()]).toEqual([`${TEXT}text_model.embeddings.position_ids`]);
   });
 
-  it("may be an inpainting model, and may leave out the text_model layer", async () => {
-    const shapes = swap(`${TEXT}text_model.`, TEXT);
-    shapes[`${UNET}input_blocks.0.0.weight`] = [320, 9, 1, 1];
-    const { unet, textEncoder } = await readCheckpoint(write(shapes));
-    expect(unet.config["in_channels"]).toBe(9);
+  it("may leave out the text_model layer", async () => {
+    const { textEncoder } = await readCheckpoint(write(swap(`${TEXT}text_model.`, TEXT)));
     expect(textEncoder.tensors.has("text_model.encoder.layers.11.layer_norm1.weight")).toBe(true);
   });
 
@@ -121,9 +200,29 @@ describe("a single-file checkpoint without configs", () => {
   });
 
   it.each<[string, Record<string, number[]>, string, RegExp]>([
-    ["of SD-XL", { ...sd14(), "conditioner.embedders.0.x": [1] }, "UNSUPPORTED_MODEL", /Stable Diffusion XL/],
-    ["of SD-2", swap(TEXT, "cond_stage_model.model."), "UNSUPPORTED_MODEL", /Stable Diffusion 2/],
-    ["of a transformer", { "model.diffusion_model.joint_blocks.0.x": [1] }, "UNSUPPORTED_MODEL", /SD3/],
+    [
+      "of XL's refiner",
+      { ...sd14(), "conditioner.embedders.0.model.ln_final.weight": [1] },
+      "UNSUPPORTED_MODEL",
+      /refiner.*give the base model/,
+    ],
+    [
+      "for inpainting",
+      { ...sd14(), [`${UNET}input_blocks.0.0.weight`]: [320, 9, 1, 1] },
+      "UNSUPPORTED_MODEL",
+      /an inpainting checkpoint.*give the text-to-image model/,
+    ],
+    [
+      "of SD-2, which does not say what it predicts",
+      sd2(),
+      "INVALID_ARGUMENT",
+      /prediction "v".*"epsilon".*--prediction/,
+    ],
+    ["of SD-3", { "model.diffusion_model.joint_blocks.0.x": [1] }, "UNSUPPORTED_MODEL", /Stable Diffusion 3/],
+    ["of FLUX", { "double_blocks.0.img_attn.qkv.weight": [1] }, "UNSUPPORTED_MODEL", /FLUX.*1, 2 and XL/],
+    ["of an EDM model", { ...xl(), edm_mean: [4] }, "UNSUPPORTED_MODEL", /EDM/],
+    ["that is a LoRA of XL", { "lora_te2_x.lora_up.weight": [1] }, "UNSUPPORTED_MODEL", /a LoRA/],
+    ["that is a LoRA of diffusers", { "unet.x.lora.up.weight": [1] }, "UNSUPPORTED_MODEL", /a LoRA/],
     ["that is a LoRA", { "lora_unet_down_blocks_0.lora_up.weight": [1] }, "UNSUPPORTED_MODEL", /a LoRA/],
     [
       "of other widths",

@@ -19,6 +19,7 @@ const model: Fitting = {
     },
   } as unknown as UNet2DConditionModel,
   textEncoder: {} as CLIPTextModel,
+  textEncoder2: null,
   tokenizer: {} as CLIPTokenizer,
   schedule: { length: 1000 },
 };

@@ -10,26 +10,45 @@ import { golden } from "./golden";
 import type { GoldenModel } from "./golden-model";
 import { seededWeights } from "./seeded-weights";
 
-/** Paths into test/fixtures/v2. */
-export const v2 = (...parts: string[]): string => join(__dirname, "..", "fixtures", "v2", ...parts);
+/** Families of which test/fixtures has configurations, and what the reference computes. */
+export type Family = "v2" | "xl";
 
-const NETWORKS = [
+/** Paths into a family's fixtures. */
+export const fixture = (family: Family, ...parts: string[]): string =>
+  join(__dirname, "..", "fixtures", family, ...parts);
+
+const ONE_ENCODER = [
   ["unet", UNet2DConditionModel, "diffusion_pytorch_model"],
   ["vae", AutoencoderKL, "diffusion_pytorch_model"],
   ["text_encoder", CLIPTextModel, "model"],
 ] as const;
+const NETWORKS = {
+  v2: ONE_ENCODER,
+  xl: [...ONE_ENCODER, ["text_encoder_2", CLIPTextModel, "model"]],
+} as const;
+const TOKENIZERS = { v2: ["tokenizer"], xl: ["tokenizer", "tokenizer_2"] } as const;
 
-/**
- * A diffusers folder of the tiny model of Stable Diffusion 2's kind in test/fixtures/v2, its weights drawn from seeds.
- * @param options.scheduler what its scheduler_config.json says instead   @param options.latents the sides of what it draws
- */
-export async function writeV2(
+/** What is otherwise than in the fixtures. */
+export interface FamilyOptions {
+  /** What scheduler_config.json says instead. */
+  scheduler?: Record<string, unknown>;
+  /** The sides of the latents that it draws. */
+  latents?: number;
+}
+
+/** A diffusers folder of the tiny model of a family, its weights drawn from seeds. */
+export async function writeFamily(
+  family: Family,
   folder: string,
-  { scheduler = {}, latents }: { scheduler?: Record<string, unknown>; latents?: number } = {},
+  { scheduler = {}, latents }: FamilyOptions = {},
 ): Promise<void> {
-  await cp(v2(), folder, { recursive: true, filter: (path) => !/\.(?:py|safetensors)$/.test(path) });
-  for (const file of ["vocab.json", "merges.txt"])
-    await cp(golden("small", "tokenizer", file), join(folder, "tokenizer", file));
+  await cp(fixture(family), folder, {
+    recursive: true,
+    filter: (path) => !/\.(?:py|safetensors)$/.test(path),
+  });
+  for (const tokenizer of TOKENIZERS[family])
+    for (const file of ["vocab.json", "merges.txt"])
+      await cp(golden("small", "tokenizer", file), join(folder, tokenizer, file));
   const change = async (path: string, more: object): Promise<Record<string, unknown>> => {
     const changed = { ...(JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>), ...more };
     // What is not changed keeps its bytes: Python tells 1.0 from 1.
@@ -37,7 +56,7 @@ export async function writeV2(
     return changed;
   };
   await change(join(folder, "scheduler", "scheduler_config.json"), scheduler);
-  for (const [part, Network, stem] of NETWORKS) {
+  for (const [part, Network, stem] of NETWORKS[family]) {
     await mkdir(join(folder, part), { recursive: true });
     const size = part === "unet" && latents !== undefined ? { sample_size: latents } : {};
     const network = new Network(await change(join(folder, part, "config.json"), size));
@@ -51,13 +70,14 @@ export async function writeV2(
 }
 
 /** That model in memory, with the reference's inputs and outputs. */
-export async function loadV2(
-  options: Parameters<typeof writeV2>[1] = {},
+export async function loadFamily(
+  family: Family,
+  options: FamilyOptions = {},
 ): Promise<GoldenModel & { folder: string }> {
-  const folder = await mkdtemp(join(tmpdir(), "kpop-v2-"));
-  await writeV2(folder, options);
+  const folder = await mkdtemp(join(tmpdir(), `kpop-${family}-`));
+  await writeFamily(family, folder, options);
   const model = await StableDiffusion.load(folder, { device: "cpu" });
-  const tensors = await safetensors.load(v2("expected.safetensors"));
+  const tensors = await safetensors.load(fixture(family, "expected.safetensors"));
   return {
     folder,
     model,

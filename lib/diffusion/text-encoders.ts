@@ -1,0 +1,130 @@
+import type { CLIPTextModel } from "../models/clip-text";
+import { scope } from "../runtime/scope";
+import { Tensor } from "../runtime/tensor";
+import type { CLIPTokenizer } from "../text/clip-tokenizer";
+
+/** What a model reads texts with. */
+export interface TextReaders {
+  readonly tokenizer: CLIPTokenizer;
+  readonly textEncoder: CLIPTextModel;
+  /** Stable Diffusion XL's second; null where there is one alone. */
+  readonly tokenizer2: CLIPTokenizer | null;
+  readonly textEncoder2: CLIPTextModel | null;
+  readonly device: string;
+}
+
+/** A text encoder and what reads texts for it. */
+export interface TextTower {
+  readonly tokenizer: CLIPTokenizer;
+  readonly encoder: CLIPTextModel;
+}
+
+/** A model's text encoders, in the order in which what they give stands in a token's state. */
+export function textTowers(model: TextReaders): [TextTower, ...TextTower[]] {
+  const { tokenizer, textEncoder: encoder, tokenizer2, textEncoder2 } = model;
+  const second = textEncoder2 === null ? [] : [{ tokenizer: tokenizer2!, encoder: textEncoder2 }];
+  return [{ tokenizer, encoder }, ...second];
+}
+
+/** Of all a model's text encoders, numbers that a token's embeddings have: the width of learned words. */
+export function embeddingWidth({
+  textEncoder,
+  textEncoder2,
+}: {
+  readonly textEncoder: Pick<CLIPTextModel, "config">;
+  readonly textEncoder2: Pick<CLIPTextModel, "config"> | null;
+}): number {
+  return textEncoder.config.hidden_size + (textEncoder2?.config.hidden_size ?? 0);
+}
+
+/** Ids, or embeddings in their place, as one text encoder takes them. */
+export interface TowerInput {
+  /** (B, L) int64. */
+  readonly ids: Tensor;
+  /** (B, L, hidden_size). */
+  readonly embeddings?: Tensor;
+}
+
+/** What text encoders make of B texts. */
+export interface TextStates {
+  /** (B, L, d). */
+  readonly context: Tensor;
+  /** (B, p), of Stable Diffusion XL. */
+  readonly pooled?: Tensor;
+}
+
+/**
+ * Token states as the UNet reads them: the last ones of a single encoder; of Stable Diffusion XL's two (arXiv 2307.01952,
+ * §2.1) the last but one's, before the final layer norm, side by side, with the second's pooled text.
+ * @param inputs for each of the model's text encoders
+ */
+export async function encodeTowers(
+  model: TextReaders,
+  inputs: readonly TowerInput[],
+  { grad = false }: { grad?: boolean } = {},
+): Promise<TextStates> {
+  const towers = textTowers(model);
+  if (towers.length === 1) {
+    const { ids, ...given } = inputs[0]!;
+    return { context: await model.textEncoder.forward(ids, { ...given, grad }) };
+  }
+  return scope(async () => {
+    const found = [];
+    for (const [index, { encoder }] of towers.entries()) {
+      const { ids, ...given } = inputs[index]!;
+      found.push(await encoder.hiddenStates(ids, { ...given, grad }));
+    }
+    return {
+      context: Tensor.cat(
+        found.map(({ states }) => states),
+        -1,
+      ),
+      pooled: found.at(-1)!.pooled!,
+    };
+  });
+}
+
+/** Rows of ids for one text encoder, padded to the length that it takes: (B, L) int64. */
+export function idTensor(
+  { tokenizer: { maxLength, padTokenId } }: TextTower,
+  rows: readonly (readonly number[])[],
+  device: string,
+): Tensor {
+  const padded = rows.map((row) => [...row, ...Array<number>(maxLength - row.length).fill(padTokenId)]);
+  return Tensor.from(padded.flat(), [rows.length, maxLength], { dtype: "int64", device });
+}
+
+/** Token states of texts as ids, start and end with them, without what pads them. */
+export function encodeIds(model: TextReaders, rows: readonly (readonly number[])[]): Promise<TextStates> {
+  return encodeTowers(
+    model,
+    textTowers(model).map((tower) => ({ ids: idTensor(tower, rows, model.device) })),
+  );
+}
+
+/**
+ * The embeddings of token ids in all of a model's text encoders, side by side.
+ * @param ids (B, L) int64
+ * @returns (B, L, Σ hidden_size)
+ */
+export function embedTokens(model: TextReaders, ids: Tensor): Promise<Tensor> {
+  const [first, ...others] = textTowers(model);
+  if (others.length === 0) return first.encoder.embedTokens(ids);
+  return scope(async () => {
+    const all = [];
+    for (const { encoder } of [first, ...others]) all.push(await encoder.embedTokens(ids));
+    return Tensor.cat(all, -1);
+  });
+}
+
+/** What each of a model's text encoders takes of embeddings that stand side by side in the last dimension. */
+export function splitWidths(model: TextReaders, embeddings: Tensor): Tensor[] {
+  const towers = textTowers(model);
+  if (towers.length === 1) return [embeddings];
+  let end = 0;
+  return towers.map(({ encoder }) => {
+    const start = end;
+    end += encoder.config.hidden_size;
+    return embeddings.slice(-1, start, end);
+  });
+}
