@@ -85,7 +85,8 @@ Napi::Value clip_text_hidden_states(const Napi::CallbackInfo& info) {
     return forward<nn::CLIPTextModel>(
         info, kOperation, "inputIds",
         [embeddings, skip](auto& encoder, const auto& ids) {
-          return encoder.hidden_states(ids, embeddings ? std::optional(embeddings->get()) : std::nullopt, skip);
+          return encoder.hidden_states(ids, embeddings ? std::optional(embeddings->get()) : std::nullopt,
+                                       skip);
         },
         [](Napi::Env env, const nn::CLIPTextModel::States& states) {
           auto pair = Napi::Array::New(env, 2);

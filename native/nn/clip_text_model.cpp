@@ -71,7 +71,8 @@ Tensor CLIPTextTransformer::pool(const Tensor& ids, const Tensor& states) const 
 }
 
 CLIPTextModel::CLIPTextModel(const CLIPTextConfig& config) : Network("CLIPTextModel"), config_(config) {
-  check_argument(config_.projection_dim >= 0, "Expected projection_dim to be positive, or 0 for none, but received ",
+  check_argument(config_.projection_dim >= 0,
+                 "Expected projection_dim to be positive, or 0 for none, but received ",
                  config_.projection_dim);
   text_model_ = register_module("text_model", std::make_shared<CLIPTextTransformer>(config_));
   if (config_.projection_dim > 0)

@@ -46,7 +46,8 @@ class CLIPTextModel : public Network {
    *  @param input_ids, inputs_embeds as for forward(); the ids are needed where there is a projection
    *  @param skip how many layers at the end `hidden` is before, at least 1
    *  @throws ArgumentError as forward(), and when a text has no end */
-  States hidden_states(const Tensor& input_ids, const std::optional<Tensor>& inputs_embeds, int64_t skip) const;
+  States hidden_states(const Tensor& input_ids, const std::optional<Tensor>& inputs_embeds,
+                       int64_t skip) const;
 
   /** The token embeddings alone, to be changed and passed as `inputs_embeds`.  (B, L) → (B, L, hidden_size)
    */

@@ -42,14 +42,14 @@ UNetConfig checked(UNetConfig c) {
                  c.in_channels, ", ", c.out_channels, " and ", c.cross_attention_dim);
   check_argument(c.mid_block_scale_factor != 0, "Expected mid_block_scale_factor to differ from 0");
   check_argument(c.addition_embed_type.empty() || c.addition_embed_type == "text_time",
-                 "Expected addition_embed_type to be text_time or none but received \"", c.addition_embed_type,
-                 "\"");
-  check_argument(c.addition_embed_type.empty() ||
-                     (c.addition_time_embed_dim > 0 &&
-                      c.projection_class_embeddings_input_dim > c.addition_time_embed_dim),
-                 "Expected addition_time_embed_dim to be positive and projection_class_embeddings_input_dim to be "
-                 "more than it, but received ",
-                 c.addition_time_embed_dim, " and ", c.projection_class_embeddings_input_dim);
+                 "Expected addition_embed_type to be text_time or none but received \"",
+                 c.addition_embed_type, "\"");
+  check_argument(
+      c.addition_embed_type.empty() || (c.addition_time_embed_dim > 0 &&
+                                        c.projection_class_embeddings_input_dim > c.addition_time_embed_dim),
+      "Expected addition_time_embed_dim to be positive and projection_class_embeddings_input_dim to be "
+      "more than it, but received ",
+      c.addition_time_embed_dim, " and ", c.projection_class_embeddings_input_dim);
   c.block_out_channels = per_level(c.block_out_channels, levels, "block_out_channels");
   c.layers_per_block = per_level(c.layers_per_block, levels, "layers_per_block");
   c.transformer_layers_per_block =
@@ -181,8 +181,8 @@ void UNet2DConditionModel::check_added(const UNetInputs& inputs) const {
   check_argument(added.has_value(), "Expected a pooled text and time ids, which the network takes");
   const auto& [pooled, ids] = *added;
   const auto batch = inputs.sample.size(0), width = config_.projection_class_embeddings_input_dim;
-  check_argument(pooled.dim() == 2 && pooled.size(0) == batch && pooled.is_floating_point() && ids.dim() == 2 &&
-                     ids.size(0) == batch &&
+  check_argument(pooled.dim() == 2 && pooled.size(0) == batch && pooled.is_floating_point() &&
+                     ids.dim() == 2 && ids.size(0) == batch &&
                      pooled.size(1) + ids.size(1) * config_.addition_time_embed_dim == width,
                  "Expected a pooled text of shape (", batch, ", p) and time ids of shape (", batch,
                  ", n) with p + ", config_.addition_time_embed_dim, " n = ", width, " but received ",
@@ -206,11 +206,10 @@ UNetState UNet2DConditionModel::begin(const UNetInputs& inputs) const {
   check(inputs);
   const auto dtype = compute_dtype(inputs.sample);
   const auto& prompt = inputs.prompt;
-  return {
-      .x = conv_in_->in_layout(inputs.sample.to(dtype)),
-      // The residual blocks all start with the same activation of the time, so it is applied once here.
-      .time = activate(time_embedding(inputs, dtype), act_),
-      .conditioning = {cross_attention_names_, inputs.context.to(dtype), prompt ? &*prompt : nullptr}};
+  return {.x = conv_in_->in_layout(inputs.sample.to(dtype)),
+          // The residual blocks all start with the same activation of the time, so it is applied once here.
+          .time = activate(time_embedding(inputs, dtype), act_),
+          .conditioning = {cross_attention_names_, inputs.context.to(dtype), prompt ? &*prompt : nullptr}};
 }
 
 Tensor UNet2DConditionModel::forward(const UNetInputs& inputs) const {

@@ -4,6 +4,9 @@ import { join } from "node:path";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
+import { readCheckpoint } from "../../../lib/io/checkpoint-read";
+import { contentHash } from "../../../lib/io/content-hash";
+import { convert } from "../../../lib/io/convert";
 import { noGrad } from "../../../lib/runtime/grad-mode";
 import { Random } from "../../../lib/runtime/random";
 import type { Tensor } from "../../../lib/runtime/tensor";
@@ -119,12 +122,26 @@ describe("erasing from a model that predicts v", () => {
     erasure.dispose();
   });
 
-  it("is refused as a single file, whose text encoder would have other names", async () => {
-    await expect(
-      model.save(join(folder, "model.safetensors"), { format: "single-file" }),
-    ).rejects.toMatchObject({
-      code: "UNSUPPORTED_FORMAT",
-      message: expect.stringMatching(/OpenCLIP.*"diffusers"/) as string,
+  it("is saved as a single file, its text encoder named and joined as OpenCLIP has it", async () => {
+    const path = join(folder, "model.safetensors");
+    await model.save(path, { format: "single-file" });
+    const { unet, textEncoder } = await readCheckpoint(path);
+    const names = [...unet.files[0]!.header.tensors].map(([name]) => name);
+    expect(names).toContain("cond_stage_model.model.transformer.resblocks.2.attn.in_proj_weight");
+    expect(names.some((name) => name.includes("q_proj"))).toBe(false);
+    expect(await contentHash(textEncoder)).toBe(await contentHash(model.source.textEncoder));
+    const loaded = await StableDiffusion.load(path, { prediction: "v" });
+    expect(loaded.schedule.predictionType).toBe("v_prediction");
+    expect((await draw(loaded)).equals(await draw(model))).toBe(true);
+    loaded.dispose();
+    // It says what it predicts, and so is not to be told otherwise.
+    await expect(StableDiffusion.load(path, { prediction: "epsilon" })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/names itself \("v_prediction"\)/) as string,
     });
+    await convert(path, join(folder, "again"));
+    expect(await contentHash((await readCheckpoint(join(folder, "again"))).textEncoder)).toBe(
+      await contentHash(textEncoder),
+    );
   });
 });
