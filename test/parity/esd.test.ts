@@ -27,6 +27,7 @@ describe.each(["small", "wide"] as const)("ESD on golden checkpoint %s", (name) 
       const rows = prompts.map((prompt) => places.indexOf(prompt));
       return { context: Tensor.cat(rows.map((at) => texts.slice(0, at, at + 1))) };
     };
+    job.unconditional = () => job.encode([""]);
     const given = { iterations: 1, latents: goldenLatents(reference) };
     await job.run(() => esd.run(job, complete(esd.options, given, job)));
     const [{ losses }, ...rest] = job.history as [(typeof job.history)[0]];

@@ -24,7 +24,7 @@ function network(more: Partial<Denoiser> = {}): { model: Denoiser; calls: Call[]
     calls.push({ timesteps, dtype: latents.dtype, options });
     return latents.mul(context.unsqueeze(-1).to(latents.dtype));
   };
-  const unet = { forward } as unknown as UNet2DConditionModel;
+  const unet = { forward, config: { addition_embed_type: "" } } as unknown as UNet2DConditionModel;
   return { model: { unet, dtype: "float32", ...more }, calls };
 }
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);

@@ -61,7 +61,7 @@ describe("the UNet's configuration", () => {
     ["only_cross_attention", true],
     ["time_embedding_type", "fourier"],
     ["class_embed_type", "timestep"],
-    ["addition_embed_type", "text_time"],
+    ["addition_embed_type", "image"],
     ["dual_cross_attention", true],
     ["resnet_time_scale_shift", "scale_shift"],
     ["down_block_types", ["AttnDownBlock2D", "DownBlock2D"]],
