@@ -1,5 +1,15 @@
 /** kpop-native: remove concepts from Stable Diffusion checkpoints. */
 export { KpopError, type KpopErrorCode } from "./errors";
+export type {
+  AttackTrace,
+  EraseTrace,
+  EvaluateTrace,
+  GenerateTrace,
+  InvertTrace,
+  LoadTrace,
+  StepMessage,
+  TraceMessages,
+} from "./diagnostics";
 export { Tensor, type Dtype, type TensorOptions, type TypedArray } from "./runtime/tensor";
 export { scope, keep } from "./runtime/scope";
 export { noGrad } from "./runtime/grad-mode";

@@ -6,6 +6,7 @@ import { PassThrough } from "node:stream";
 import Fastify from "fastify";
 import { StableDiffusion } from "kpop-native";
 import { JobQueue } from "./job-queue.js";
+import { registry } from "./metrics.js";
 
 const CAPACITY = 16;
 /** Proxies close connections that stay silent for a minute; that would cancel a job that waits. */
@@ -67,6 +68,11 @@ app.post("/jobs", { schema: { body: jobSchema } }, async ({ body }, reply) => {
   const job = queue.add({ ...options, method, concepts });
   if (!job) return reply.code(503).send({ error: "The queue is full; delete jobs that are done" });
   return reply.code(202).header("location", `/jobs/${job.id}`).send({ id: job.id });
+});
+
+app.get("/metrics", async (_request, reply) => {
+  reply.type(registry.contentType);
+  return await registry.metrics();
 });
 
 app.register(async (routes) => {

@@ -4,7 +4,8 @@ import { contentOf, digest, modelIdentity, optionsIdentity } from "../diffusion/
 import { makePictures } from "../diffusion/make-pictures";
 import type { PromptKey } from "../diffusion/prompt-key";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
-import { checkModel, withModel } from "../diffusion/with-model";
+import { checkModel, pathOf, withModel } from "../diffusion/with-model";
+import { traced } from "../diagnostics";
 import { throwIfAborted } from "../errors";
 import { classifierFor } from "../evaluation/classifier-for";
 import type { Rate } from "../evaluation/rates";
@@ -63,12 +64,29 @@ export async function attack(model: StableDiffusion | string, options: AttackOpt
   });
   method.check?.(own);
   checkModel("model", model);
-  const { signal } = o.run;
+  const { signal, seed } = o.run;
   throwIfAborted(signal);
-  return unscoped(() =>
-    withModel(model, signal, (attacked) => {
-      if (o.original === undefined) return run(method, own, o, attacked, null);
-      return withModel(o.original, signal, (original) => run(method, own, o, attacked, original));
+  return traced(
+    "kpop-native:attack",
+    () => ({
+      operation: "attack" as const,
+      model: pathOf(model),
+      method: method.name,
+      concept: o.concept,
+      seed,
+    }),
+    () =>
+      unscoped(() =>
+        withModel(model, signal, (attacked) => {
+          if (o.original === undefined) return run(method, own, o, attacked, null);
+          return withModel(o.original, signal, (original) => run(method, own, o, attacked, original));
+        }),
+      ),
+    ({ before, after, inputs, unetEvaluations }) => ({
+      before: before.value,
+      after: after.value,
+      inputs: inputs.length,
+      unetEvaluations,
     }),
   );
 }

@@ -1,4 +1,5 @@
 import { integer, invalid, jobOptions, knownKeys, tell } from "../check";
+import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
 import { forcesZeros } from "../io/checkpoint-types";
 import { Image } from "../io/image";
@@ -26,8 +27,22 @@ export async function generate(
   options: GenerateOptions = {},
 ): Promise<Image[]> {
   const o = checkGenerate(model, prompt, options);
-  if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
-  return unscoped(() => noGrad(() => scope(() => run(model, o))));
+  return traced(
+    "kpop-native:generate",
+    () => ({
+      model: model.source.path,
+      prompts: [...o.prompts],
+      pictures: o.total,
+      steps: o.steps,
+      sampler: o.sampler.name,
+      width: o.width,
+      height: o.height,
+    }),
+    async () => {
+      if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
+      return unscoped(() => noGrad(() => scope(() => run(model, o))));
+    },
+  );
 }
 
 type Checked = ReturnType<typeof checkGenerate>;

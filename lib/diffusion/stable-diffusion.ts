@@ -1,4 +1,5 @@
 import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
+import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
@@ -136,6 +137,20 @@ export class StableDiffusion implements Model {
     flag("mapped", options.mapped ?? true);
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
     throwIfAborted(options.signal);
+    const { device = "auto", delta } = options;
+    return traced(
+      "kpop-native:load",
+      () => ({ path, device, dtype, ...(delta === undefined ? {} : { delta }) }),
+      () => StableDiffusion.open(path, dtype, options),
+      (model) => ({ device: model.device }),
+    );
+  }
+
+  private static async open(
+    path: string,
+    dtype: ComputeDtype,
+    options: LoadOptions,
+  ): Promise<StableDiffusion> {
     await addonReady();
     const checkpoint = await readCheckpoint(modelPath(path), toldOf(options));
     const source =

@@ -7,6 +7,11 @@ export function checkModel(name: string, given: unknown): void {
     throw invalid(name, "a StableDiffusion or a path", given);
 }
 
+/** Where a model's checkpoint lies. */
+export function pathOf(given: StableDiffusion | string): string {
+  return typeof given === "string" ? given : given.source.path;
+}
+
 /**
  * Runs `fn` with a model: the one given, or the one loaded from a path, which is freed at the end.
  * @throws what `StableDiffusion.load` throws

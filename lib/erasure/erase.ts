@@ -3,7 +3,8 @@ import { freeIntervention, shareIntervention } from "../diffusion/interventions/
 import { digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
 import { hashInputs, rememberBase } from "../diffusion/model-hash";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
-import { checkModel, withModel } from "../diffusion/with-model";
+import { checkModel, pathOf, withModel } from "../diffusion/with-model";
+import { traced } from "../diagnostics";
 import { throwIfAborted } from "../errors";
 import { selectParameters } from "../models/parameter-selector";
 import { fit, type Complete, type OptionSet } from "../options/option";
@@ -41,9 +42,22 @@ interface Request {
 export async function erase(model: StableDiffusion | string, options: EraseOptions): Promise<Erasure> {
   const request = parseRequest(options);
   checkModel("model", model);
-  const { signal } = request.run;
+  const { signal, seed } = request.run;
   throwIfAborted(signal);
-  return unscoped(() => withModel(model, signal, (base) => run(base, request)));
+  return traced(
+    "kpop-native:erase",
+    () => ({
+      operation: "erase" as const,
+      model: pathOf(model),
+      method: request.method.name,
+      concepts: [...request.concepts],
+      seed,
+    }),
+    () => unscoped(() => withModel(model, signal, (base) => run(base, request))),
+    ({ manifest: { iterations, seconds, unetEvaluations, changedParameters } }) => ({
+      ...{ iterations, seconds, unetEvaluations, changedParameters },
+    }),
+  );
 }
 
 async function run(base: StableDiffusion, request: Request): Promise<Erasure> {

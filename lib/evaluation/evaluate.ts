@@ -1,7 +1,9 @@
 import { dirname, join, resolve } from "node:path";
-import { invalid, tell } from "../check";
+import { tell } from "../check";
 import { generateImageSet, type ImageSet } from "../diffusion/image-set";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
+import { checkModel, pathOf } from "../diffusion/with-model";
+import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { checkOutputFile } from "../io/check-output";
@@ -75,7 +77,21 @@ export async function evaluate(
   options: EvaluateOptions,
 ): Promise<Evaluation> {
   const o = parseEvaluateOptions(options);
+  checkModel("model", model);
   throwIfAborted(o.signal);
+  return traced(
+    "kpop-native:evaluate",
+    () => ({ model: pathOf(model), erased: [...o.erased], preserved: [...o.preserved] }),
+    () => measure(model, o),
+    ({ images, generated, esr, psr }) => ({ images, generated, esr: values(esr), psr: values(psr) }),
+  );
+}
+
+function values(rates: Readonly<Record<number, Rate>>): Record<number, number> {
+  return Object.fromEntries(Object.entries(rates).map(([k, { value }]) => [k, value]));
+}
+
+async function measure(model: StableDiffusion | string, o: ParsedOptions): Promise<Evaluation> {
   const started = performance.now();
   const job = o.signal === undefined ? {} : { signal: o.signal };
   if (o.resultFile !== undefined) await checkResultFile(o.resultFile);
@@ -86,7 +102,6 @@ export async function evaluate(
   };
   try {
     const base = typeof model === "string" ? own(await StableDiffusion.load(model, job)) : model;
-    if (!(base instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion or a path", model);
     const place = { ...job, device: base.device };
     const clip = typeof o.clip === "string" ? own(await ClipScorer.load(o.clip, place)) : o.clip;
     const classifier = await classifierOf(o, base, clip, own);

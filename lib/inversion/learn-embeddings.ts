@@ -4,7 +4,8 @@ import { hashInputs } from "../diffusion/model-hash";
 import { encodePictures } from "../diffusion/picture-latents";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { textTowers } from "../diffusion/text-encoders";
-import { checkModel, withModel } from "../diffusion/with-model";
+import { checkModel, pathOf, withModel } from "../diffusion/with-model";
+import { traced } from "../diagnostics";
 import { throwIfAborted } from "../errors";
 import { complete, fit, type Complete, type OptionSet } from "../options/option";
 import type { Random } from "../runtime/random";
@@ -59,38 +60,47 @@ export async function learnEmbeddings<S extends OptionSet>(
   const { signal, seed } = settings;
   checkModel("model", given);
   throwIfAborted(signal);
-  return unscoped(() =>
-    withModel(given, signal, async (model) => {
-      fit(set as OptionSet, o, model);
-      let latents: Tensor | undefined;
-      const identity = async () =>
-        digest({
-          model: await modelIdentity(model, signal),
-          pictures: await contentOf(latents),
-          options: await contentOf({ ...o, images: options.images.length }),
-          seed,
-        });
-      const job = new Job({ ...settings, device: model.device, identity });
-      return job.run(async () => {
-        const { start, constraint } = await plan(model, o, job.random);
-        const encoded = await encodePictures(model, options.images, { mirrored: o.mirror, signal });
-        ({ latents } = encoded);
-        const training = await EmbeddingTraining.create(job, model, o, latents, start, constraint);
-        await job.iterate(o.iterations, (iteration) => training.step(iteration));
-        const record: InversionRecord = {
-          inputs: await hashInputs(model, signal),
-          images: options.images.length,
-          resized: [...encoded.resized],
-          iterations: o.iterations,
-          seed,
-          unetEvaluations: job.evaluations.total,
-        };
-        const members = await readMembers(training.embeddings);
-        const towers = textTowers(model).map(({ encoder }) => encoder.config.hidden_size);
-        const widths = towers.length === 1 ? null : towers;
-        return { members, history: job.history, record, token: o.token, widths };
+  const learn = async (model: StableDiffusion): Promise<LearnedEmbeddings> => {
+    fit(set as OptionSet, o, model);
+    let latents: Tensor | undefined;
+    const identity = async () =>
+      digest({
+        model: await modelIdentity(model, signal),
+        pictures: await contentOf(latents),
+        options: await contentOf({ ...o, images: options.images.length }),
+        seed,
       });
+    const job = new Job({ ...settings, device: model.device, identity });
+    return job.run(async () => {
+      const { start, constraint } = await plan(model, o, job.random);
+      const encoded = await encodePictures(model, options.images, { mirrored: o.mirror, signal });
+      ({ latents } = encoded);
+      const training = await EmbeddingTraining.create(job, model, o, latents, start, constraint);
+      await job.iterate(o.iterations, (iteration) => training.step(iteration));
+      const record: InversionRecord = {
+        inputs: await hashInputs(model, signal),
+        images: options.images.length,
+        resized: [...encoded.resized],
+        iterations: o.iterations,
+        seed,
+        unetEvaluations: job.evaluations.total,
+      };
+      const members = await readMembers(training.embeddings);
+      const towers = textTowers(model).map(({ encoder }) => encoder.config.hidden_size);
+      const widths = towers.length === 1 ? null : towers;
+      return { members, history: job.history, record, token: o.token, widths };
+    });
+  };
+  return traced(
+    "kpop-native:invert",
+    () => ({
+      operation: "invert" as const,
+      model: pathOf(given),
+      pictures: options.images.length,
+      seed,
     }),
+    () => unscoped(() => withModel(given, signal, learn)),
+    ({ record: { unetEvaluations } }) => ({ unetEvaluations }),
   );
 }
 

@@ -1,4 +1,5 @@
 import { tell } from "../check";
+import { traceStep } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
 import { Random } from "../runtime/random";
 import { keep, scope, type Disposable } from "../runtime/scope";
@@ -144,7 +145,7 @@ export class Job {
         await read();
         if (saving) await save();
       } finally {
-        for (const report of this.history.slice(told)) await tell(this.settings.onStep, report);
+        for (const report of this.history.slice(told)) await this.tellStep(report);
       }
     };
     let over = done === end || enough();
@@ -205,6 +206,11 @@ export class Job {
   /** Tells of a step, and remembers it. */
   async report(report: StepReport): Promise<void> {
     this.history.push(report);
+    await this.tellStep(report);
+  }
+
+  private async tellStep(report: StepReport): Promise<void> {
+    traceStep(report);
     await tell(this.settings.onStep, report);
   }
 }

@@ -19,6 +19,8 @@ export function describeHttpService(given: () => { user: InstalledPackage; tarba
     let server: ChildProcess;
     let address: string;
     let temporary: string;
+    /** Before it listened. */
+    const logged: string[] = [];
 
     const post = (body: unknown) =>
       fetch(`${address}/jobs`, {
@@ -57,8 +59,12 @@ export function describeHttpService(given: () => { user: InstalledPackage; tarba
       temporary = join(user.project, "temporary");
       mkdirSync(temporary);
       server = user.start(folder, { PORT: "0", TMPDIR: temporary }, "node", "server.js");
-      const [line] = (await once(createInterface({ input: server.stdout! }), "line")) as [string];
-      address = /^Listening on (http:\S+)$/.exec(line)![1]!;
+      for await (const line of createInterface({ input: server.stdout! })) {
+        address = /^Listening on (http:\S+)$/.exec(line)?.[1] ?? "";
+        if (address !== "") break;
+        logged.push(line);
+      }
+      server.stdout!.resume();
     }, 300_000);
 
     afterAll(() => server?.kill("SIGKILL"));
@@ -98,6 +104,20 @@ export function describeHttpService(given: () => { user: InstalledPackage; tarba
 
       expect((await fetch(job, { method: "DELETE" })).status).toBe(204);
       expect((await fetch(`${job}/model`)).status).toBe(404);
+    });
+
+    it("measures and logs what the library tells of", async () => {
+      expect(logged.map((line) => JSON.parse(line) as unknown)).toEqual([
+        { operation: "load", outcome: "ok", seconds: expect.any(Number) as number },
+      ]);
+      const metrics = await (await fetch(`${address}/metrics`)).text();
+      for (const line of [
+        'kpop_operation_seconds_count{operation="load",outcome="ok"} 1',
+        'kpop_operation_seconds_count{operation="erase",outcome="ok"} 1',
+        'kpop_operations_running{operation="erase"} 0',
+        'kpop_steps_total{method="kpop"} 2',
+      ])
+        expect(metrics.split("\n")).toContain(line);
     });
 
     it("erases one concept at a time, and cancels the job whose watcher leaves", async () => {
