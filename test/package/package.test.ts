@@ -7,6 +7,8 @@ import type { Tarball } from "../support/installed-package";
 import { temporaryFolders } from "../support/temporary";
 import { describeExamples } from "./examples";
 import { describeHttpService } from "./http-service";
+import { describeOpenTelemetry } from "./opentelemetry";
+import { describeQueueService } from "./queue-service";
 
 // It waits for a registry and for programs that share the processors with other tests.
 jest.setTimeout(180_000);
@@ -128,4 +130,7 @@ describe("the package in an empty project, without compiler, CMake and Python", 
 
 // Here, and not in test files of their own, for the sake of one tarball and one installation.
 describeExamples(() => user);
-describeHttpService(() => ({ user, tarball: tarball.path }));
+const given = () => ({ user, tarball: tarball.path });
+describeHttpService(given);
+describeOpenTelemetry(given);
+describeQueueService(given);
