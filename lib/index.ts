@@ -1,4 +1,4 @@
-/** kpop-native: remove concepts from Stable Diffusion checkpoints. */
+/** Remove concepts from Stable Diffusion checkpoints. @module kpop-native */
 export { KpopError, type KpopErrorCode } from "./errors";
 export type {
   AttackTrace,
@@ -29,13 +29,20 @@ export type {
   RunFolderInspection,
   RunStateInspection,
   SafetensorsInspection,
+  InterventionSummary,
   TensorSummary,
 } from "./io/inspection";
 export { convert, type ConvertOptions } from "./io/convert";
 export { Adam, type AdamOptions } from "./nn/optimizer";
 export { clipGradients } from "./nn/clip-gradients";
 export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
-export { CLIPTokenizer, type EncodeOptions } from "./text/clip-tokenizer";
+export {
+  CLIPTokenizer,
+  type EncodeOptions,
+  type TokenizerOptions,
+  type TokenizerPaths,
+} from "./text/clip-tokenizer";
+export type { TokenizerFiles } from "./io/tokenizer-files";
 export {
   UNet2DConditionModel,
   type AddedConditions,
@@ -46,6 +53,7 @@ export {
   type UNetActivationOptions,
   type UNetForwardOptions,
 } from "./models/unet";
+export type { Module } from "./models/module";
 export { AutoencoderKL, type AutoencoderKLConfig } from "./models/vae";
 export { CLIPTextModel, type CLIPTextForwardOptions } from "./models/clip-text";
 export { CLIPModel } from "./models/clip";
@@ -53,7 +61,14 @@ export type { CLIPConfig, CLIPTextConfig, CLIPVisionConfig } from "./models/clip
 export { ResNet, type ResNetConfig, type ResNetForwardOptions } from "./models/resnet";
 export type { ParameterSelector } from "./models/parameter-selector";
 export type { LearnedToken } from "./diffusion/learned-tokens";
-export { NoiseSchedule, type NoiseScheduleConfig } from "./diffusion/noise-schedule";
+export {
+  NoiseSchedule,
+  type BetaSchedule,
+  type NoiseScheduleConfig,
+  type TimestepSpacing,
+} from "./diffusion/noise-schedule";
+export type { PredictionType } from "./diffusion/prediction-type";
+export type { Linear } from "./diffusion/linear";
 export { addNoise } from "./diffusion/noisy-latents";
 export {
   StableDiffusion,
@@ -62,6 +77,7 @@ export {
   type LoadProgress,
 } from "./diffusion/stable-diffusion";
 export type { ComputeDtype } from "./diffusion/model";
+export type { ComponentName } from "./io/checkpoint-types";
 export type { Condition } from "./diffusion/condition";
 export {
   predictNoise,
@@ -93,6 +109,7 @@ export {
 } from "./diffusion/image-set-cache";
 export { SAMPLER_NAMES, type SamplerName } from "./diffusion/samplers";
 export { applyLora, type ApplyLoraOptions } from "./diffusion/apply-lora";
+export type { Lora } from "./diffusion/lora";
 export { SAVE_FORMATS, type SaveFormat, type SaveOptions } from "./diffusion/save-model";
 export type { PromptForm, PromptPlace } from "./diffusion/prompt-form";
 export { PromptKey, type PromptKeyFields } from "./diffusion/prompt-key";
@@ -105,6 +122,9 @@ export { erase } from "./erasure/erase";
 export type { Artefact } from "./erasure/artefact";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
+export type { TrajectorySampling } from "./diffusion/samplers/training-trajectory";
+export type { ErrorSpace } from "./erasure/shared/prediction-error";
+export type { CustomLatents } from "./erasure/shared/custom-source";
 export type { Neighbours } from "./erasure/shared/neighbours";
 export type { CommonOptions, Method, MethodKind } from "./erasure/method";
 export type { Complete, Flag, Given, Option, OptionSet } from "./options/option";
@@ -115,11 +135,15 @@ export type { CaOptions } from "./erasure/methods/ca";
 export type { DumoOptions } from "./erasure/methods/dumo";
 export type { EapOptions } from "./erasure/methods/eap";
 export type { EsdOptions } from "./erasure/methods/esd";
+export type { ConceptPruneOptions } from "./erasure/methods/concept-prune";
+export type { PruneOptions } from "./erasure/methods/prune";
+export type { TimeOptions } from "./erasure/methods/time";
 export type { RaceOptions } from "./erasure/methods/race";
 export type { FmnOptions } from "./erasure/methods/fmn";
 export type { SddOptions } from "./erasure/methods/sdd";
 export type { SaeuronOptions } from "./erasure/methods/saeuron";
 export { SparseAutoencoder, type SparseAutoencoderFields } from "./erasure/sparse-autoencoder";
+export type { AutoencoderWeights } from "./nn/sparse-autoencoder";
 export type { SldOptions } from "./erasure/methods/sld";
 export type { SpaceOptions } from "./erasure/methods/space";
 export type { StereoOptions } from "./erasure/methods/stereo";
@@ -149,6 +173,7 @@ export type { Judge } from "./evaluation/judge";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
 export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";
 export { IMAGENETTE, type ClassList } from "./evaluation/classifier-files";
+export type { ZeroShotClassifier } from "./evaluation/zero-shot-classifier";
 export { ClipScorer, type LoadClipOptions } from "./evaluation/clip-scorer";
 export { preprocess, type Preprocessing } from "./evaluation/preprocess";
 export type { Interpolation } from "./io/resample";
@@ -165,6 +190,7 @@ export { attack, type AttackResult } from "./attack/attack";
 export type { AttackedInput } from "./attack/measure";
 export type { AttackProgress, CommonAttackOptions } from "./attack/attack-options";
 export { ATTACK_NAMES, type AttackOptions } from "./attack/registry";
+export type { ConceptPair } from "./attack/concept-vector";
 export type { AttackInput } from "./attack/input";
 export type { ConceptInversionOptions } from "./attack/methods/concept-inversion";
 export type { DiverseInversionOptions } from "./attack/methods/diverse-inversion";
@@ -189,6 +215,7 @@ export type { Envelope } from "./certificate/envelope";
 export type { RerunOptions } from "./certificate/rerun";
 export type { ModelCardOptions } from "./certificate/write-model-card";
 export type { MachineKind } from "./runtime/machine";
+export type { LibtorchSource } from "./runtime/libtorch";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";
 export {
   installRuntime,

@@ -1,5 +1,6 @@
 /** The contract of the two native files. Types only; `lib/runtime` is their only importer. */
 
+/** @inline */
 export type NativeDtype =
   "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "uint8" | "bool";
 

@@ -4,7 +4,7 @@ import { contentOf, modelIdentity } from "./identity";
 import type { PromptKey } from "./prompt-key";
 import type { StableDiffusion } from "./stable-diffusion";
 
-/** The options of `generate` that every picture of a set shares, after defaults. */
+/** The options of `generate` that every picture of a set shares, after defaults. @inline */
 export type SharedOptions = {
   [K in Exclude<keyof typeof DRAWING_OPTIONS, "key" | "negativePrompt">]: NonNullable<
     Complete<typeof DRAWING_OPTIONS>[K]

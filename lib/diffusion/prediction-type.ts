@@ -3,7 +3,7 @@ export type PredictionType = "epsilon" | "v_prediction";
 
 export const PREDICTION_TYPES: readonly PredictionType[] = ["epsilon", "v_prediction"];
 
-/** Factors of z_0 and of the noise in z_t: √ᾱ and √(1−ᾱ). */
+/** Factors of z_0 and of the noise in z_t: √ᾱ and √(1−ᾱ). @inline */
 export interface Level {
   readonly signal: number;
   readonly noise: number;

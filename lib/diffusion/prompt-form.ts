@@ -5,11 +5,11 @@ import type { LearnedToken } from "./learned-tokens";
 import type { Model } from "./model";
 import type { Injection } from "./predict";
 
-/** Whether a prompt's rows were learned, or a function that gives each text its own. */
+/** Whether a prompt's rows were learned, or a function that gives each text its own. @useDeclaredType */
 export type PromptForm = (typeof PROMPT_FORMS)[number];
 export const PROMPT_FORMS = ["free", "amortised"] as const;
 
-/** Where a prompt enters: behind the text encoder, or before it as words of the text. */
+/** Where a prompt enters: behind the text encoder, or before it as words of the text. @useDeclaredType */
 export type PromptPlace = (typeof PROMPT_PLACES)[number];
 export const PROMPT_PLACES = ["cross-attention", "token"] as const;
 

@@ -6,6 +6,7 @@ import type { SafetensorsHeader } from "./safetensors-header";
 
 /** The networks that checkpoints have, as the model class names them; the last one, Stable Diffusion XL's alone. */
 export const COMPONENTS = ["unet", "vae", "textEncoder", "textEncoder2"] as const;
+/** One of them. @useDeclaredType */
 export type ComponentName = (typeof COMPONENTS)[number];
 
 /** The same networks as diffusers names their folders. */
@@ -24,7 +25,7 @@ export const STEMS: Readonly<Record<ComponentName, string>> = {
   textEncoder2: "model",
 };
 
-/** A JSON object as it stands in a config file. */
+/** A JSON object as it stands in a config file. @inline */
 export type Config = Readonly<Record<string, unknown>>;
 
 /** What changes how a model denoises, beside its weights, as a model's folder holds it. */

@@ -29,7 +29,7 @@ export interface TensorSummary {
   dtypes: Record<string, number>;
 }
 
-/** What changes how a model denoises; with its tensors in sum where it has some. */
+/** What changes how a model denoises; with its tensors in sum where it has some. @interface */
 export type InterventionSummary = Omit<InterventionRecord, "tensors"> & Partial<TensorSummary>;
 
 /** A Stable Diffusion checkpoint that `StableDiffusion.load` takes. */

@@ -22,7 +22,7 @@ const FILTERS = {
   },
 } satisfies Record<string, Filter>;
 
-/** How pixels are interpolated. */
+/** How pixels are interpolated. @useDeclaredType */
 export type Interpolation = keyof typeof FILTERS;
 /** The values that `Interpolation` has. */
 export const INTERPOLATIONS = Object.keys(FILTERS) as Interpolation[];

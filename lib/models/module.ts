@@ -85,7 +85,8 @@ export abstract class Module<Config extends object> {
    * @param options.onUse only when a layer computes for the first time: until then its weights stay where they are.
    *   Default false
    */
-  async useFastestLayout({ onUse = false }: { onUse?: boolean } = {}): Promise<void> {
+  async useFastestLayout(options: { onUse?: boolean } = {}): Promise<void> {
+    const { onUse = false } = options;
     this.laidOutOnUse = onUse;
     if ([...this.parameters.values()].some((weight) => weight.device === "cpu"))
       await this.native.useFastestLayout(onUse);

@@ -37,6 +37,8 @@ const groups = Object.freeze({
  *   norms, but the time embedding and the output layer, unlike "noxattn"
  * - "ff-out": the second weight matrix of each feed-forward block
  * - a pattern, or a function of the key
+ *
+ * @useDeclaredType
  */
 export type ParameterSelector = keyof typeof groups | RegExp | ((name: string) => boolean);
 

@@ -4,13 +4,13 @@ import type { CLIPTextModel } from "../models/clip-text";
 import type { UNet2DConditionModel } from "../models/unet";
 import type { CLIPTokenizer } from "../text/clip-tokenizer";
 
-/** What values are checked for before any model is there. */
+/** What values are checked for before any model is there. @inline */
 export interface About {
   /** What is erased, or attacked. */
   readonly concepts: readonly string[];
 }
 
-/** What of a model decides whether a value fits it. */
+/** What of a model decides whether a value fits it. @inline */
 export interface Fitting {
   readonly unet: UNet2DConditionModel;
   readonly textEncoder: Pick<CLIPTextModel, "config">;

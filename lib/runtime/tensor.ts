@@ -5,7 +5,7 @@ import { addon } from "./binding";
 import { adopt } from "./scope";
 import { gradEnabled } from "./grad-mode";
 
-/** Element types. */
+/** Element types. @useDeclaredType */
 export type Dtype = NativeDtype;
 /** The arrays that elements come in and go out as. */
 export type TypedArray =

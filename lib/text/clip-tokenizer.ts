@@ -24,6 +24,7 @@ export interface TokenizerPaths {
   config?: string;
 }
 
+/** How texts are cut. */
 export interface TokenizerOptions {
   /** L, the text encoder's `max_position_embeddings`; default the config's `model_max_length`. */
   maxLength?: number;

@@ -26,7 +26,7 @@ export const conceptInversion = defineAttack({
   },
 });
 
-/** Options of concept inversion. */
+/** Options of concept inversion. @interface */
 export type ConceptInversionOptions = Omit<AttackOptionsOf<typeof conceptInversion>, "method"> & {
   method?: "concept-inversion";
 };

@@ -28,5 +28,5 @@ export const diverseInversion = defineAttack({
   },
 });
 
-/** Options of Diverse Inversion as an attack. */
+/** Options of Diverse Inversion as an attack. @interface */
 export type DiverseInversionOptions = AttackOptionsOf<typeof diverseInversion>;

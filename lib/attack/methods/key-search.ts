@@ -79,7 +79,7 @@ export const keySearch = defineAttack({
   },
 });
 
-/** Options of the search for a key. */
+/** Options of the search for a key. @interface */
 export type KeySearchOptions = AttackOptionsOf<typeof keySearch>;
 
 /** Iterations done when the key is tried: evenly spread, the last at the end. */

@@ -153,7 +153,7 @@ export const relearn = defineAttack({
   },
 });
 
-/** Options of relearning. */
+/** Options of relearning. @interface */
 export type RelearnOptions = AttackOptionsOf<typeof relearn>;
 
 /** (n, d) float32: the mean of a text's tokens, n times. */

@@ -131,7 +131,7 @@ export const ringABell = defineAttack({
   },
 });
 
-/** Options of Ring-A-Bell. */
+/** Options of Ring-A-Bell. @interface */
 export type RingABellOptions = AttackOptionsOf<typeof ringABell>;
 
 /**

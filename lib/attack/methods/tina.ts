@@ -157,5 +157,5 @@ export const tina = defineAttack({
   },
 });
 
-/** Options of TINA. */
+/** Options of TINA. @interface */
 export type TinaOptions = AttackOptionsOf<typeof tina>;

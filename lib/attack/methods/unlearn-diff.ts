@@ -64,7 +64,7 @@ export const unlearnDiff = defineAttack({
   run: search,
 });
 
-/** Options of UnlearnDiffAtk. */
+/** Options of UnlearnDiffAtk. @interface */
 export type UnlearnDiffOptions = AttackOptionsOf<typeof unlearnDiff>;
 
 /** The middles of equal parts of the schedule. */

@@ -18,7 +18,7 @@ const SAMPLERS = {
   lcm,
 } satisfies Record<string, Sampler>;
 
-/** Samplers by name. */
+/** Samplers by name. @useDeclaredType */
 export type SamplerName = keyof typeof SAMPLERS;
 
 /** The values that `sampler()` takes, in the order of the help text. */

@@ -76,5 +76,5 @@ export const age = defineMethod({
   },
 });
 
-/** Options of AGE, before defaults. */
+/** Options of AGE, before defaults. @interface */
 export type AgeOptions = OptionsOf<typeof age>;

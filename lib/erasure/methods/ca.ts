@@ -80,5 +80,5 @@ export const ca = defineMethod({
   },
 });
 
-/** Options of CA, before defaults. */
+/** Options of CA, before defaults. @interface */
 export type CaOptions = OptionsOf<typeof ca>;

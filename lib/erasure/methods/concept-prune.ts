@@ -110,5 +110,5 @@ export const conceptPrune = defineMethod({
   },
 });
 
-/** Options of ConceptPrune, before defaults. */
+/** Options of ConceptPrune, before defaults. @interface */
 export type ConceptPruneOptions = OptionsOf<typeof conceptPrune>;

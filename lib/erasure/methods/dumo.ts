@@ -103,5 +103,5 @@ export const dumo = defineMethod({
   },
 });
 
-/** Options of DuMo, before defaults. */
+/** Options of DuMo, before defaults. @interface */
 export type DumoOptions = OptionsOf<typeof dumo>;

@@ -67,5 +67,5 @@ export const eap = defineMethod({
   },
 });
 
-/** Options of EAP, before defaults. */
+/** Options of EAP, before defaults. @interface */
 export type EapOptions = OptionsOf<typeof eap>;

@@ -41,5 +41,5 @@ export const esd = defineMethod({
   run: async (job, o) => trainOnEsdLoss(job, o, { student: job.student, weights: await job.adam(o) }),
 });
 
-/** Options of ESD, before defaults. */
+/** Options of ESD, before defaults. @interface */
 export type EsdOptions = OptionsOf<typeof esd>;

@@ -131,7 +131,7 @@ export const fmn = defineMethod({
   },
 });
 
-/** Options of Forget-Me-Not, before defaults. */
+/** Options of Forget-Me-Not, before defaults. @interface */
 export type FmnOptions = OptionsOf<typeof fmn>;
 
 /** The concept's columns in each caption, one concept's after the other. @throws INVALID_ARGUMENT */

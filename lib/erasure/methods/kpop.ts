@@ -166,5 +166,5 @@ export const kpop = defineMethod({
   },
 });
 
-/** Options of KPOP, before defaults. */
+/** Options of KPOP, before defaults. @interface */
 export type KpopOptions = Omit<OptionsOf<typeof kpop>, "method"> & { method?: "kpop" };

@@ -90,7 +90,7 @@ export const oce = defineMethod({
   },
 });
 
-/** Options of OCE, before defaults. */
+/** Options of OCE, before defaults. @interface */
 export type OceOptions = OptionsOf<typeof oce>;
 
 /** β C_g + γ Σ k kᵀ + λ I, (d, d). */

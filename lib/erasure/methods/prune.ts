@@ -106,5 +106,5 @@ export const prune = defineMethod({
   },
 });
 
-/** Options of the learned mask, before defaults. */
+/** Options of the learned mask, before defaults. @interface */
 export type PruneOptions = OptionsOf<typeof prune>;

@@ -89,5 +89,5 @@ export const race = defineMethod({
   },
 });
 
-/** Options of RACE, before defaults. */
+/** Options of RACE, before defaults. @interface */
 export type RaceOptions = OptionsOf<typeof race>;

@@ -101,7 +101,7 @@ export const rece = defineMethod({
   },
 });
 
-/** Options of RECE, before defaults. */
+/** Options of RECE, before defaults. @interface */
 export type ReceOptions = OptionsOf<typeof rece>;
 
 /** The trained projections below each other, (Σ out, d) float64. */

@@ -107,7 +107,7 @@ export const saeuron = defineMethod({
   },
 });
 
-/** Options of SAeUron, before defaults. */
+/** Options of SAeUron, before defaults. @interface */
 export type SaeuronOptions = OptionsOf<typeof saeuron>;
 
 /** Handles of their own on an autoencoder's tensors: the artefact and the model are freed apart. */

@@ -101,5 +101,5 @@ export const sdd = defineMethod({
   },
 });
 
-/** Options of SDD, before defaults. */
+/** Options of SDD, before defaults. @interface */
 export type SddOptions = OptionsOf<typeof sdd>;

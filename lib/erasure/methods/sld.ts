@@ -47,5 +47,5 @@ export const sld = defineMethod({
   },
 });
 
-/** Options of SLD, before defaults. */
+/** Options of SLD, before defaults. @interface */
 export type SldOptions = OptionsOf<typeof sld>;

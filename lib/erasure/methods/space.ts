@@ -85,5 +85,5 @@ export const space = defineMethod({
   },
 });
 
-/** Options of All but One, before defaults. */
+/** Options of All but One, before defaults. @interface */
 export type SpaceOptions = OptionsOf<typeof space>;

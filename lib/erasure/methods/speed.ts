@@ -82,7 +82,7 @@ export const speed = defineMethod({
   },
 });
 
-/** Options of SPEED, before defaults. */
+/** Options of SPEED, before defaults. @interface */
 export type SpeedOptions = OptionsOf<typeof speed>;
 
 /** A prompt that names a concept would hold the concept. @throws INVALID_ARGUMENT */

@@ -159,5 +159,5 @@ export const stereo = defineMethod({
   },
 });
 
-/** Options of STEREO, before defaults. */
+/** Options of STEREO, before defaults. @interface */
 export type StereoOptions = OptionsOf<typeof stereo>;

@@ -106,5 +106,5 @@ export const taskVector = defineMethod({
   },
 });
 
-/** Options of task vectors, before defaults. */
+/** Options of task vectors, before defaults. @interface */
 export type TaskVectorOptions = OptionsOf<typeof taskVector>;

@@ -65,7 +65,7 @@ export const time = defineMethod({
   },
 });
 
-/** Options of TIME, before defaults. */
+/** Options of TIME, before defaults. @interface */
 export type TimeOptions = OptionsOf<typeof time>;
 
 type Pairing = Pick<TimeOptions, "alignment" | "augment"> & { readonly target: readonly string[] };

@@ -67,7 +67,7 @@ export const uce = defineMethod({
   run: (job, o) => editAsUce(job, o, job.held),
 });
 
-/** Options of UCE, before defaults. */
+/** Options of UCE, before defaults. @interface */
 export type UceOptions = OptionsOf<typeof uce>;
 
 /**

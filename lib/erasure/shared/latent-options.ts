@@ -4,6 +4,7 @@ import { choice, integer, number, steps, templates } from "../../options/kinds";
 import type { Complete, Option } from "../../options/option";
 import type { CustomLatents } from "./custom-source";
 
+/** @inline */
 type Latents = "pool" | "restart" | AsyncIterable<CustomLatents>;
 
 const latents: Option<Latents> = {

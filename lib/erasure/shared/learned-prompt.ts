@@ -37,7 +37,7 @@ const PUBLISHED = members(AS_PUBLISHED, 0);
 /** Members that a free prompt is described by. */
 const DESCRIBES_FREE = ["size", "mechanism", "layers", "place", "init", "perConcept"];
 
-/** The learned prompt of KPOP. */
+/** The learned prompt of KPOP. @interface */
 export type PromptOptions = Given<typeof OPTIONS>;
 type Parsed = Complete<typeof OPTIONS>;
 

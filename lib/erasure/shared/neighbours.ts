@@ -14,6 +14,7 @@ import type { PrepareReport } from "../../training/step-report";
 import { remembered } from "./neighbour-cache";
 
 const CHOICES = ["nearest", "adversarial", "off"] as const;
+/** @inline */
 type Choice = (typeof CHOICES)[number];
 
 /** What is kept beside `preserve`, as a user gives it. */
