@@ -12,9 +12,9 @@ type Opened<M extends { open: unknown }> = M["open"] extends (
   ? { result: R; note: P }
   : never;
 
-/** What metrics say of all pictures, by name, each with what judged. */
+/** What metrics say of all pictures, by name, each with what judged. @interface */
 export type MetricResults = { [M in Metrics as M["name"]]?: Opened<M>["result"] & { judge: Judge } };
-/** What metrics note of one picture, by name. */
+/** What metrics note of one picture, by name. @interface */
 export type MetricNotes = { [M in Metrics as M["name"]]?: Opened<M>["note"] };
 
 /** Their options, a group for each. A metric is measured where its group is given. */
