@@ -16,6 +16,7 @@ const checks = [
   ["eslint", bin("eslint"), ["--max-warnings", "0", "."]],
   ["prettier", bin("prettier"), ["--check", "--log-level", "warn", "."]],
   ["types", bin("tsc"), ["--noEmit"]],
+  ["docs", bin("typedoc"), ["--emit", "none"]],
   ["layering", bin("jest"), ["--silent", "test/unit/layering.test.ts"]],
 ];
 

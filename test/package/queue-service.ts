@@ -7,7 +7,7 @@ import type { StepReport } from "../../lib/training/step-report";
 import type { InstalledPackage } from "../support/installed-package";
 import { redisProgram, startRedis } from "../support/redis";
 
-const OPTIONS = { iterations: 40, poolSize: 1, samplingSteps: 4, batchSize: 1, neighbours: "off" };
+const OPTIONS = { iterations: 30, poolSize: 1, samplingSteps: 4, batchSize: 1, neighbours: "off" };
 const ERASE = { method: "kpop", concepts: ["church"], seed: 1, options: OPTIONS };
 const EVALUATE = {
   erased: ["church"],
@@ -108,7 +108,7 @@ export function describeQueueService(given: () => { user: InstalledPackage; tarb
       worker = await startWorker();
       const ends: [number, NodeJS.Signals][] = [
         [3, "SIGKILL"],
-        [12, "SIGTERM"],
+        [10, "SIGTERM"],
       ];
       const first: number[] = [];
       const disturbed = await add({ erase: ERASE }, async ({ progress }) => {
@@ -142,13 +142,17 @@ export function describeQueueService(given: () => { user: InstalledPackage; tarb
         async (line) => {
           own ??= line;
           if (waiting !== undefined || line.progress === undefined) return;
-          [waiting] = await client(["add", JSON.stringify({ erase: ERASE })]);
+          [waiting] = await client(["add", JSON.stringify({ erase: ERASE, evaluate: EVALUATE })]);
           await cancel(waiting!);
           await cancel(own);
         },
       );
       expect(told.at(-1)).toEqual({ failed: "Cancelled" });
       expect(await client(["watch", waiting!.added!.erase])).toEqual([{ failed: "Cancelled" }]);
+      // What waits for it fails with it.
+      expect(await client(["watch", waiting!.added!.evaluate!])).toEqual([
+        { failed: expect.stringContaining(waiting!.added!.erase) as string },
+      ]);
     });
 
     it("evaluates what it has erased", async () => {
