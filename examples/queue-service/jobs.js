@@ -25,9 +25,9 @@ export class Jobs {
    */
   async add({ erase, evaluate }) {
     const ids = { erase: randomUUID(), ...(evaluate && { evaluate: randomUUID() }) };
-    const job = (name, data, options) => ({
+    const job = (name, data) => ({
       ...{ name, queueName: QUEUE, data },
-      opts: { jobId: ids[name], failParentOnFailure: true, ...options },
+      opts: { jobId: ids[name], failParentOnFailure: true },
     });
     const erasing = job("erase", erase);
     await this.#flows.add(

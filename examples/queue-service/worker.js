@@ -71,6 +71,9 @@ async function work(job, token, signal) {
 
 const model = await StableDiffusion.load(process.env.MODEL ?? "pocket");
 const jobs = new Jobs();
+// Before the first job is there, so that no word of its cancellation is missed.
+const cancellations = new Redis(REDIS_URL);
+await cancellations.subscribe(CANCELLED);
 const worker = new Worker(QUEUE, work, {
   connection: { url: REDIS_URL, maxRetriesPerRequest: null },
   lockDuration: LOCK_MS,
@@ -86,10 +89,7 @@ worker.on("completed", ({ id }) => {
   rm(folder(id, "state"), { recursive: true, force: true }).catch(console.error);
 });
 worker.on("lockRenewalFailed", (ids) => ids.forEach((id) => worker.cancelJob(id, LOST)));
-
-const cancellations = new Redis(REDIS_URL);
 cancellations.on("message", (_channel, id) => worker.cancelJob(id, CANCEL));
-await cancellations.subscribe(CANCELLED);
 
 for (const signal of ["SIGINT", "SIGTERM"])
   process.once(signal, async () => {
