@@ -104,5 +104,5 @@ describe("README.md and the guides", () => {
       ({ stdout, stderr }: Record<"stdout" | "stderr", string>) => stdout + stderr,
     );
     expect(said).not.toEqual(expect.any(String));
-  });
+  }, 180_000);
 });

@@ -7,6 +7,9 @@ import { cli } from "../support/cli";
 import { temporaryDirectory } from "../support/temporary-directory";
 import { codeBlocks, commands, read } from "./markdown";
 
+// A dozen programs, one after the other, beside other tests.
+jest.setTimeout(180_000);
+
 /** Fewer of everything: the guide's own figures would take minutes. */
 const FEWER: Record<string, readonly string[]> = {
   erase: ["--pool-size", "1", "--sampling-steps", "4"],
