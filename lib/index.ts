@@ -165,10 +165,17 @@ export type { SpeedOptions } from "./erasure/methods/speed";
 export type { OceOptions } from "./erasure/methods/oce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
 export { METHOD_NAMES, type EraseOptions, type MethodOptions } from "./erasure/registry";
+export { shardFromEnvironment } from "./options/shard-environment";
+export type { Shard } from "./options/shard";
+export type { EvaluationShard } from "./evaluation/evaluation-shard";
 export { evaluate, type EvaluatedPicture, type Evaluation } from "./evaluation/evaluate";
 export type { ClassEvaluation } from "./evaluation/summarize";
 export type { MetricNotes, MetricResults } from "./evaluation/metrics";
-export type { EvaluateOptions, EvaluationProgress } from "./evaluation/evaluate-options";
+export type {
+  EvaluateOptions,
+  EvaluateShardOptions,
+  EvaluationProgress,
+} from "./evaluation/evaluate-options";
 export type { Judge } from "./evaluation/judge";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
 export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";

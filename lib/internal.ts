@@ -13,6 +13,8 @@ export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
 export { SAVED_FILES } from "./diffusion/save-model";
+export { findShard } from "./options/shard-environment";
+export { partOf } from "./options/shard";
 export { FormError, readInteger, readNumber } from "./options/read";
 export { complete, defaultsOf, type Flag, type Option, type OptionSet } from "./options/option";
 export type { Artefact } from "./erasure/artefact";

@@ -30,7 +30,8 @@ export async function modelIdentity(
       forcesZeros(source),
     ]),
     interventions: await interventionsIdentity(interventions),
-    device,
+    // Which of a machine's GPUs it is decides nothing, and shards each have their own.
+    device: device.replace(/:\d+$/, ""),
     dtype,
   };
 }

@@ -7,14 +7,17 @@ import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { checkOutputFile } from "../io/check-output";
+import { joinRun } from "../files/join-run";
 import { formatJson } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
+import type { Shard } from "../options/shard";
 import { cacheFolder } from "../runtime/cache-directory";
 import type { Classifier } from "./classifier";
 import { classifierFor } from "./classifier-for";
 import { ClipScorer } from "./clip-scorer";
 import { parseEvaluateOptions, type ParsedOptions } from "./evaluate-options";
-import type { EvaluateOptions } from "./evaluate-options";
+import type { EvaluateOptions, EvaluateShardOptions } from "./evaluate-options";
+import { picturesIdentity, shardsFile, type EvaluationShard } from "./evaluation-shard";
 import { judgeOf, type Judge } from "./judge";
 import { look } from "./look";
 import { Metrics } from "./measure";
@@ -67,15 +70,28 @@ export interface Evaluation {
  * Measures what a model no longer draws, and what it still draws: pictures of every class are given to a classifier
  * (ESR-k and PSR-k of KPOP's Table 2; 95 % intervals by Wilson's score) and, if there is one, to a CLIP (Table 4).
  *
- * Pictures are kept in `cacheDirectory` and never made twice, so an interrupted evaluation goes on where it stopped.
+ * Pictures are kept in `cacheDirectory` and never made twice, so an interrupted evaluation goes on where it stopped, and
+ * several processes make the pictures together, each its `shard` of them: the call without a shard finds them and measures.
  * @param model a loaded model, or what `StableDiffusion.load` takes
  * @throws INVALID_ARGUMENT (a class that the classifier does not know, too), ABORTED, OUT_OF_MEMORY, NO_SPACE, IO_ERROR, and
  *   for paths what loading them throws
  */
 export async function evaluate(
   model: StableDiffusion | string,
-  options: EvaluateOptions,
-): Promise<Evaluation> {
+  options: EvaluateShardOptions,
+): Promise<EvaluationShard>;
+export async function evaluate(
+  model: StableDiffusion | string,
+  options: EvaluateOptions & { shard?: undefined },
+): Promise<Evaluation>;
+export async function evaluate(
+  model: StableDiffusion | string,
+  options: EvaluateOptions & { shard?: Shard | undefined },
+): Promise<Evaluation | EvaluationShard>;
+export async function evaluate(
+  model: StableDiffusion | string,
+  options: EvaluateOptions & { shard?: Shard | undefined },
+): Promise<Evaluation | EvaluationShard> {
   const o = parseEvaluateOptions(options);
   checkModel("model", model);
   throwIfAborted(o.signal);
@@ -107,6 +123,16 @@ async function measure(model: StableDiffusion | string, o: ParsedOptions): Promi
     const classifier = await classifierOf(o, base, clip, own);
     const outputs = o.classes.map(({ name }) => classifier.indexOf(name));
     const topK = checkTopK(o, classifier);
+    const part = o.shard !== undefined;
+    const endRun =
+      o.resultFile === undefined
+        ? null
+        : await joinRun(shardsFile(o.resultFile), () => picturesIdentity(base, o), { part });
+    const seconds = (): number => (performance.now() - started) / 1000;
+    if (o.shard !== undefined) {
+      const { length: images, generated, directory } = await makePictures(base, o);
+      return { shard: o.shard, images, generated, directory, seconds: seconds() };
+    }
     const metrics = own(
       await Metrics.open(allMetrics(), o as never, { ...place, models: 1, signal: o.signal }),
     );
@@ -124,9 +150,10 @@ async function measure(model: StableDiffusion | string, o: ParsedOptions): Promi
       images: set.length,
       generated: set.generated,
       directory: set.directory,
-      seconds: (performance.now() - started) / 1000,
+      seconds: seconds(),
     };
     if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(evaluation));
+    await endRun?.();
     return evaluation;
   } finally {
     for (const item of made.reverse()) item.dispose();
@@ -181,6 +208,7 @@ async function makePictures(base: StableDiffusion, o: ParsedOptions): Promise<Im
   return generateImageSet(base, items, {
     ...o.generation,
     directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
+    ...(o.shard === undefined ? {} : { shard: o.shard }),
     ...(o.signal === undefined ? {} : { signal: o.signal }),
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener
     async onProgress(progress) {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { evaluate, KpopError } from "../../index";
-import type { EvaluateOptions, EvaluationProgress } from "../../index";
+import type { EvaluateOptions, EvaluationProgress, Shard } from "../../index";
 import { EVALUATE_OPTIONS } from "../../internal";
 import { describeEvaluation } from "../describe-evaluation";
 import { count, duration, plural } from "../format";
@@ -13,11 +13,14 @@ import { addOptionFlags, optionValues } from "../option-flags";
 import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
+import { afterShards, shardOf } from "../shard";
 import { commandLine, invocation } from "../shell";
 
 /** Options that have a flag of their own name. */
 const FLAGGED = Object.keys(EVALUATE_OPTIONS).filter((name) => !/File|Directory$/.test(name));
 const RESULT_FILE = "evaluation.json";
+
+type Given = EvaluateOptions & { shard?: Shard };
 
 interface Flags extends LoadFlags, KeyFlags {
   erased?: string[];
@@ -69,8 +72,10 @@ Examples:
   ${invocation()} evaluate ./sd14 --preserved "golf ball" --classifier resnet50.safetensors --prompt "Image of {}" --out sd14-measured
 `;
 
-async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptions): Promise<void> {
+async function evaluateCommand(model: string, flags: Flags, typed: Given): Promise<void> {
   const json = flags.json === true;
+  const { shard: named, ...given } = typed;
+  const shard = shardOf(named);
   const resultFile = join(flags.out, RESULT_FILE);
   let last = "";
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
@@ -78,8 +83,9 @@ async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptio
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
     const key = await loadKey(flags, passphrase);
     const diffusion = await loadModel(model, flags, signal);
-    const evaluation = await evaluate(diffusion, {
+    const result = await evaluate(diffusion, {
       ...given,
+      ...(shard === undefined ? {} : { shard }),
       ...judges(flags),
       ...(key === undefined ? {} : { key }),
       cacheDirectory: join(flags.out, "images"),
@@ -98,8 +104,11 @@ async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptio
         last = at;
       },
     }).finally(() => progress.stop());
-    if (json) emit({ event: "done", ...evaluation, pictures: undefined, result: resultFile });
-    else print(describeEvaluation(model, evaluation, resultFile));
+    if ("shard" in result) {
+      if (json) emit({ event: "done", ...result });
+      else print(afterShards(`${plural(result.images, "picture")} of this shard lie in ${flags.out}`));
+    } else if (json) emit({ event: "done", ...result, pictures: undefined, result: resultFile });
+    else print(describeEvaluation(model, result, resultFile));
     key?.dispose();
     diffusion.dispose();
   });
