@@ -62,11 +62,7 @@ describe("the shard of the environment", () => {
       [3, 6],
     ],
     ["a Kubernetes Indexed Job", { JOB_COMPLETION_INDEX: "4", JOB_COMPLETIONS: "5" }, [4, 5]],
-    [
-      "torchrun within Slurm",
-      { RANK: "5", WORLD_SIZE: "8", SLURM_PROCID: "1", SLURM_NTASKS: "2" },
-      [5, 8],
-    ],
+    ["torchrun within Slurm", { RANK: "5", WORLD_SIZE: "8", SLURM_PROCID: "1", SLURM_NTASKS: "2" }, [5, 8]],
     ["variables that are empty", { RANK: "", WORLD_SIZE: "" }, null],
   ])("is that of %s", (_, environment, shard) => {
     expect(shardFromEnvironment(environment)).toEqual(
