@@ -12,8 +12,8 @@ export function shardOf(given: Shard | undefined): Shard | undefined {
   const shard = given ?? found;
   if (shard === undefined || shard.count === 1) return undefined;
   const { index, count } = shard;
-  const by = found === undefined ? "" : `, by ${found.from.join(" and ")}; --shard 0/1 is the whole`;
-  say(`Shard ${index} of ${count}${by}`);
+  const by = found === undefined ? "" : ` by ${found.from.join(" and ")}; --shard 0/1 is the whole`;
+  say(`Shard ${index}/${count}${by}`);
   return { index, count };
 }
 

@@ -32,8 +32,8 @@ export function partOf<T>(shard: Shard | undefined, all: readonly T[]): T[] {
   return all.filter((_, place) => shard === undefined || place % shard.count === shard.index);
 }
 
-/** @throws FormError */
-function readShard(text: string): Shard {
+/** I/N. @throws FormError */
+export function readShard(text: string): Shard {
   const [index, count] = /^(\d{1,9})\/(\d{1,9})$/.exec(text.trim())?.slice(1).map(Number) ?? [];
   if (index === undefined || count === undefined || index >= count)
     throw new FormError("Expected I/N, I from 0 to N - 1: of two shards 0/2 and 1/2.");
