@@ -193,9 +193,9 @@ export {
   type Mean,
   type Rate,
 } from "./evaluation/rates";
-export { attack, type AttackResult } from "./attack/attack";
+export { attack, type AttackResult, type AttackShard } from "./attack/attack";
 export type { AttackedInput } from "./attack/measure";
-export type { AttackProgress, CommonAttackOptions } from "./attack/attack-options";
+export type { AttackPart, AttackProgress, CommonAttackOptions } from "./attack/attack-options";
 export { ATTACK_NAMES, type AttackOptions } from "./attack/registry";
 export type { ConceptPair } from "./attack/concept-vector";
 export type { AttackInput } from "./attack/input";
