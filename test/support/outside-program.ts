@@ -19,7 +19,7 @@ export function outsideProgram(name: string): string | null {
 }
 
 /** A test of a program, which is skipped, by a title that says so, where the program is not there. */
-export function testWith(name: string, title: string, test: (program: string) => void | Promise<void>): void {
+export function testWith(name: string, title: string, test: (program: string) => Promise<void>): void {
   const found = outsideProgram(name);
   if (found === null) it.skip(`${title} (there is no ${name} here)`, () => undefined);
   else it(title, () => test(found));
