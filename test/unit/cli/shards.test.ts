@@ -50,41 +50,26 @@ describe("commands in shards", () => {
     return jsonLines(stdout).at(-1)!["generated"];
   };
 
-  it.each([
-    ["of torchrun", (i: number) => ({ args: [], env: { RANK: String(i), WORLD_SIZE: "2" } })],
-    [
-      "of a Slurm array",
-      (i: number) => ({
-        args: [],
-        env: { SLURM_ARRAY_TASK_ID: String(4 + i), SLURM_ARRAY_TASK_COUNT: "2", SLURM_ARRAY_TASK_MIN: "4" },
-      }),
-    ],
-    [
-      "of Kubernetes",
-      (i: number) => ({ args: [], env: { JOB_COMPLETION_INDEX: String(i), JOB_COMPLETIONS: "2" } }),
-    ],
-  ])(
-    "%s make evaluate's pictures together, and the whole measures what one process does",
-    async (how, part) => {
-      const out = how.replaceAll(" ", "-");
-      const shards = await Promise.all(
-        [0, 1].map((i) => {
-          const { args, env } = part(i);
-          return cli([...evaluateArgs(out), ...args], { cwd, env });
-        }),
+  it("of different engines make evaluate's pictures together, and the whole measures what one process does", async () => {
+    const engines = [
+      { RANK: "0", WORLD_SIZE: "3" },
+      { SLURM_ARRAY_TASK_ID: "5", SLURM_ARRAY_TASK_COUNT: "3", SLURM_ARRAY_TASK_MIN: "4" },
+      { JOB_COMPLETION_INDEX: "2", JOB_COMPLETIONS: "3" },
+    ];
+    const shards = await Promise.all(engines.map((env) => cli(evaluateArgs("engines"), { cwd, env })));
+    for (const [i, { code, stdout, stderr }] of shards.entries()) {
+      expect({ code, stderr }).toMatchObject({ code: 0 });
+      const [index] = Object.keys(engines[i]!);
+      expect(stderr).toMatch(new RegExp(`^Shard ${i}/3 by ${index} and`, "m"));
+      // Four batches of two pictures.
+      expect(stdout).toMatch(
+        new RegExp(`^${i === 0 ? 4 : 2} pictures of this shard lie in engines; when all`),
       );
-      for (const [i, { code, stdout, stderr }] of shards.entries()) {
-        expect({ code, stderr }).toMatchObject({ code: 0 });
-        expect(stderr).toMatch(new RegExp(`^Shard ${i}/2`, "m"));
-        expect(stdout).toMatch(
-          /^4 pictures of this shard lie in .*; when all shards are done, the same command/,
-        );
-      }
-      expect(existsSync(join(cwd, out, "evaluation.json"))).toBe(false);
-      expect(await generatedBy(out)).toBe(0);
-      expect(figures(out)).toEqual(figures("alone"));
-    },
-  );
+    }
+    expect(existsSync(join(cwd, "engines/evaluation.json"))).toBe(false);
+    expect(await generatedBy("engines")).toBe(0);
+    expect(figures("engines")).toEqual(figures("alone"));
+  });
 
   it("that are killed are finished by another, and by the whole", async () => {
     const out = "killed";
