@@ -3,7 +3,7 @@
 // of one thread. Says how busy the machine was; other programs take from both.
 //   node scripts/measure-shards.mjs [pictures]
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,6 +38,7 @@ function generate(name, shard) {
 }
 
 async function seconds(name, ...shards) {
+  mkdirSync(join(folder, name));
   const started = performance.now();
   await Promise.all(shards.map((shard) => generate(name, shard)));
   return (performance.now() - started) / 1000;
