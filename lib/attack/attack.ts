@@ -83,12 +83,12 @@ export async function attack(
 ): Promise<AttackShard>;
 export async function attack(
   model: StableDiffusion | string,
-  options: AttackOptions & { shard?: undefined },
-): Promise<AttackResult>;
+  options: AttackOptions & { shard: Shard | undefined },
+): Promise<AttackResult | AttackShard>;
 export async function attack(
   model: StableDiffusion | string,
-  options: AttackOptions & { shard?: Shard | undefined },
-): Promise<AttackResult | AttackShard>;
+  options: AttackOptions & { shard?: undefined },
+): Promise<AttackResult>;
 export async function attack(
   model: StableDiffusion | string,
   options: AttackOptions & { shard?: Shard | undefined },
@@ -119,12 +119,11 @@ export async function attack(
           return withModel(o.original, signal, (original) => run(method, own, o, attacked, original));
         }),
       ),
-    ({ before, after, inputs, unetEvaluations }) => ({
-      before: before.value,
-      after: after.value,
-      inputs: inputs.length,
-      unetEvaluations,
-    }),
+    (found) => {
+      if ("shard" in found) return undefined;
+      const { before, after, inputs, unetEvaluations } = found;
+      return { before: before.value, after: after.value, inputs: inputs.length, unetEvaluations };
+    },
   );
 }
 

@@ -82,12 +82,12 @@ export async function evaluate(
 ): Promise<EvaluationShard>;
 export async function evaluate(
   model: StableDiffusion | string,
-  options: EvaluateOptions & { shard?: undefined },
-): Promise<Evaluation>;
+  options: EvaluateOptions & { shard: Shard | undefined },
+): Promise<Evaluation | EvaluationShard>;
 export async function evaluate(
   model: StableDiffusion | string,
-  options: EvaluateOptions & { shard?: Shard | undefined },
-): Promise<Evaluation | EvaluationShard>;
+  options: EvaluateOptions & { shard?: undefined },
+): Promise<Evaluation>;
 export async function evaluate(
   model: StableDiffusion | string,
   options: EvaluateOptions & { shard?: Shard | undefined },
@@ -99,7 +99,11 @@ export async function evaluate(
     "kpop-native:evaluate",
     () => ({ model: pathOf(model), erased: [...o.erased], preserved: [...o.preserved] }),
     () => measure(model, o),
-    ({ images, generated, esr, psr }) => ({ images, generated, esr: values(esr), psr: values(psr) }),
+    (found) => {
+      if ("shard" in found) return undefined;
+      const { images, generated, esr, psr } = found;
+      return { images, generated, esr: values(esr), psr: values(psr) };
+    },
   );
 }
 
@@ -107,7 +111,10 @@ function values(rates: Readonly<Record<number, Rate>>): Record<number, number> {
   return Object.fromEntries(Object.entries(rates).map(([k, { value }]) => [k, value]));
 }
 
-async function measure(model: StableDiffusion | string, o: ParsedOptions): Promise<Evaluation> {
+async function measure(
+  model: StableDiffusion | string,
+  o: ParsedOptions,
+): Promise<Evaluation | EvaluationShard> {
   const started = performance.now();
   const job = o.signal === undefined ? {} : { signal: o.signal };
   if (o.resultFile !== undefined) await checkResultFile(o.resultFile);

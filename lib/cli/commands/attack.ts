@@ -105,7 +105,7 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
       const result = await attack(diffusion, {
         ...commonOptions(flags),
         ...own,
-        ...(shard === undefined ? {} : { shard }),
+        shard,
         ...(images === undefined ? {} : { images }),
         ...(original === undefined ? {} : { original }),
         directory: flags.out,

@@ -85,7 +85,7 @@ async function evaluateCommand(model: string, flags: Flags, typed: Given): Promi
     const diffusion = await loadModel(model, flags, signal);
     const result = await evaluate(diffusion, {
       ...given,
-      ...(shard === undefined ? {} : { shard }),
+      shard,
       ...judges(flags),
       ...(key === undefined ? {} : { key }),
       cacheDirectory: join(flags.out, "images"),
