@@ -15,7 +15,9 @@ export interface FoundShard extends Shard {
  * @returns undefined where none of them is there
  * @throws INVALID_ARGUMENT where only half of a pair is set, or the index is out of range
  */
-export function shardFromEnvironment(environment: Environment = process.env): Shard | undefined {
+export function shardFromEnvironment(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Shard | undefined {
   const found = findShard(environment);
   return found === undefined ? undefined : { index: found.index, count: found.count };
 }
