@@ -252,7 +252,7 @@ function addedTo(
   { shape, device }: Tensor,
   { pooled }: Condition,
 ): AddedConditions | undefined {
-  if (unet.config.addition_embed_type === "") return undefined;
+  if (unet.config.addition_embed_type !== "text_time") return undefined;
   if (pooled === undefined)
     throw new KpopError(
       "INVALID_ARGUMENT",
