@@ -18,7 +18,7 @@ export interface Hub {
   readonly token: string | null;
 }
 
-/** @throws PACKAGE_MISSING where @huggingface/hub is not installed; INVALID_ARGUMENT on an HF_ENDPOINT that is no URL */
+/** @throws PACKAGE_MISSING where @huggingface/hub is not installed; INVALID_ARGUMENT on an endpoint or a token that is none */
 export async function openHub(): Promise<Hub> {
   const library = await loadLibrary();
   return {
@@ -61,6 +61,12 @@ async function readToken(): Promise<string | null> {
   const file = withHome(HF_TOKEN_PATH ?? join(home, "token"));
   const given = HF_TOKEN || HUGGING_FACE_HUB_TOKEN || (await readFile(file, "utf8").catch(() => ""));
   const token = given.replace(/[\r\n]/g, "").trim();
+  // `fetch` would repeat it in its complaint.
+  if (!/^[\x21-\x7e]*$/.test(token))
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      "Expected the token of the hub (HF_TOKEN, or the file of a login) to be letters, digits and signs without blanks, but it has others",
+    );
   return token === "" ? null : token;
 }
 

@@ -27,7 +27,7 @@ export interface UploadOptions {
  * file that has arrived before is not sent again.
  * @param name where: a branch in the place of the revision; its path is no part of `files`' paths
  * @returns the commit, and its page
- * @throws PACKAGE_MISSING; INVALID_ARGUMENT offline; ACCESS_DENIED without a token that may write; NOT_FOUND (the branch);
+ * @throws PACKAGE_MISSING; INVALID_ARGUMENT offline, and what `openHub` throws; ACCESS_DENIED without a token that may write; NOT_FOUND (the branch);
  *   NETWORK_ERROR, IO_ERROR, ABORTED
  */
 export async function upload(

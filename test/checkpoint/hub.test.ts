@@ -11,6 +11,7 @@ import {
   StableDiffusion,
   type Erasure,
   type PushOptions,
+  type RunManifest,
 } from "../../lib/index";
 import { cli, jsonLines } from "../support/cli";
 import { commit, hubServer, sha256, type HubServer } from "../support/hub-server";
@@ -178,7 +179,7 @@ describe("what is pushed to the hub", () => {
   it("has to have a card, or what one is written from", async () => {
     const other = join(temporaryDirectory(), "other");
     cpSync(delta, other, { recursive: true });
-    const { hub: _, ...run } = erasure.manifest;
+    const { hub: _, ...run } = JSON.parse(readFileSync(join(delta, "kpop-run.json"), "utf8")) as RunManifest;
     writeFileSync(join(other, "kpop-run.json"), JSON.stringify(run));
     const error = await refused(other, "hf:me/secret");
     expect(error.message).toContain("Expected baseModel to be given (USER/MODEL), for the model card");

@@ -203,6 +203,13 @@ describe("the token", () => {
     expect(JSON.stringify([error.message, error.stack, String(error.cause)])).not.toContain("secret");
   });
 
+  it("is refused, and not shown, where it can be none", async () => {
+    process.env["HF_TOKEN"] = "hf_sécret";
+    const error = await failure("hf:me/classifier");
+    expect(error.code).toBe("INVALID_ARGUMENT");
+    expect(String(error.stack)).not.toContain("cret");
+  });
+
   it("is left out where HF_HUB_DISABLE_IMPLICIT_TOKEN says so", async () => {
     Object.assign(process.env, { HF_TOKEN: "hf_right", HF_HUB_DISABLE_IMPLICIT_TOKEN: "1" });
     expect((await failure("hf:me/classifier")).code).toBe("ACCESS_DENIED");
