@@ -1,4 +1,4 @@
-import { KpopError } from "../../../lib/index";
+import type { KpopError } from "../../../lib/index";
 import { parseHubName } from "../../../lib/hub/hub-name";
 import { neededFiles } from "../../../lib/io/needed-files";
 
