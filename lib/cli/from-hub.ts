@@ -21,7 +21,7 @@ export async function fromHub(
 ): Promise<string> {
   if (!typed.startsWith("hf:")) return typed;
   say(`Looking for ${typed}`);
-  const progress = new Progress("MB", json);
+  const progress = new Progress("megabyte", json);
   const started = performance.now();
   let first: number | undefined;
   try {

@@ -7,7 +7,7 @@ import { makeFolder } from "../files/make-folder";
 import { onDisk } from "../files/system-error";
 import { openHub, type Hub } from "./hub";
 import { CachedRepository, checkRemote } from "./hub-cache";
-import { hubFetch } from "./hub-fetch";
+import { hubFetch, unreachable } from "./hub-fetch";
 import { formatHubName, type HubName } from "./hub-name";
 import { transfer, type RemoteFile } from "./transfer";
 
@@ -51,15 +51,14 @@ export async function snapshot(
       `${formatHubName(name)} is not in ${hub.cache}, and HF_HUB_OFFLINE forbids to ask for it; download it once without that`,
     );
   }
-  const remote = await look(hub, name, options.signal).catch(async (error: unknown) => {
-    const found = isUnreachable(error) ? await fromCache(hub, name, choose) : null;
+  const remote = await look(hub, name, options.signal).catch(async (thrown: unknown) => {
+    throwIfAborted(options.signal);
+    // Where an answer breaks off, or is a login page of the network, the library throws what it has.
+    const error = thrown instanceof KpopError ? thrown : unreachable(hub, thrown);
+    const found = error.code === "NETWORK_ERROR" ? await fromCache(hub, name, choose) : null;
     if (found === null) throw error;
-    process.emitWarning(
-      `${hub.endpoint} does not answer; going on with ${found}, as it was downloaded before`,
-      {
-        code: "KPOP_HUB_UNREACHABLE",
-      },
-    );
+    const words = `${hub.endpoint} does not answer; going on with ${found}, as it was downloaded before`;
+    process.emitWarning(words, { code: "KPOP_HUB_UNREACHABLE" });
     return found;
   });
   if (typeof remote === "string") return remote;
@@ -78,18 +77,19 @@ export async function snapshot(
   return cached.snapshot(commit, name.path);
 }
 
-function isUnreachable(error: unknown): boolean {
-  return error instanceof KpopError && error.code === "NETWORK_ERROR";
-}
-
 /** The place of what was downloaded before; null where it was not. */
 async function fromCache(hub: Hub, name: HubName, choose: Choice): Promise<string | null> {
   const cached = new CachedRepository(hub, name);
   const commit = await cached.commitOf(name.revision);
   if (commit === null) return null;
   const files = await cached.filesOf(commit);
-  if (files.length === 0) return null;
-  choose(files);
+  try {
+    choose(files);
+  } catch (error) {
+    // There may be more of it than was downloaded.
+    if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
+    throw error;
+  }
   return cached.snapshot(commit, name.path);
 }
 

@@ -34,7 +34,8 @@ const CHUNK = 4 * 2 ** 20;
 export async function transfer(file: RemoteFile, target: string, options: TransferOptions): Promise<void> {
   const partial = `${target}.kpop.incomplete`;
   await onDisk("write", partial, async () => {
-    const handle = await open(partial, constants.O_RDWR | constants.O_CREAT, 0o666);
+    // In a cache that others write to as well, a link there would lead the download over any file of ours.
+    const handle = await open(partial, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o666);
     try {
       const download = new Download(file, handle, options);
       const found = await download.readStart();

@@ -44,8 +44,8 @@ export interface HubServer {
   faults: StorageFaults;
   /** Only this token opens what is not public; it may write. */
   token: string;
-  /** Status that every answer of the hub has; null for its own. */
-  down: number | null;
+  /** Status that every answer of the hub has; "silent" for none at all, "portal" for a web page; null for its own. */
+  down: number | "silent" | "portal" | null;
   /** Paths that the tree has beside the files. */
   strayPaths: string[];
   close(): Promise<void>;
@@ -120,6 +120,8 @@ export async function hubServer(repositories: Record<string, HubRepository>): Pr
 
 async function answerHub(context: Context): Promise<void> {
   const { hub, request, response, url } = context;
+  if (hub.down === "silent") return;
+  if (hub.down === "portal") return void response.end("<html>Please log in</html>");
   if (hub.down !== null) return refuse(response, hub.down, "Down", "no service");
   const { authorization } = request.headers;
   const isWriter = authorization === `Bearer ${hub.token}`;
@@ -246,7 +248,11 @@ async function create({ hub, request, response }: Context): Promise<void> {
 async function preupload({ request, response }: Context): Promise<void> {
   const { files } = JSON.parse(String(await bodyOf(request))) as { files: { path: string }[] };
   json(response, {
-    files: files.map(({ path }) => ({ path, uploadMode: isLarge(path) ? "lfs" : "regular" })),
+    files: files.map(({ path }) => ({
+      path,
+      uploadMode: isLarge(path) ? "lfs" : "regular",
+      shouldIgnore: false,
+    })),
   });
 }
 
@@ -273,6 +279,7 @@ async function commitFiles(
   const before = repository.refs[branch];
   if (before === undefined) return refuse(response, 404, "RevisionNotFound", `Invalid rev id: ${branch}`);
   const lines = String(await bodyOf(request))
+    .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line) as { key: string; value: Record<string, string> });
   const files: Record<string, Buffer> = { ...repository.commits[before] };

@@ -55,7 +55,7 @@ export function registerAttack(program: Command): void {
     )
     .option(
       "--classifier <path>",
-      'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
+      'a ResNet: a folder, a .safetensors with torchvision\'s keys, "hf:user/name", or "pocket", the one for models made from pocket',
     )
     .option("--seed <n>", "of every random draw (default: 0)", parseInteger)
     .option("--resume", "go on from the state in DIR");

@@ -47,11 +47,11 @@ export function registerEvaluate(program: Command): void {
     .option("--out <dir>", "folder for the pictures and the result")
     .option(
       "--classifier <path>",
-      'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
+      'a ResNet: a folder, a .safetensors with torchvision\'s keys, "hf:user/name", or "pocket", the one for models made from pocket',
     )
     .option(
       "--clip <path>",
-      'a CLIP model\'s folder, or "pocket": adds CLIP scores; the classifier where none is given',
+      'a CLIP model\'s folder, "hf:user/name", or "pocket": adds CLIP scores; the classifier where none is given',
     );
   addKeyOptions(command, "key of an erasure: measures what it brings back");
   addOptionFlags(command, EVALUATE_OPTIONS, FLAGGED);

@@ -152,6 +152,11 @@ describe("a download from the hub", () => {
   it("stops at the signal from the first request on, and keeps what has arrived", async () => {
     expect((await failure("hf:me/classifier", { signal: AbortSignal.abort() })).code).toBe("ABORTED");
     expect(hub.requests).toEqual([]);
+    hub.down = "silent";
+    const waiting = new AbortController();
+    setTimeout(() => waiting.abort(), 100);
+    expect((await failure("hf:me/classifier", { signal: waiting.signal })).code).toBe("ABORTED");
+    hub.down = null;
     hub.faults = { hangAfter: 200_000 };
     const controller = new AbortController();
     const error = await failure("hf:me/classifier", {
@@ -292,6 +297,9 @@ describe("without a connection", () => {
     hub.down = 503;
     expect(await download("hf:me/classifier")).toBe(path);
     expect((await failure("hf:me/other")).code).toBe("NETWORK_ERROR");
+    expect((await failure("hf:me/classifier/other.json")).code).toBe("NETWORK_ERROR");
+    hub.down = "portal";
+    expect((await failure("hf:me/other")).code).toBe("NETWORK_ERROR");
     process.env["HF_ENDPOINT"] = "http://127.0.0.1:1";
     expect(await download("hf:me/classifier")).toBe(path);
     const error = await failure("hf:me/other");
@@ -341,6 +349,15 @@ describe("no path of a repository leaves the cache", () => {
     expect((await failure("hf:me/classifier")).message).toContain("it leads out of the cache of the hub");
     process.env["HF_HUB_OFFLINE"] = "1";
     expect((await failure(`hf:me/classifier@${commit(1)}`)).message).toContain("it leads out of the cache");
+  });
+
+  it("where a link in the place of a part does", async () => {
+    const target = join(temporaryDirectory(), "mine");
+    writeFileSync(target, "mine");
+    mkdirSync(join(repository(), "blobs"), { recursive: true });
+    symlinkSync(target, partial());
+    expect((await failure("hf:me/classifier")).code).toBe("IO_ERROR");
+    expect(readFileSync(target, "utf8")).toBe("mine");
   });
 
   it("though the cache itself may be a link to another disk", async () => {
