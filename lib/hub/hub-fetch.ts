@@ -30,6 +30,12 @@ export function hubFetch(hub: Hub, name: HubName, signal: AbortSignal | undefine
     const words = wordsOf(response.headers, hub);
     const code = response.headers.get("x-error-code") ?? "";
     await response.body?.cancel().catch(() => undefined);
+    // Its storage knows no token: what it refuses is an address that is no longer good, and the hub gives another.
+    if (new URL(response.url).origin !== origin)
+      throw new KpopError(
+        "NETWORK_ERROR",
+        `The storage that ${hub.endpoint} leads to refused ${formatHubName(name)} (status ${status}); try again later`,
+      );
     throw refusal(hub, name, { status, code, words });
   };
 }

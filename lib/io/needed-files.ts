@@ -2,6 +2,7 @@ import { basename, dirname } from "node:path";
 import { KpopError } from "../errors";
 import { formatHubName, type HubName } from "../hub/hub-name";
 import { isPickleName, pickleRefused } from "./checkpoint-pickle";
+import { TOKENIZER_FOLDERS } from "./checkpoint-tokenizer";
 import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
 import { chooseWeights } from "./checkpoint-weights";
 import {
@@ -55,9 +56,12 @@ function besideFile(files: readonly string[], name: HubName): string[] {
   if (path.endsWith(".json")) return [path];
   const folder = dirname(path) === "." ? "" : `${dirname(path)}/`;
   const beside = [`${basename(path, ".safetensors")}.json`, MANIFEST_FILE];
-  const tokenizer = TOKENIZER.flatMap((file) => [file, `tokenizer/${file}`]);
-  const wanted = [...beside, ...tokenizer].map((file) => folder + file);
+  const wanted = [...beside, ...TOKENIZER, ...tokenizerFiles()].map((file) => folder + file);
   return [path, ...wanted.filter((file) => files.includes(file))];
+}
+
+function tokenizerFiles(): string[] {
+  return Object.values(TOKENIZER_FOLDERS).flatMap((folder) => TOKENIZER.map((file) => `${folder}/${file}`));
 }
 
 class Folder {
@@ -86,6 +90,12 @@ class Folder {
   }
 
   private pipeline(): string[] {
+    // Gigabytes of another family's text encoders would come before loading looks at it.
+    if (!this.files.includes(`${FOLDERS.unet}/config.json`))
+      throw new KpopError(
+        "UNSUPPORTED_MODEL",
+        `${this.origin} is a pipeline without a UNet (${FOLDERS.unet}/config.json); expected a Stable Diffusion pipeline`,
+      );
     const networks = COMPONENTS.flatMap((component) => {
       const folder = `${FOLDERS[component]}/`;
       // What is missing, loading says.
@@ -93,10 +103,7 @@ class Folder {
       return [`${folder}config.json`, ...this.weights(folder, STEMS[component])];
     });
     const texts = ["scheduler/scheduler_config.json", "feature_extractor/preprocessor_config.json"];
-    const tokenizers = ["tokenizer", "tokenizer_2"].flatMap((folder) =>
-      TOKENIZER.map((file) => `${folder}/${file}`),
-    );
-    return ["model_index.json", ...this.present([...networks, ...texts, ...tokenizers])];
+    return ["model_index.json", ...this.present([...networks, ...texts, ...tokenizerFiles()])];
   }
 
   /** @param folder with a slash */

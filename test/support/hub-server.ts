@@ -31,6 +31,8 @@ export interface StorageFaults {
   ignoreRanges?: boolean;
   /** Every byte is another one. */
   corrupt?: boolean;
+  /** Answers with 403 this many times, as an address does that is no longer good. */
+  refusals?: number;
   /** Answers nothing any more after this many bytes. */
   hangAfter?: number;
 }
@@ -199,6 +201,9 @@ async function answerStorage(context: Context): Promise<void> {
     context.uploaded.set(hash, await bodyOf(request));
     return void response.writeHead(200, { etag: '"stored"' }).end();
   }
+  const { refusals = 0 } = hub.faults;
+  hub.faults = { ...hub.faults, refusals: refusals - 1 };
+  if (refusals > 0) return refuse(response, 403, "", "expired");
   const all = Object.values(hub.repositories).flatMap(({ commits }) => Object.values(commits));
   const content = all.flatMap((files) => Object.values(files)).find((one) => sha256(one) === hash);
   if (content === undefined) return refuse(response, 404, "", "no such blob");

@@ -104,6 +104,15 @@ describe("a download from the hub", () => {
     expect(existsSync(partial())).toBe(false);
   });
 
+  it("asks the hub again where its storage refuses an address", async () => {
+    hub.faults = { refusals: 2 };
+    const path = await download("hf:me/classifier");
+    expect(readFileSync(join(path, "model.safetensors")).equals(WEIGHTS)).toBe(true);
+    expect(
+      hub.requests.filter(({ url }) => url.includes("/resolve/") && url.includes(".safetensors")),
+    ).toHaveLength(3);
+  });
+
   it("goes on with what an earlier call left", async () => {
     mkdirSync(join(repository(), "blobs"), { recursive: true });
     writeFileSync(partial(), WEIGHTS.subarray(0, 200_000));

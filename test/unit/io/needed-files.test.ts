@@ -61,6 +61,15 @@ describe("what of a repository is downloaded", () => {
     );
   });
 
+  it("is of Stable Diffusion XL the second text encoder and tokenizer too", () => {
+    const second = [
+      "text_encoder_2/config.json",
+      "text_encoder_2/model.safetensors",
+      "tokenizer_2/vocab.json",
+    ];
+    expect(needed([...SD14, ...second])).toEqual([...needed(SD14), ...second].sort());
+  });
+
   it("is the same in a subfolder, and nothing beside it", () => {
     const below = [...SD14.map((file) => `v1/${file}`), ...SD14];
     expect(needed(below, "hf:me/model/v1")).toEqual(needed(SD14).map((file) => `v1/${file}`));
@@ -119,6 +128,11 @@ describe("what of a repository is downloaded", () => {
     ],
     [["notes.md"], "NOT_FOUND", "has no model_index.json, no saved erasure"],
     [[], "NOT_FOUND", "There is no file in hf:me/model"],
+    [
+      ["model_index.json", "transformer/config.json", "vae/diffusion_pytorch_model.safetensors"],
+      "UNSUPPORTED_MODEL",
+      "hf:me/model is a pipeline without a UNet",
+    ],
   ])("is nothing of %j: %s", (files, code, words) => {
     const error = refusal(files);
     expect([error.code, error.message]).toEqual([code, expect.stringContaining(words)]);
