@@ -31,7 +31,10 @@ export async function fromHub(
         first ??= bytes;
         const perSecond = ((bytes - first) / (performance.now() - started)) * 1000;
         const etaSeconds = perSecond > 0 ? (totalBytes - bytes) / perSecond : Infinity;
-        progress.update(Math.ceil(bytes / MEGABYTE), Math.ceil(totalBytes / MEGABYTE), file, etaSeconds);
+        const total = Math.ceil(totalBytes / MEGABYTE);
+        // The last one counts when all has come.
+        const done = bytes === totalBytes ? total : Math.min(Math.floor(bytes / MEGABYTE), total - 1);
+        progress.update(done, total, file, etaSeconds);
       },
     });
   } finally {
