@@ -83,12 +83,12 @@ async function evaluateCommand(model: string, flags: Flags, typed: Given): Promi
   const progress = new Progress("picture", json);
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
     const key = await loadKey(flags, passphrase);
-    const named = judges(await flagsFromHub(flags, ["classifier", "clip"], signal));
+    const judging = judges(await flagsFromHub(flags, ["classifier", "clip"], signal));
     const diffusion = await loadModel(model, flags, signal);
     const result = await evaluate(diffusion, {
       ...given,
       shard,
-      ...named,
+      ...judging,
       ...(key === undefined ? {} : { key }),
       cacheDirectory: join(flags.out, "images"),
       resultFile,
