@@ -33,6 +33,8 @@ export type {
   TensorSummary,
 } from "./io/inspection";
 export { convert, type ConvertOptions } from "./io/convert";
+export { download, type DownloadOptions } from "./io/local-path";
+export type { DownloadProgress } from "./hub/download";
 export { Adam, type AdamOptions } from "./nn/optimizer";
 export { clipGradients } from "./nn/clip-gradients";
 export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
@@ -122,6 +124,7 @@ export { erase } from "./erasure/erase";
 export type { Artefact } from "./erasure/artefact";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
 export type { RunManifest } from "./erasure/manifest";
+export { push, type Pushed, type PushOptions, type PushProgress } from "./erasure/push";
 export type { TrajectorySampling } from "./diffusion/samplers/training-trajectory";
 export type { ErrorSpace } from "./erasure/shared/prediction-error";
 export type { CustomLatents } from "./erasure/shared/custom-source";

@@ -14,6 +14,7 @@ import { registerGenerate } from "./commands/generate";
 import { registerInspect } from "./commands/inspect";
 import { registerInstallRuntime } from "./commands/install-runtime";
 import { registerAttacks, registerMethods } from "./commands/lists";
+import { registerPush } from "./commands/push";
 import { registerVerify } from "./commands/verify";
 import { ignoreClosedPipes, printable, sayWarnings } from "./output";
 import { helpHint, reportError } from "./report-error";
@@ -59,6 +60,7 @@ async function main(): Promise<void> {
   registerInspect(program);
   registerApply(program);
   registerConvert(program);
+  registerPush(program);
   registerCache(program);
   registerMethods(program);
   registerAttacks(program);

@@ -6,6 +6,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, pathOf, withModel } from "../diffusion/with-model";
 import { traced } from "../diagnostics";
 import { throwIfAborted } from "../errors";
+import { hubPlace } from "../files/hub-place";
 import { selectParameters } from "../models/parameter-selector";
 import { fit, type Complete, type OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
@@ -14,7 +15,7 @@ import { parseRunOptions, RUN_OPTIONS, type ParsedRunOptions } from "../training
 import type { PrepareReport } from "../training/step-report";
 import { Erasure } from "./erasure";
 import { ErasureJob } from "./job";
-import { describeOptions, versions } from "./manifest";
+import { describeOptions, versions, type RunManifest } from "./manifest";
 import { changedBy, parseOptions, type Method } from "./method";
 import { NEIGHBOURS, nearestWords, type Neighbours, type NeighbourSettings } from "./shared/neighbours";
 import { methodNamed, type EraseOptions } from "./registry";
@@ -110,6 +111,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
         device: base.device,
         dtype: base.dtype,
         threads: addon().threads(),
+        ...hubOrigin(base.source.path),
         inputs,
         outputs: {},
         seconds: last?.seconds ?? 0,
@@ -127,6 +129,12 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   } finally {
     teacher.dispose();
   }
+}
+
+/** The repository and commit of a checkpoint in a hub's cache, as the manifest has it. */
+function hubOrigin(path: string): Pick<RunManifest, "hub"> {
+  const { repository, revision } = hubPlace(path) ?? {};
+  return repository === undefined || revision === undefined ? {} : { hub: { repository, revision } };
 }
 
 /** @throws INVALID_ARGUMENT naming the option */

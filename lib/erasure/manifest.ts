@@ -19,6 +19,8 @@ export interface RunManifest {
   device: string;
   dtype: string;
   threads: number;
+  /** Where the input came from, if it lies in the cache of a hub. */
+  hub?: { repository: string; revision: string };
   /** SHA-256 of each weight file of the input, by its place in the checkpoint. */
   inputs: Record<string, string>;
   /** SHA-256 of each weight file that was saved; empty until then. */

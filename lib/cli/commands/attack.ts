@@ -7,6 +7,7 @@ import type { Shard } from "../../index";
 import { ATTACK_NAMES, ATTACK_OPTIONS, attackNamed } from "../../internal";
 import { describeAttack } from "../describe-attack";
 import { losses, plural } from "../format";
+import { flagsFromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { addMethodFlags, addOptionFlags, helpInParts, methodOptions, optionValues } from "../option-flags";
@@ -54,7 +55,7 @@ export function registerAttack(program: Command): void {
     )
     .option(
       "--classifier <path>",
-      'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
+      'a ResNet: a folder, a .safetensors with torchvision\'s keys, "hf:user/name", or "pocket", the one for models made from pocket',
     )
     .option("--seed <n>", "of every random draw (default: 0)", parseInteger)
     .option("--resume", "go on from the state in DIR");
@@ -95,6 +96,7 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
   };
   const work = interruptible(`saving the state to ${flags.out}`, async (signal) => {
     const images = flags.image === undefined ? undefined : await picturesIn(flags.image);
+    const local = await flagsFromHub(flags, ["classifier"], signal);
     const diffusion = await loadModel(model, flags, signal);
     const { device, dtype } = diffusion;
     const original =
@@ -103,7 +105,7 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
         : await loadModel(flags.original, { ...flags, device, dtype }, signal);
     try {
       const result = await attack(diffusion, {
-        ...commonOptions(flags),
+        ...commonOptions(local),
         ...own,
         shard,
         ...(images === undefined ? {} : { images }),

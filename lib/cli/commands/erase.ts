@@ -15,9 +15,10 @@ import {
 } from "../../internal";
 import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
+import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
 import { addMethodFlags, addOptionFlags, helpInParts, methodOptions } from "../option-flags";
-import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
 import { neighbours } from "../neighbours";
 import { emit, print, say } from "../output";
 import { collect, parseInteger } from "../parse-value";
@@ -55,7 +56,7 @@ export function registerErase(program: Command): void {
       "Remove concepts from a checkpoint. The result is a checkpoint of its own; the input stays as it is.\n" +
         "KPOP also gives a key: a small file, saved apart, with which the concepts come back.",
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument("<MODEL>", MODEL_ARGUMENT)
     .optionsGroup("Options:")
     .option("--concept <text>", "what to erase; repeat it for several", collect)
     .option("--out <dir>", "folder for the result")
@@ -145,10 +146,11 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   let preparing: Progress | undefined;
   let prepared: PrepareReport | undefined;
   const progress = new Progress("iteration", json);
-  const place = await reserveOutputs(model, { ...flags, artefacts });
+  const source = await interruptible("keeping what has arrived", (signal) => fromHub(model, flags, signal));
+  const place = await reserveOutputs(source, { ...flags, artefacts });
   try {
     await interruptible(doing, async (signal) => {
-      const base = await loadModel(model, flags, signal);
+      const base = await loadModel(source, flags, signal);
       const resumed = await savedIteration(flags);
       say(`Erasing ${quoted(flags.concept)} with ${flags.method} on ${base.device} in ${base.dtype}`);
       if (resumed > 0) say(`Going on after iteration ${resumed}`);

@@ -4,10 +4,11 @@ import { evaluate, KpopError } from "../../index";
 import type { EvaluateOptions, EvaluationProgress, Shard } from "../../index";
 import { EVALUATE_OPTIONS } from "../../internal";
 import { describeEvaluation } from "../describe-evaluation";
+import { flagsFromHub } from "../from-hub";
 import { count, duration, plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
-import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { addOptionFlags, optionValues } from "../option-flags";
 import { readPassphrase } from "../passphrase";
@@ -42,15 +43,15 @@ export function registerEvaluate(program: Command): void {
         "it does not put among its first k, PSR-k the share of pictures of preserved classes that it does.\n" +
         `Pictures are kept in DIR, so that an interrupted evaluation goes on; the result is DIR/${RESULT_FILE}.`,
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument("<MODEL>", MODEL_ARGUMENT)
     .option("--out <dir>", "folder for the pictures and the result")
     .option(
       "--classifier <path>",
-      'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
+      'a ResNet: a folder, a .safetensors with torchvision\'s keys, "hf:user/name", or "pocket", the one for models made from pocket',
     )
     .option(
       "--clip <path>",
-      'a CLIP model\'s folder, or "pocket": adds CLIP scores; the classifier where none is given',
+      'a CLIP model\'s folder, "hf:user/name", or "pocket": adds CLIP scores; the classifier where none is given',
     );
   addKeyOptions(command, "key of an erasure: measures what it brings back");
   addOptionFlags(command, EVALUATE_OPTIONS, FLAGGED);
@@ -82,11 +83,12 @@ async function evaluateCommand(model: string, flags: Flags, typed: Given): Promi
   const progress = new Progress("picture", json);
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
     const key = await loadKey(flags, passphrase);
+    const judging = judges(await flagsFromHub(flags, ["classifier", "clip"], signal));
     const diffusion = await loadModel(model, flags, signal);
     const result = await evaluate(diffusion, {
       ...given,
       shard,
-      ...judges(flags),
+      ...judging,
       ...(key === undefined ? {} : { key }),
       cacheDirectory: join(flags.out, "images"),
       resultFile,

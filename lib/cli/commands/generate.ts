@@ -7,7 +7,7 @@ import { checkOutputFile, GENERATE_OPTIONS, SHARDED_RUN_FILE } from "../../inter
 import { plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
-import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { addOptionFlags, optionValues } from "../option-flags";
 import { collect } from "../parse-value";
@@ -34,7 +34,7 @@ export function registerGenerate(program: Command): void {
       "Make pictures. With the key of an erasure, what was erased comes back.\n" +
         "One picture goes to FILE; several to FILE-1, FILE-2 and so on, prompt by prompt. Old files are replaced.",
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument("<MODEL>", MODEL_ARGUMENT)
     .option("--prompt <text>", "what to show; repeat it for several", collect)
     .option("--out <file>", "the picture, a .png")
     .option("--grid", "one sheet in FILE: a row for each prompt");
