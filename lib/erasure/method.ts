@@ -19,6 +19,14 @@ export interface CommonOptions extends RunOptions {
    * for each of an iteration's latents. "off" keeps none, as in published figures. Default "nearest".
    */
   neighbours?: Neighbours;
+  /**
+   * What is trained: the chosen weights themselves, or "lora", factors of low rank of a change of each (LoRA, arXiv 2106.09685),
+   * which `save` with the format "lora" writes as they are. Biases and scales of norms stay as they are then. For methods that
+   * train weights of the UNet. Default "weights".
+   */
+  as?: "weights" | "lora";
+  /** Rank of the factors. >= 1, default 4. */
+  rank?: number;
   /** Told while a method makes what it trains on, where it does: CA's pictures, a pool's trajectories. */
   onPrepare?(report: PrepareReport): void;
 }
@@ -40,6 +48,8 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   readonly kind: MethodKind;
   /** What it spends, in one line: the UNet's evaluations for one item, what is kept apart, or time. */
   readonly cost: string;
+  /** Why a training does not train a LoRA in the place of weights: what it does instead. */
+  readonly noLora?: string;
   /** Whether it draws at random, so that a seed tells runs apart. Default where it trains. */
   readonly draws?: boolean;
   /** Its own options. What it may change is chosen by the one called `parameters`, where it has one. */

@@ -12,6 +12,7 @@ import {
   NEIGHBOUR_FLAGS,
   RUN_STATE_FILE,
   SAVED_FILES,
+  TRAINED_RANK,
 } from "../../internal";
 import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
@@ -32,6 +33,7 @@ interface Flags extends LoadFlags {
   method: string;
   out: string;
   format: SaveFormat;
+  as: "weights" | "lora";
   rank?: number;
   force?: boolean;
   key?: string;
@@ -67,7 +69,16 @@ export function registerErase(program: Command): void {
     .addOption(
       new Option("--format <name>", "layout of the result").choices(SAVE_FORMATS).default("diffusers"),
     )
-    .option("--rank <n>", `of the layers of --format lora (default: ${LORA_RANK})`, parseInteger)
+    .addOption(
+      new Option("--as <what>", "what is trained: weights, or a LoRA that --format lora saves as it is")
+        .choices(["weights", "lora"])
+        .default("weights"),
+    )
+    .option(
+      "--rank <n>",
+      `of --as lora (default: ${TRAINED_RANK}), or of the layers of --format lora (default: ${LORA_RANK})`,
+      parseInteger,
+    )
     .option("--key <file>", "where the key goes (default: DIR.key.safetensors beside DIR)")
     .option(
       "--passphrase-file <file>",
@@ -107,7 +118,8 @@ Examples:
 
 function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
   const methods = METHOD_NAMES.map(methodNamed);
-  if (flags.rank !== undefined && flags.format !== "lora") command.error("error: --rank needs --format lora");
+  if (flags.rank !== undefined && flags.format !== "lora" && flags.as !== "lora")
+    command.error("error: --rank needs --format lora or --as lora");
   if (flags.rank !== undefined && flags.rank < 1)
     command.error(`error: Expected --rank to be at least 1 but received ${flags.rank}`);
   if (flags.checkpoint === undefined) {
@@ -213,6 +225,9 @@ function commonOptions(flags: Flags) {
     method,
     ...(preserve === undefined ? {} : { preserve }),
     ...(seed === undefined ? {} : { seed }),
+    ...(flags.as === "weights"
+      ? {}
+      : { as: flags.as, ...(flags.rank === undefined ? {} : { rank: flags.rank }) }),
     ...(checkpoint === undefined
       ? {}
       : {
