@@ -46,8 +46,12 @@ export class Lora {
     for (const key of keys) {
       const shape = shapes[key]!;
       const [rows, columns] = sides(shape);
-      const drawn = random.at(key).normal([rank, columns]).to({ device });
-      const start = await drawn.div(Math.sqrt(3 * columns)).settled();
+      const drawn = (): Tensor => random.at(key).normal([rank, columns]).to({ device });
+      const start = await scope(() =>
+        drawn()
+          .div(Math.sqrt(3 * columns))
+          .settled(),
+      );
       factors.set(key, { up: Tensor.zeros([rows, rank], { device }), down: start.clone(), start, shape });
     }
     return new Lora(factors, rank);

@@ -27,6 +27,12 @@ export class Average implements StatePart {
     return new Average(job, model, lora, momentum);
   }
 
+  /** What a LoRA begins with may have been filtered since. */
+  async prepare(): Promise<void> {
+    for (const [name, factor] of this.lora?.tensors() ?? [])
+      await factor.copyFrom(this.job.learned().get(name)!);
+  }
+
   /** Takes what has been learned in, once it has been updated. */
   async update(): Promise<void> {
     const average = this.tensors();
