@@ -78,6 +78,8 @@ def apply_key(pipe, path, concept=None, guidance="conditional"):
     prompt, fields = load_key(path, concept)
     remove_key(pipe)
     if fields["place"] == "token":
+        if hasattr(pipe, "text_encoder_2"):
+            raise ValueError(f"{path} is learned words, which go into pipelines of one text encoder alone")
         pipe.load_textual_inversion(prompt, token="<kpop>")
         return " <kpop>"
     processors = dict(pipe.unet.attn_processors)

@@ -201,7 +201,7 @@ function rankOf(
         ? `is a closed form and trains nothing: ${rather}`
         : method.noLora !== undefined
           ? `${method.noLora}: ${rather}`
-          : changedBy(method, own)?.network === "textEncoder"
+          : changedBy(method, own)?.network !== "unet"
             ? "with these options trains the text encoder's words"
             : undefined;
   if (why !== undefined) throw invalid("as", `"weights" with "${method.name}", which ${why},`, as);
