@@ -13,6 +13,7 @@ export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
 export { TRAINED_RANK } from "./erasure/erase";
+export { whyNoLora } from "./erasure/method";
 export { SAVED_FILES } from "./diffusion/save-model";
 export { FormError, readInteger, readNumber } from "./options/read";
 export { complete, defaultsOf, type Flag, type Option, type OptionSet } from "./options/option";

@@ -17,7 +17,7 @@ import type { PrepareReport } from "../training/step-report";
 import { Erasure } from "./erasure";
 import { ErasureJob } from "./job";
 import { describeOptions, versions } from "./manifest";
-import { changedBy, parseOptions, type Method } from "./method";
+import { changedBy, parseOptions, whyNoLora, type Method } from "./method";
 import { NEIGHBOURS, nearestWords, type Neighbours, type NeighbourSettings } from "./shared/neighbours";
 import { methodNamed, type EraseOptions } from "./registry";
 
@@ -193,17 +193,7 @@ function rankOf(
     if (rank !== undefined) throw invalid("rank", 'nothing unless as is "lora"', rank);
     return null;
   }
-  const rather = 'save what it changes with the format "lora"';
-  const why =
-    method.kind === "inference"
-      ? "changes no weights"
-      : method.kind === "closed form"
-        ? `is a closed form and trains nothing: ${rather}`
-        : method.noLora !== undefined
-          ? `${method.noLora}: ${rather}`
-          : changedBy(method, own)?.network !== "unet"
-            ? "with these options trains the text encoder's words"
-            : undefined;
+  const why = whyNoLora(method, own);
   if (why !== undefined) throw invalid("as", `"weights" with "${method.name}", which ${why},`, as);
   return integer("rank", rank ?? TRAINED_RANK, 1);
 }

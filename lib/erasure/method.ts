@@ -96,6 +96,16 @@ export function changedBy(method: Method, o: Complete<OptionSet>): Changes | nul
   return parameters === undefined ? null : { network: method.network?.(o) ?? "unet", parameters };
 }
 
+/** Why a method with these options, as far as they are given, trains no LoRA; undefined where it does. */
+export function whyNoLora(method: Method, given: Readonly<Record<string, unknown>>): string | undefined {
+  const rather = 'save what it changes with the format "lora"';
+  if (method.kind === "inference") return "changes no weights";
+  if (method.kind === "closed form") return `is a closed form and trains nothing: ${rather}`;
+  if (method.noLora !== undefined) return `${method.noLora}: ${rather}`;
+  const network = method.network?.(given as Complete<OptionSet>) ?? "unet";
+  return network === "unet" ? undefined : "with these options trains the text encoder's words";
+}
+
 /** What a method may change. */
 export interface Changes {
   readonly network: TrainedNetwork;

@@ -13,6 +13,7 @@ import {
   RUN_STATE_FILE,
   SAVED_FILES,
   TRAINED_RANK,
+  whyNoLora,
 } from "../../internal";
 import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
@@ -140,7 +141,11 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
     command.error(
       `error: ${method.name} changes no weights: what it does is saved by --format diffusers alone`,
     );
-  return methodOptions(command, method, methods);
+  const own = methodOptions(command, method, methods);
+  const why = flags.as === "lora" ? whyNoLora(method, own) : undefined;
+  if (why !== undefined)
+    command.error(`error: Expected --as to be "weights" with "${method.name}", which ${why}`);
+  return own;
 }
 
 async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
