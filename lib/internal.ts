@@ -16,6 +16,8 @@ export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { RUN_FILE as SHARDED_RUN_FILE } from "./diffusion/kept-pictures";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
+export { TRAINED_RANK } from "./erasure/erase";
+export { whyNoLora } from "./erasure/method";
 export { SAVED_FILES } from "./diffusion/save-model";
 export { findShard } from "./options/shard-environment";
 export { partOf, readShard } from "./options/shard";

@@ -100,7 +100,11 @@ async function saveModel(
   options: { force: boolean; signal: AbortSignal },
 ): Promise<SaveFormat> {
   try {
-    await erasure.save(out, { ...options, format, ...(rank === undefined ? {} : { rank }) });
+    await erasure.save(out, {
+      ...options,
+      format,
+      ...(rank === undefined || format !== "lora" ? {} : { rank }),
+    });
     return format;
   } catch (error) {
     if (!(error instanceof KpopError) || error.code !== "UNSUPPORTED_FORMAT" || format !== "lora")

@@ -235,6 +235,7 @@ export async function crossAttention(
   const found = await unet.activations(latents.to(dtype), timesteps, condition.context, names, {
     ...options,
     ...(added === undefined ? {} : { added }),
+    ...(model.substitutes === undefined ? {} : { parameters: model.substitutes() }),
   });
   return names.map((name) => found.get(name)!);
 }

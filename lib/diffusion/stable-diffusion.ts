@@ -104,6 +104,8 @@ export class StableDiffusion implements Model {
   readonly changed: ReadonlySet<string>;
   /** What changes how it denoises, and not its weights: what methods of the kind "inference" leave. */
   readonly interventions: readonly Intervention[];
+  /** @internal */
+  readonly substitutes?: () => ReadonlyMap<string, Tensor>;
 
   /** @internal Use `StableDiffusion.load`. */
   constructor(parts: ModelParts) {
@@ -119,6 +121,7 @@ export class StableDiffusion implements Model {
     this.dtype = parts.dtype;
     this.changed = parts.changed;
     this.interventions = parts.interventions;
+    if (parts.substitutes !== undefined) this.substitutes = parts.substitutes;
   }
 
   /**
@@ -315,6 +318,11 @@ export class StableDiffusion implements Model {
   /** This model with other interventions: the same networks, which only one of the two is to free. @internal */
   withInterventions(interventions: readonly Intervention[]): StableDiffusion {
     return new StableDiffusion({ ...this, interventions });
+  }
+
+  /** This model predicting with tensors in the place of some weights: the same networks. @internal */
+  withSubstitutes(substitutes: () => ReadonlyMap<string, Tensor>): StableDiffusion {
+    return new StableDiffusion({ ...this, substitutes });
   }
 
   /** Frees the weights that no other model shares. Idempotent. */

@@ -107,7 +107,7 @@ describe("kpop-native erase", () => {
 
   it.each([
     ["nothing", ["--format", "lora", "--rank", "0"], "Expected --rank to be at least 1 but received 0"],
-    ["another format", ["--rank", "4"], "--rank needs --format lora"],
+    ["another format", ["--rank", "4"], "--rank needs --format lora or --as lora"],
   ])("refuses a rank of %s before any work", async (_, args, sentence) => {
     const { code, stderr } = await cli(run("--out", "new", ...args), { cwd });
     expect(code).toBe(2);
@@ -136,6 +136,26 @@ describe("kpop-native erase", () => {
     );
     expect(stdout).toContain("The delta holds only what changed");
     expect(readdirSync(join(other, "out")).sort()).toEqual(["delta.safetensors", "kpop-run.json"]);
+  });
+
+  it("trains a LoRA and saves it as it is, and says which methods do not", async () => {
+    const other = folder();
+    const args = run("--out", "out", "--iterations", "1", "--as", "lora", "--rank", "2", "--format", "lora");
+    const { code, stdout } = await cli(args, { cwd: other });
+    expect(code).toBe(0);
+    expect(stdout).toContain(
+      "The LoRA holds 100.0 % of the change (as squares); load it onto pocket at strength 1",
+    );
+    const manifest = JSON.parse(readFileSync(join(other, "out/kpop-run.json"), "utf8")) as object;
+    expect(manifest).toMatchObject({ options: { as: "lora", rank: 2, parameters: "xattn-kv" } });
+    const described = await cli(["inspect", join("out", "lora.safetensors")], { cwd: other });
+    expect(described.stdout).toMatch(/rank +2\n/);
+    const refused = await cli(["erase", "pocket", "--method", "uce", "--concept", "church", "--out", "new", "--as", "lora"], { cwd: other }); // prettier-ignore
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(
+      /^error: Expected --as to be "weights" with "uce", which is a closed form and trains nothing/m,
+    );
+    expect(refused.stderr).not.toContain("Loading");
   });
 
   it("says where models come from when there is none", async () => {
