@@ -78,7 +78,7 @@ export interface Attribution {
  * @param model a loaded model, or what `StableDiffusion.load` takes
  * @param prompt one, or several
  * @returns one for each prompt
- * @throws INVALID_ARGUMENT (a prompt without words, one that lacks a word asked for, heads that differ in number), NOT_FOUND,
+ * @throws INVALID_ARGUMENT (a word that no prompt has, a prompt without words, heads that differ in number), NOT_FOUND,
  *   OUT_OF_MEMORY, NO_SPACE, IO_ERROR, ABORTED, and for a path what loading it throws
  */
 export async function attribution(
@@ -97,6 +97,7 @@ export async function attribution(
   return unscoped(() =>
     withModel(model, signal, async (base) => {
       const wanted = prompts.map((one) => wordsOf(base.tokenizer, one, o.words));
+      checkFound(base.tokenizer, prompts, wanted, o.words);
       if (o.directory !== undefined) await makeFolder(o.directory);
       const found: Attribution[] = [];
       for (const [index, one] of prompts.entries())
@@ -274,23 +275,37 @@ function meanOver(
 /** Ends a word in the vocabulary. */
 const WORD_END = "</w>";
 
-/** Words with the places of their tokens: those asked for, wherever they stand, or each that has letters or digits. */
+/** Words with the places of their tokens: those asked for that the prompt has, or each that has letters or digits. */
 function wordsOf(tokenizer: CLIPTokenizer, prompt: string, asked: readonly string[]): WordPlaces[] {
   const [row] = tokenizer.encode(prompt, { padding: false }) as [number[]];
   const ids = row.slice(1, -1);
   const all = asked.length > 0 ? asked : eachWord(tokenizer, prompt, ids);
-  if (all.length === 0) throw invalid("prompt", "a text with words", prompt);
-  return [...new Set(all)].map((word) => {
+  return [...new Set(all)].flatMap((word) => {
     const own = tokenizer.encode(word, { padding: false })[0]!.slice(1, -1);
     const isOwn = (first: number): boolean => own.every((id, index) => ids[first + index] === id);
     const starts = ids.map((_, index) => index).filter((index) => own.length > 0 && isOwn(index));
-    if (starts.length > 0)
-      return { word, tokens: starts.flatMap((start) => own.map((_, index) => start + index + 1)) };
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected words to be in the prompt ${JSON.stringify(prompt)}, among the ${tokenizer.maxLength - 2} tokens that are read of it, but it lacks ${JSON.stringify(word)}`,
-    );
+    const tokens = starts.flatMap((start) => own.map((_, index) => start + index + 1));
+    return tokens.length === 0 ? [] : [{ word, tokens }];
   });
+}
+
+/** @throws INVALID_ARGUMENT on a word that no prompt has, and on a prompt with none */
+function checkFound(
+  { maxLength }: CLIPTokenizer,
+  prompts: readonly string[],
+  found: readonly (readonly WordPlaces[])[],
+  asked: readonly string[],
+): void {
+  const lost = asked.find((word) => !found.flat().some((one) => one.word === word));
+  const bare = prompts.find((_, index) => found[index]!.length === 0);
+  if (lost === undefined && bare === undefined) return;
+  const quoted = (some: readonly string[]): string => some.map((one) => JSON.stringify(one)).join(", ");
+  const what = asked.length === 0 ? "word" : lost === undefined ? quoted(asked) : quoted([lost]);
+  const where = lost === undefined ? [bare!] : prompts;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    `There is no ${what} in ${quoted(where)}, among the ${maxLength - 2} tokens that are read of a prompt`,
+  );
 }
 
 function eachWord(tokenizer: CLIPTokenizer, prompt: string, ids: readonly number[]): string[] {

@@ -124,7 +124,7 @@ function tradeOffFigure(all: readonly Measured[]): Figure[] {
     if (erased === undefined || kept === undefined || withKey) return [];
     const range = ({ low, high }: Known) => [100 * low!, 100 * high!] as const;
     const point = { x: 100 * kept.value, y: 100 * erased.value, xRange: range(kept), yRange: range(erased) };
-    return [{ name: title, look, loose: true, points: [{ ...point, label: title, labelSide: "left" }] }];
+    return [{ name: title, look, loose: true, points: [point] }];
   });
   if (curves.length < 2) return [];
   const caption =

@@ -30,7 +30,7 @@ export function trainingSection(models: readonly ReportedModel[]): Section | nul
           { title: "Steps", help: "Iterations of training, or layers of a closed form" },
           { title: "UNet evaluations" },
           { title: "Time" },
-          { title: "Parameters changed", help: "Tensors that the method might change" },
+          { title: "Tensors changed", help: "That the method might change" },
           { title: "Device", words: true },
         ],
         rows: erased.map(({ title, look, manifest }) => ({
@@ -63,8 +63,14 @@ export function lossFigure(steps: Steps, caption: string): Figure[] {
     .filter(({ points }) => points.length > 1);
   if (curves.length === 0) return [];
   const means = size === 1 ? "" : ` Each point is the mean of ${size} iterations.`;
-  const svg = plot(curves, { name: "iteration" }, { name: "loss", scale: "log" });
+  const svg = plot(curves, { name: "iteration" }, { name: "loss", scale: "log", write: power });
   return [{ svg, caption: `${caption}, on a logarithmic axis.${means}` }];
+}
+
+/** A power of ten, as axes have it, whose own values are rounded. */
+function power(value: number): string {
+  const exponent = Math.round(Math.log10(value));
+  return Math.abs(exponent) < 4 ? String(Number((10 ** exponent).toPrecision(1))) : `1e${exponent}`;
 }
 
 /** Means of so many iterations each; what a logarithm has no place for is left out. */

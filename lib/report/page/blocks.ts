@@ -66,6 +66,8 @@ export interface Grid {
 
 export interface GridRow {
   prompt: string;
+  /** Gives the prompt its colour. */
+  look?: Look;
   /** Smaller, below the prompt. */
   note?: string;
   /** In the order of the columns: PNGs, base64, or those with words; null leaves a place empty. */

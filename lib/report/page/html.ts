@@ -159,14 +159,14 @@ function grid({ caption, columns, looks = [], sections, filters = [], choose = f
   const heads = columns.map((column, index) => `<th scope="col">${mark(looks[index])}${escape(column)}</th>`);
   const bodies = sections.map(
     ({ title, rows }) => `<tbody>
-<tr class="group"><th colspan="${columns.length + 1}" scope="rowgroup"><span>${escape(title)}</span></th></tr>
-${rows.map((row) => gridRow(row, columns)).join("\n")}
+${title === "" ? "" : `<tr class="group"><th colspan="${columns.length + 1}" scope="rowgroup"><span>${escape(title)}</span></th></tr>\n`}${rows.map((row) => gridRow(row, columns)).join("\n")}
 </tbody>`,
   );
   const all = sections.flatMap(({ rows }) => rows);
   const choices = filterBar(filters, all, choose && columns.length > 1 ? columns : [], looks);
   // Where columns are few, there is room for larger pictures.
-  const size = looks.length === 0 ? "" : ` style="--columns: ${columns.length}"`;
+  const marked = looks.length > 0 || sections.some(({ rows }) => rows.some((row) => row.look !== undefined));
+  const size = marked ? ` style="--columns: ${columns.length}"` : "";
   return `${choices}<div class="scroll"><table class="pictures"${size}>
 <caption>${escape(caption)}</caption>
 <thead><tr><td></td>${heads.join("")}</tr></thead>
@@ -174,7 +174,7 @@ ${bodies.join("\n")}
 </table></div>${choices === "" ? "" : "</div>"}`;
 }
 
-function gridRow({ prompt, note, pictures, keys }: GridRow, columns: readonly string[]): string {
+function gridRow({ prompt, look, note, pictures, keys }: GridRow, columns: readonly string[]): string {
   const cells = pictures.map((picture, index) => {
     if (picture === null) return "<td></td>";
     const shot: Partial<Shot> & Pick<Shot, "png"> = typeof picture === "string" ? { png: picture } : picture;
@@ -184,7 +184,7 @@ function gridRow({ prompt, note, pictures, keys }: GridRow, columns: readonly st
     return `<td><img alt="${alt}" src="data:image/png;base64,${shot.png}">${words}${more}</td>`;
   });
   const below = note === undefined ? "" : `<small>${escape(note)}</small>`;
-  return `<tr${dataOf(keys)}><th scope="row">${escape(prompt)}${below}</th>${cells.join("")}</tr>`;
+  return `<tr${dataOf(keys)}><th scope="row">${mark(look)}${escape(prompt)}${below}</th>${cells.join("")}</tr>`;
 }
 
 function verdict(good: boolean | null | undefined): string {

@@ -164,9 +164,9 @@ describe("attribution", () => {
       "a word that is not there",
       PROMPT,
       { words: ["dog"] },
-      /^Expected words to be in the prompt "a photo of a church", among the \d+ tokens that are read of it, but it lacks "dog"$/,
+      /^There is no "dog" in "a photo of a church", among the \d+ tokens that are read of a prompt$/,
     ],
-    ["a prompt without words", "...", {}, /^Expected prompt to be a text with words but received "..."/],
+    ["a prompt without words", "...", {}, /^There is no word in "\.\.\.", among/],
     ["no prompt", [], {}, /^Expected prompt to be/],
     ["an unknown option", PROMPT, { head: 1 }, /head/],
   ] as const)("refuses %s, and writes nothing", async (_, prompt, given, message) => {

@@ -135,7 +135,11 @@ describe("kpop-native erase", () => {
       /^The change cannot be written as a LoRA: 1 changed tensor .* Saving a delta instead$/m,
     );
     expect(stdout).toContain("The delta holds only what changed");
-    expect(readdirSync(join(other, "out")).sort()).toEqual(["delta.safetensors", "kpop-run.json"]);
+    expect(readdirSync(join(other, "out")).sort()).toEqual([
+      "delta.safetensors",
+      "kpop-log.json",
+      "kpop-run.json",
+    ]);
   });
 
   it("says where models come from when there is none", async () => {
