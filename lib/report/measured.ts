@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { ClassEvaluation } from "../evaluation/evaluate";
 import { fillTemplate } from "../evaluation/template";
+import { attackTitle } from "./attacks";
 import type { ReportedModel } from "./models";
 import { grid, table, text, type Block, type Cell, type Column, type Figure, type GridRow, type Section, type Shot, type Tile } from "./page/blocks"; // prettier-ignore
 import { intervalCell, NONE, number, percent } from "./page/format";
@@ -73,7 +74,7 @@ export function summaryTiles(models: readonly ReportedModel[]): Tile[] {
       back && { value: 1 - back.value, low: 1 - back.high, high: 1 - back.low },
       "pictures of what was erased that are seen as it",
     ),
-    ...tile("Back under attack", worst?.after, worst === undefined ? "" : `${worst.method}; by its plain name ${inWords(worst.before)}`), // prettier-ignore
+    ...tile("Back under attack", worst?.after, worst === undefined ? "" : `${attackTitle(worst.method)}; by its plain name ${inWords(worst.before)}`), // prettier-ignore
   ];
 }
 

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { attack } from "../../lib/attack/attack";
 import { PromptKey } from "../../lib/diffusion/prompt-key";
+import { attribution } from "../../lib/evaluation/attribution";
 import { certifiableErasure } from "./certified-erasure";
 import { discPicture } from "./pictures";
 import { temporaryDirectory } from "./temporary-directory";
@@ -13,6 +14,7 @@ export interface ReportableErasure {
   measured: string;
   recovered: string;
   attacked: string;
+  attended: string;
   /** All of them. */
   folders: string[];
 }
@@ -31,8 +33,11 @@ export async function reportableErasure(): Promise<ReportableErasure> {
     ...{ imagesPerInput: 2, steps: 2, guidanceScale: 2 },
   });
   found.dispose();
-  const folders = [result, original, measured, recovered, attacked];
-  return { result, original, measured, recovered, attacked, folders };
+  const attended = join(temporaryDirectory(), "attended");
+  const drawing = { steps: 2, width: 32, height: 32, words: ["church"], heads: true };
+  await attribution(result, "a photo of a church", { directory: attended, ...drawing });
+  const folders = [result, original, measured, recovered, attacked, attended];
+  return { result, original, measured, recovered, attacked, attended, folders };
 }
 
 /** Changes a JSON file. */

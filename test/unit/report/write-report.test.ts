@@ -29,8 +29,9 @@ function copies(): ReportableErasure {
   };
   const [result, original, measured] = [copy("result"), copy("original"), copy("measured")];
   const [recovered, attacked] = [copy("recovered"), copy("attacked")];
-  const folders = [result, original, measured, recovered, attacked];
-  return { result, original, measured, recovered, attacked, folders };
+  const attended = copy("attended");
+  const folders = [result, original, measured, recovered, attacked, attended];
+  return { result, original, measured, recovered, attacked, attended, folders };
 }
 
 const written = (folders: readonly string[]): Promise<Report> =>
@@ -39,8 +40,9 @@ const written = (folders: readonly string[]): Promise<Report> =>
 describe("writeReport", () => {
   it("puts what was measured to its model by the weights, whatever the folders are called", () => {
     expect(report).toMatchObject({ models: ["Original", "KPOP"], evaluations: 3, attacks: 1, missing: 0 });
-    // Two classes with three pictures from three models; two seeds of the plain name and one input.
-    expect(report.pictures).toBe(3 * 6 + 4);
+    // Two classes with three pictures from three models; two seeds of the plain name and one input; a picture with the map
+    // of a word, and those of four heads.
+    expect(report.pictures).toBe(3 * 6 + 4 + 6);
     const heads = html.match(/<table class="pictures".*?<\/thead>/s)![0];
     expect([...heads.matchAll(/<\/i>([^<]+)<\/th>/g)].map(([, name]) => name)).toEqual([
       "Original",
@@ -75,7 +77,7 @@ describe("writeReport", () => {
   });
 
   it("has losses, attacks with their spend, the manifest and the commands", () => {
-    for (const id of ["rates", "pictures", "classes", "attacks", "training", "making"])
+    for (const id of ["rates", "pictures", "classes", "attacks", "attention", "training", "making"])
       expect(html).toContain(`<section id="${id}">`);
     expect(html).toContain("KPOP: losses, on a logarithmic axis.");
     expect(html).toMatch(/<td data-sort="3">3<\/td>/); // Evaluations of the search.
@@ -98,7 +100,7 @@ describe("writeReport", () => {
     const { models, evaluations, attacks } = await written([join(result, ".."), join(result, ".")]);
     expect({ models, evaluations, attacks, given: folders.length }).toEqual({
       ...{ models: ["Original", "KPOP, result", "KPOP, ."].map(() => expect.any(String) as string) },
-      ...{ evaluations: 3, attacks: 1, given: 5 },
+      ...{ evaluations: 3, attacks: 1, given: 6 },
     });
   });
 
@@ -203,7 +205,7 @@ describe("kpop-native report", () => {
     expect({ code, stdout }).toEqual({
       code: 0,
       stdout: expect.stringMatching(
-        /^Wrote page\.html: Original, KPOP; 3 evaluations; 1 attack; 22 pictures \(\d+ kB\)\n$/,
+        /^Wrote page\.html: Original, KPOP; 3 evaluations; 1 attack; 28 pictures \(\d+ kB\)\n$/,
       ) as string,
     });
     const again = await cli(["report", made.result, "--json", "--title", "A & B"], { cwd });
