@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import type { ClassEvaluation } from "../evaluation/evaluate";
+import type { ClassEvaluation } from "../evaluation/summarize";
 import { fillTemplate } from "../evaluation/template";
 import { attackTitle } from "./attacks";
 import type { ReportedModel } from "./models";
@@ -155,7 +155,7 @@ const PLACED = ["classes", "esr", "psr", "clipScore", "classifier", "clip", "pic
 function otherMeasures(all: readonly Measured[]): Block[] {
   const values = all.map(({ source }) => {
     const others = Object.entries(source.evaluation).filter(([name]) => !PLACED.includes(name));
-    return new Map(others.flatMap(([name, value]) => leavesOf(value, [name])));
+    return new Map(others.flatMap(([name, value]) => leavesOf(value, name === "metrics" ? [] : [name])));
   });
   const names = [...new Set(values.flatMap((of) => [...of.keys()]))];
   if (names.length === 0) return [];

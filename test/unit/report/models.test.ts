@@ -18,7 +18,7 @@ const erasure = (
     inputs: { "unet/a": "in-1", "vae/b": "in-2" },
     outputs: { "unet/a": `${folder}-1`, "vae/b": "in-2" },
     ...manifest,
-  } as ErasureSource["manifest"],
+  } as unknown as ErasureSource["manifest"],
   ...fields,
 });
 
