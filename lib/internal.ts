@@ -30,6 +30,7 @@ export { nullSpaceEdits } from "./erasure/shared/null-space";
 export { NEIGHBOUR_FLAGS } from "./erasure/shared/neighbours";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
 export { methodFacts, type MethodFacts } from "./erasure/method-facts";
+export { ATTRIBUTION_FILE, ATTRIBUTION_OPTIONS } from "./evaluation/attribution";
 export { EVALUATE_OPTIONS } from "./evaluation/evaluate-options";
 export { ATTACK_OPTIONS } from "./attack/attack-options";
 export type { AttackMethod } from "./attack/method";

@@ -80,7 +80,7 @@ export async function readMeasured(
 
 /** What of a result is measured, and not where or how long. */
 export function figuresOf(result: Evaluation): CertifiedFigures {
-  return without(result, "pictures", "directory", "seconds", "generated", "classifier", "clip");
+  return without(result, "pictures", "directory", "seconds", "command", "generated", "classifier", "clip");
 }
 
 /** A result of `evaluate`. @throws NOT_FOUND, INVALID_CHECKPOINT, IO_ERROR */

@@ -29,7 +29,7 @@ export interface CertifiedPicture extends Omit<EvaluatedPicture, "path"> {
 /** What was measured, with intervals, as `evaluate` wrote it. */
 export type CertifiedFigures = Omit<
   Evaluation,
-  "pictures" | "directory" | "seconds" | "generated" | "classifier" | "clip"
+  "pictures" | "directory" | "seconds" | "command" | "generated" | "classifier" | "clip"
 >;
 
 /** An evaluation of the result. */

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
-import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
+import { filePath, flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import type { Lora } from "../diffusion/lora";
 import { PromptKey } from "../diffusion/prompt-key";
 import { changeMetadata } from "../diffusion/save-lora";
@@ -16,13 +16,13 @@ import {
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../files/atomic";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
-import { MANIFEST_FILE } from "../io/file-kinds";
+import { LOG_FILE, MANIFEST_FILE } from "../io/file-kinds";
 import { checkPlaceFor, writeInterventions } from "../io/interventions-file";
 import { foreignFiles } from "../io/saved-model";
 import { checkApart } from "../io/source-places";
 import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
-import type { RunManifest } from "./manifest";
+import { formatLog, type RunManifest } from "./manifest";
 import type { StepReport } from "../training/step-report";
 import type { Artefact } from "./artefact";
 import { readBaseCard } from "./base-card";
@@ -37,6 +37,8 @@ export interface SaveErasureOptions {
   rank?: number;
   /** Replace a folder that holds a saved model and nothing else. Default false. */
   force?: boolean;
+  /** The command that this is the work of, kept in kpop-log.json for reports. Default: none. */
+  command?: string;
   signal?: AbortSignal;
 }
 
@@ -81,8 +83,9 @@ export class Erasure {
   }
 
   /**
-   * Writes the model and kpop-run.json into a folder: a diffusers folder with a README.md that describes it, or
-   * `model.safetensors` (single-file), or `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank; exactly, where a LoRA was trained). The key is
+   * Writes the model, kpop-run.json and kpop-log.json (the losses) into a folder: a diffusers folder with a README.md that
+   * describes it, or `model.safetensors` (single-file), or `delta.safetensors` (only what changed), or `lora.safetensors`
+   * (the same, approximately, within a rank; exactly, where a LoRA was trained). The key is
    * never among them; save it with `key.save`. What the model was read from is never written over: with it the concepts
    * would be gone for good. If its files have changed since they were read, the weights are saved from memory, and a
    * process warning (KPOP_SAVED_FROM_MEMORY) says so.
@@ -91,10 +94,12 @@ export class Erasure {
    */
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
     filePath("directory", directory);
-    knownKeys("the save options", options, ["format", "rank", "force", "signal"]);
+    knownKeys("the save options", options, ["format", "rank", "force", "command", "signal"]);
     jobOptions(options);
     const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
-    const { force = false, signal } = options;
+    const { force = false, command, signal } = options;
+    if (command !== undefined) nonEmptyString("command", command);
+    const log = formatLog(command, this.history);
     const rank = loraRank(format, options.rank, this.lora?.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
@@ -108,7 +113,8 @@ export class Erasure {
         memory: inMemory(this.model),
         extraFiles: async (folder) => {
           await writeInterventions(folder, this.model.interventions);
-          return { [MANIFEST_FILE]: await this.describe(folder), [MODEL_CARD_FILE]: await this.card() };
+          const manifest = await this.describe(folder);
+          return { [MANIFEST_FILE]: manifest, [LOG_FILE]: log, [MODEL_CARD_FILE]: await this.card() };
         },
       });
       return;
@@ -123,6 +129,7 @@ export class Erasure {
           await this.lora.save(path, changeMetadata(this.model.source, manifest));
         else await saveFile(this.model, changed, path, { ...cancel, format, rank, manifest });
         await writeFile(join(folder, MANIFEST_FILE), await this.describe(folder));
+        await writeFile(join(folder, LOG_FILE), log);
       },
       { force, foreign: foreignFiles },
     );

@@ -1,7 +1,7 @@
 import { integer as checkInteger, invalid, jobOptions, knownKeys } from "../check";
 import { DRAWING_OPTIONS } from "../diffusion/generate-options";
 import type { ImageSetProgress } from "../diffusion/image-set";
-import { integer, path, text, texts } from "../options/kinds";
+import { command, integer, path, text, texts } from "../options/kinds";
 import { complete, type Complete, type Given, type Option } from "../options/option";
 import { readInteger } from "../options/read";
 import { shardOption, type Shard } from "../options/shard";
@@ -76,6 +76,8 @@ export const EVALUATE_OPTIONS = Object.freeze({
   cacheDirectory: path(undefined, "where pictures are kept"),
   /** Make this part of the pictures and measure nothing; `resultFile` has to be given. Default: all, and measure. */
   shard: shardOption(),
+  /** The command that this is the work of, kept with the result for reports. Default: none. */
+  command: command(),
 });
 
 /** What is measured, and with what. */

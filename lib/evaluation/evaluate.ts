@@ -64,6 +64,8 @@ export interface Evaluation {
   /** Folder of the pictures. */
   directory: string;
   seconds: number;
+  /** The command that it is the work of, where that was given. */
+  command?: string;
 }
 
 /**
@@ -158,6 +160,7 @@ async function measure(
       generated: set.generated,
       directory: set.directory,
       seconds: seconds(),
+      ...(o.command === undefined ? {} : { command: o.command }),
     };
     if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(evaluation));
     await endRun?.();

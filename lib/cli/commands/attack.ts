@@ -16,7 +16,7 @@ import { collect, parseInteger } from "../parse-value";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { afterShards, shardOf } from "../shard";
-import { commandLine, invocation } from "../shell";
+import { commandLine, invocation, ownCommand } from "../shell";
 
 interface Flags extends LoadFlags {
   concept: string;
@@ -114,6 +114,7 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
         cacheDirectory: join(flags.out, "images"),
         checkpoint: { directory: join(flags.out, "state") },
         resume: flags.resume === true,
+        command: ownCommand(),
         signal,
         onProgress({ phase, done, total, etaSeconds }) {
           const words = phase === "pictures" ? "to learn from" : "measured";
@@ -132,10 +133,11 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
         else print(afterShards(`${plural(result.found, "input")} found by this shard lie in ${flags.out}`));
         return;
       }
-      const { inputs, ...rest } = result;
+      const { inputs, pictures, ...rest } = result;
       const found = inputs.map(({ name, prompt, text, band, rate }) => ({ name, prompt, text, band, rate }));
       const file = join(flags.out, "attack.json");
-      if (json) emit({ event: "done", ...rest, history: undefined, inputs: found, result: file });
+      const left = { history: undefined, inputs: found, pictures: pictures.length, result: file };
+      if (json) emit({ event: "done", ...rest, ...left });
       else print(describeAttack(model, result, file));
       result.dispose();
     } finally {

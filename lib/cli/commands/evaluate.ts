@@ -15,7 +15,7 @@ import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { afterShards, shardOf } from "../shard";
-import { commandLine, invocation } from "../shell";
+import { commandLine, invocation, ownCommand } from "../shell";
 
 /** Options that have a flag of their own name. */
 const FLAGGED = Object.keys(EVALUATE_OPTIONS).filter((name) => !/File|Directory$/.test(name));
@@ -92,6 +92,7 @@ async function evaluateCommand(model: string, flags: Flags, typed: Given): Promi
       ...(key === undefined ? {} : { key }),
       cacheDirectory: join(flags.out, "images"),
       resultFile,
+      command: ownCommand(),
       signal,
       onProgress({ phase, ...state }) {
         const { done, total, etaSeconds } = state;

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { RunLog } from "../../../../lib/index";
 import { cli, jsonLines, type CliResult } from "../../../support/cli";
 import { temporaryFolders } from "../../../support/temporary";
 
@@ -28,6 +29,15 @@ describe("kpop-native erase", () => {
   beforeAll(async () => {
     cwd = folder();
     result = await cli(run("--out", "out"), { cwd });
+  });
+
+  it("keeps its command and its losses beside the manifest", () => {
+    const log = JSON.parse(readFileSync(join(cwd, "out/kpop-log.json"), "utf8")) as RunLog;
+    expect(log.command).toMatch(/^kpop-native erase pocket .*--out out/);
+    expect(log.steps.map(({ iteration }) => iteration)).toEqual(
+      Array.from({ length: ITERATIONS }, (_, i) => i + 1),
+    );
+    expect(Object.keys(log.steps[0]!.losses)).toContain("erase");
   });
 
   it("saves the model, its manifest and the key, and shows the command that tries them", () => {
@@ -135,7 +145,11 @@ describe("kpop-native erase", () => {
       /^The change cannot be written as a LoRA: 1 changed tensor .* Saving a delta instead$/m,
     );
     expect(stdout).toContain("The delta holds only what changed");
-    expect(readdirSync(join(other, "out")).sort()).toEqual(["delta.safetensors", "kpop-run.json"]);
+    expect(readdirSync(join(other, "out")).sort()).toEqual([
+      "delta.safetensors",
+      "kpop-log.json",
+      "kpop-run.json",
+    ]);
   });
 
   it("trains a LoRA and saves it as it is, and says which methods do not", async () => {
