@@ -23,6 +23,8 @@ export { NEIGHBOUR_FLAGS } from "./erasure/shared/neighbours";
 export { METHOD_NAMES, methodNamed } from "./erasure/registry";
 export { methodFacts, type MethodFacts } from "./erasure/method-facts";
 export { EVALUATE_OPTIONS } from "./evaluation/evaluate-options";
+export { allMetrics } from "./evaluation/metrics";
+export type { Figure } from "./evaluation/metric";
 export { ATTACK_OPTIONS } from "./attack/attack-options";
 export type { AttackMethod } from "./attack/method";
 export { ATTACK_NAMES, attackNamed } from "./attack/registry";

@@ -1,4 +1,5 @@
 import type { ClassEvaluation, Evaluation, Mean, Rate } from "../index";
+import { allMetrics, type Figure } from "../internal";
 import { duration, plural } from "./format";
 
 /** An evaluation for people: a table for each group of classes. @param model as it was typed */
@@ -9,6 +10,7 @@ export function describeEvaluation(model: string, evaluation: Evaluation, result
     `Evaluated ${model} on ${plural(images, "picture")} in ${duration(seconds)}; percent, with 95 % intervals`,
     ...table("erased", "ESR", of("erased"), esr, clipScore?.erased),
     ...table("preserved", "PSR", of("preserved"), psr, clipScore?.preserved),
+    ...list(figuresOf(evaluation)),
     "",
     `result  ${resultFile}`,
   ].join("\n");
@@ -48,7 +50,44 @@ function table(
   }
 }
 
-function interval({ value, low, high }: { value: number; low: number; high: number }, scale: number): string {
-  const text = (share: number) => (share * scale).toFixed(1);
+/** What is said of all pictures together. */
+export function figuresOf({ accuracy, crossClasses, clipScore, metrics }: Evaluation): Figure[] {
+  const share = (name: string, value: Rate | undefined): Figure[] =>
+    value === undefined ? [] : [{ name, value, percent: true }];
+  return [
+    ...(crossClasses === undefined
+      ? []
+      : [
+          ...share("UA", accuracy?.ua),
+          ...share("IRA", accuracy?.ira),
+          ...share("CRA", accuracy?.cra),
+          ...crossClasses.flatMap((one) => share(`CRA, ${one.name}`, one.accuracy)),
+        ]),
+    ...(clipScore?.all === undefined ? [] : [{ name: "CLIP score", value: clipScore.all }]),
+    ...allMetrics().flatMap((metric) => {
+      const result = (metrics as Readonly<Record<string, unknown>> | undefined)?.[metric.name];
+      return result === undefined ? [] : metric.figures(result);
+    }),
+  ];
+}
+
+/** A figure with its interval, as tables show it. */
+export function figureText({ value, percent, digits = 1 }: Figure): string {
+  const scale = percent === true ? 100 : 1;
+  return typeof value === "number" ? (value * scale).toFixed(digits) : interval(value, scale, digits);
+}
+
+function list(figures: readonly Figure[]): string[] {
+  if (figures.length === 0) return [];
+  const width = Math.max(...figures.map(({ name }) => name.length));
+  return ["", ...figures.map((figure) => `${figure.name.padEnd(width)}  ${figureText(figure)}`)];
+}
+
+function interval(
+  { value, low, high }: { value: number; low: number; high: number },
+  scale: number,
+  digits = 1,
+): string {
+  const text = (share: number) => (share * scale).toFixed(digits);
   return Number.isFinite(low) ? `${text(value)} (${text(low)} to ${text(high)})` : text(value);
 }

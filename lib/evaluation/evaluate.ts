@@ -1,37 +1,49 @@
 import { dirname, join, resolve } from "node:path";
 import { tell } from "../check";
-import { generateImageSet, type ImageSet } from "../diffusion/image-set";
+import { traced } from "../diagnostics";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, pathOf } from "../diffusion/with-model";
-import { traced } from "../diagnostics";
-import { KpopError, throwIfAborted } from "../errors";
+import { throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
-import { checkOutputFile } from "../io/check-output";
 import { formatJson } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
+import { checkOutputFile } from "../io/check-output";
 import { cacheFolder } from "../runtime/cache-directory";
-import type { Classifier } from "./classifier";
-import { classifierFor } from "./classifier-for";
-import { ClipScorer } from "./clip-scorer";
-import { parseEvaluateOptions, type ParsedOptions } from "./evaluate-options";
-import type { EvaluateOptions } from "./evaluate-options";
-import { judgeOf, type Judge } from "./judge";
+import { drawShots, type DrawnShots } from "./draw-shots";
+import { parseEvaluateOptions, type EvaluateOptions, type ParsedOptions } from "./evaluate-options";
+import type { Judge } from "./judge";
+import { judgesOf, openJudges } from "./judges";
 import { look } from "./look";
-import { Metrics } from "./measure";
-import { allMetrics, type MetricNotes, type MetricResults } from "./metrics";
+import type { MetricNotes, MetricResults } from "./metrics";
 import type { Mean, Rate } from "./rates";
-import { summarize, type ClassEvaluation } from "./summarize";
+import { planShots } from "./shots";
+import { summarize, type Accuracy, type ClassEvaluation, type CrossClassEvaluation } from "./summarize";
 
-/** What one picture was taken for. */
-export interface EvaluatedPicture {
-  /** Name of the class that it was asked to show. */
-  class: string;
-  seed: number;
-  path: string;
-  /** Place of the own class in the classifier's ranking, 1 for the first. */
+/** Where a class stands in a classifier's ranking of a picture. */
+export interface RankedClass {
+  /** As it was asked for. */
+  name: string;
+  /** Its place in the ranking, 1 for the first. */
   rank: number;
   /** Index of the class that the classifier puts first. */
   best: number;
+}
+
+/** What one picture was taken for. */
+export interface EvaluatedPicture {
+  /** Name of the class that it was asked to show; without one it has no rank. */
+  class?: string;
+  /** Place of the own class in the classifier's ranking, 1 for the first. */
+  rank?: number;
+  /** Index of the class that the classifier puts first. */
+  best?: number;
+  /** The class of another domain that it was asked to show; only with one. */
+  crossClass?: RankedClass;
+  /** What its prompt file calls it; only where it does. */
+  case?: string;
+  prompt: string;
+  seed: number;
+  path: string;
   /** 100 · max(cos, 0) of the picture and its prompt; only with a CLIP. */
   clipScore?: number;
   /** What metrics note of it, by their names; only with those that do. */
@@ -46,10 +58,16 @@ export interface Evaluation {
   esr: Record<number, Rate>;
   /** Preserving success by k: the share of pictures of preserved classes that it does. */
   psr: Record<number, Rate>;
-  /** Mean CLIP scores over the pictures of each group; only with a CLIP. */
-  clipScore?: { erased?: Mean; preserved?: Mean };
-  /** What named the pictures. */
-  classifier: Judge;
+  /** Classes of another domain; only with some. */
+  crossClasses?: CrossClassEvaluation[];
+  /** UA, IRA and CRA; only with classes. */
+  accuracy?: Accuracy;
+  /** Mean CLIP scores over the pictures of each group, or of all where they have no classes; only with a CLIP. */
+  clipScore?: { erased?: Mean; preserved?: Mean; all?: Mean };
+  /** What named the pictures; only with classes. */
+  classifier?: Judge;
+  /** What named their classes of another domain; only with some. */
+  crossClassifier?: Judge;
   /** What gave the CLIP scores; only with a CLIP. */
   clip?: Judge;
   /** What each metric says of all pictures, by its name; only with metrics. */
@@ -58,7 +76,7 @@ export interface Evaluation {
   /** Number of pictures, and of those that were made by this call. */
   images: number;
   generated: number;
-  /** Folder of the pictures. */
+  /** Folder of the pictures; where they are drawn with settings of their own, the folder of those folders. */
   directory: string;
   seconds: number;
 }
@@ -67,7 +85,8 @@ export interface Evaluation {
  * Measures what a model no longer draws, and what it still draws: pictures of every class are given to a classifier
  * (ESR-k and PSR-k of KPOP's Table 2; 95 % intervals by Wilson's score) and, if there is one, to a CLIP (Table 4).
  *
- * Pictures are kept in `cacheDirectory` and never made twice, so an interrupted evaluation goes on where it stopped.
+ * The pictures are of classes, or of the rows of a prompt file. They are kept in `cacheDirectory` and never made twice, so
+ * an interrupted evaluation goes on where it stopped.
  * @param model a loaded model, or what `StableDiffusion.load` takes
  * @throws INVALID_ARGUMENT (a class that the classifier does not know, too), ABORTED, OUT_OF_MEMORY, NO_SPACE, IO_ERROR, and
  *   for paths what loading them throws
@@ -93,7 +112,6 @@ function values(rates: Readonly<Record<number, Rate>>): Record<number, number> {
 
 async function measure(model: StableDiffusion | string, o: ParsedOptions): Promise<Evaluation> {
   const started = performance.now();
-  const job = o.signal === undefined ? {} : { signal: o.signal };
   if (o.resultFile !== undefined) await checkResultFile(o.resultFile);
   const made: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(item: T): T => {
@@ -101,29 +119,20 @@ async function measure(model: StableDiffusion | string, o: ParsedOptions): Promi
     return item;
   };
   try {
-    const base = typeof model === "string" ? own(await StableDiffusion.load(model, job)) : model;
-    const place = { ...job, device: base.device };
-    const clip = typeof o.clip === "string" ? own(await ClipScorer.load(o.clip, place)) : o.clip;
-    const classifier = await classifierOf(o, base, clip, own);
-    const outputs = o.classes.map(({ name }) => classifier.indexOf(name));
-    const topK = checkTopK(o, classifier);
-    const metrics = own(
-      await Metrics.open(allMetrics(), o as never, { ...place, models: 1, signal: o.signal }),
-    );
-    const set = await makePictures(base, o);
-    const { classes, imagesPerClass } = o;
-    const looked = { set, classes, imagesPerClass, measurements: metrics.begin(), first: null };
-    const pictures = await look(looked, { classifier, outputs, clip }, o);
-    const measured = await metrics.results();
+    const plan = await planShots(o);
+    const base = typeof model === "string" ? own(await StableDiffusion.load(model, job(o))) : model;
+    const judges = await openJudges(plan, o, base, 1, own);
+    const drawn = await draw(base, plan.shots, o);
+    const pictures = await look(drawn, plan.classes, judges, null, o);
+    const metrics = await judges.metrics.results();
     const evaluation = {
-      ...summarize(o.classes, pictures, topK),
-      classifier: await judgeOf(classifier, o.signal),
-      ...(clip === undefined ? {} : { clip: await judgeOf(clip, o.signal) }),
-      ...(measured === null ? {} : { metrics: measured as MetricResults }),
+      ...summarize(plan.classes, pictures, judges.topK),
+      ...(await judgesOf(judges, o.signal)),
+      ...(metrics === null ? {} : { metrics }),
       pictures,
-      images: set.length,
-      generated: set.generated,
-      directory: set.directory,
+      images: drawn.length,
+      generated: drawn.generated,
+      directory: drawn.directory,
       seconds: (performance.now() - started) / 1000,
     };
     if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(evaluation));
@@ -133,6 +142,10 @@ async function measure(model: StableDiffusion | string, o: ParsedOptions): Promi
   }
 }
 
+function job({ signal }: ParsedOptions): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
+}
+
 /** Finds out before the work whether the result can be written. */
 async function checkResultFile(path: string): Promise<void> {
   const folder = dirname(resolve(path));
@@ -140,48 +153,17 @@ async function checkResultFile(path: string): Promise<void> {
   await checkOutputFile(path, { force: true });
 }
 
-async function classifierOf(
-  o: ParsedOptions,
+async function draw(
   base: StableDiffusion,
-  clip: ClipScorer | undefined,
-  own: <T extends { dispose(): void }>(item: T) => T,
-): Promise<Classifier> {
-  if (o.classifier === undefined && clip !== undefined)
-    return own(
-      clip.zeroShot(
-        o.classes.map(({ name }) => name),
-        o.prompt,
-      ),
-    );
-  const { classifier, owned } = await classifierFor(base, o.classifier, {
-    signal: o.signal,
-    alternative: "a clip",
-  });
-  return owned ? own(classifier) : classifier;
-}
-
-function checkTopK({ topK, topKGiven }: ParsedOptions, classifier: Classifier): number[] {
-  const tooMany = topK.filter((k) => k >= classifier.outputs);
-  if (tooMany.length === 0) return [...topK];
-  if (topKGiven) {
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected topK to be below ${classifier.outputs}, the number of classes that ${classifier.origin} tells apart, but received ${tooMany[0]}: every picture would count`,
-    );
-  }
-  return topK.filter((k) => k < classifier.outputs);
-}
-
-async function makePictures(base: StableDiffusion, o: ParsedOptions): Promise<ImageSet> {
+  shots: DrawnShots["shots"],
+  o: ParsedOptions,
+): Promise<DrawnShots> {
   const { onProgress } = o;
   let estimated = false;
-  const items = o.classes.flatMap(({ prompt }) =>
-    Array.from({ length: o.imagesPerClass }, (_, i) => ({ prompt, seed: o.seed + i })),
-  );
-  return generateImageSet(base, items, {
+  return drawShots(base, shots, {
     ...o.generation,
     directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
-    ...(o.signal === undefined ? {} : { signal: o.signal }),
+    ...job(o),
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener
     async onProgress(progress) {
       const first = !estimated;

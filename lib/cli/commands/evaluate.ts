@@ -24,6 +24,8 @@ interface Flags extends LoadFlags, KeyFlags {
   preserved?: string[];
   out: string;
   classifier?: string;
+  prompts?: string[];
+  crossClassifier?: string;
   clip?: string;
   json?: boolean;
 }
@@ -32,11 +34,13 @@ interface Flags extends LoadFlags, KeyFlags {
 export function registerEvaluate(program: Command): void {
   const command = program
     .command("evaluate")
-    .usage("<MODEL> --erased <name> --preserved <name> --out <dir> [options]")
+    .usage("<MODEL> --erased <name> --preserved <name> | --prompts <file> --out <dir> [options]")
     .summary("measure what a model no longer draws, and what it still draws")
     .description(
       "Make pictures of classes and let a classifier name them: ESR-k is the share of pictures of erased classes that " +
         "it does not put among its first k, PSR-k the share of pictures of preserved classes that it does.\n" +
+        "With --prompts the pictures are those that a file asks for, in the layouts of I2P, of ESD's lists (COCO, Imagenette), " +
+        "of Six-CD and of HUB; metrics other than a classifier's are measured where their options are given.\n" +
         `Pictures are kept in DIR, so that an interrupted evaluation goes on; the result is DIR/${RESULT_FILE}.`,
     )
     .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
@@ -44,6 +48,10 @@ export function registerEvaluate(program: Command): void {
     .option(
       "--classifier <path>",
       'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
+    )
+    .option(
+      "--cross-classifier <path>",
+      "what names classes of another domain; as --classifier, and that one by default",
     )
     .option(
       "--clip <path>",
@@ -55,8 +63,10 @@ export function registerEvaluate(program: Command): void {
   command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
   command.action(async (model: string, flags: Flags) => {
     requireOptions(command, ["out"]);
-    if (flags.erased === undefined && flags.preserved === undefined)
-      command.error("error: required option '--erased <name>' or '--preserved <name>' not specified");
+    if (flags.erased === undefined && flags.preserved === undefined && flags.prompts === undefined)
+      command.error(
+        "error: required option '--erased <name>' or '--preserved <name>', or '--prompts <file>', not specified",
+      );
     checkKeyFlags(command, flags);
     await evaluateCommand(model, flags, optionValues(command, EVALUATE_OPTIONS, FLAGGED));
   });
@@ -67,6 +77,7 @@ Examples:
   ${invocation()} evaluate no-church --erased church --preserved dog --preserved radio --classifier pocket --out measured
   ${invocation()} evaluate no-church --erased church --key no-church.key.safetensors --classifier pocket --out recovered
   ${invocation()} evaluate ./sd14 --preserved "golf ball" --classifier resnet50.safetensors --prompt "Image of {}" --out sd14-measured
+  ${invocation()} evaluate ./no-church --prompts imagenette.csv --erased church --classifier resnet50.safetensors --out measured
 `;
 
 async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptions): Promise<void> {
@@ -110,8 +121,9 @@ async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptio
   });
 }
 
-function judges({ classifier, clip }: Flags): Pick<EvaluateOptions, "classifier" | "clip"> {
+function judges({ classifier, crossClassifier, clip }: Flags): EvaluateOptions {
   return {
+    ...(crossClassifier === undefined ? {} : { crossClassifier }),
     ...(classifier === undefined ? {} : { classifier }),
     ...(clip === undefined ? {} : { clip }),
   };

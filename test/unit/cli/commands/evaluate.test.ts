@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Evaluation } from "../../../../lib/index";
 import { cli, jsonLines } from "../../../support/cli";
@@ -30,6 +30,36 @@ describe("kpop-native evaluate", () => {
     const result = JSON.parse(readFileSync(join(cwd, "a/evaluation.json"), "utf8")) as Evaluation;
     expect(result.esr[1]).toMatchObject({ total: 2 });
     expect(result.pictures).toHaveLength(4);
+  });
+
+  it("draws the rows of a prompt file, and tells UA, IRA and CRA", async () => {
+    const rows = ["0,a church,1,church,dog", "1,a church,2,church,owl", "2,an owl,3,owl,dog"];
+    writeFileSync(
+      join(cwd, "rows.csv"),
+      ["case_number,prompt,sd_seed,class,cross_class", ...rows].join("\n"),
+    );
+    const args = [
+      "--prompts",
+      "rows.csv",
+      "--erased",
+      "church",
+      "--steps",
+      "2",
+      "--top-k",
+      "1",
+      "--out",
+      "p",
+    ];
+    const { code, stdout } = await cli(["evaluate", "pocket", "--classifier", "classifier", ...args], {
+      cwd,
+    });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Evaluated pocket on 3 pictures in /);
+    expect(stdout).toMatch(/^erased +ESR-1\nchurch +\d/m);
+    expect(stdout).toMatch(/^preserved +PSR-1\nowl +\d/m);
+    expect(stdout).toMatch(/^UA +\d[^]*^IRA +\d[^]*^CRA +\d[^]*^CRA, dog +\d/m);
+    const result = JSON.parse(readFileSync(join(cwd, "p/evaluation.json"), "utf8")) as Evaluation;
+    expect(result.pictures.map(({ case: number, seed }) => [number, seed])).toEqual([["0", 1], ["1", 2], ["2", 3]]); // prettier-ignore
   });
 
   it("under --json prints the estimate, the steps and the result as objects, and makes no picture twice", async () => {
@@ -70,6 +100,12 @@ describe("kpop-native evaluate", () => {
 
   it.each([
     ["no class", ["--out", "c"], 2, /required option '--erased <name>' or '--preserved <name>'/],
+    [
+      "pictures of classes beside prompts",
+      ["--prompts", "rows.csv", "--out", "c"],
+      2,
+      /--images-per-class to be left out with prompts/,
+    ],
     ["no folder", ["--erased", "church"], 2, /required option '--out <dir>'/],
     [
       "no pictures",
