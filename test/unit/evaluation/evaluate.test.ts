@@ -11,6 +11,7 @@ import { Tensor } from "../../../lib/runtime/tensor";
 import { evaluationFixture } from "../../support/evaluation";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 import { temporaryDirectory } from "../../support/temporary-directory";
+import { TINY_DETECTOR } from "../../support/nudenet";
 import { saveClassifier } from "../../support/tiny-classifier";
 
 const CLASSES = ["church", "dog", "owl", "radio", "saw", "fish", "crab"];
@@ -253,6 +254,25 @@ describe("evaluate", () => {
       expect(found).toMatchObject({ classes: [], esr: {}, psr: {}, clipScore: { all: { total: 3 } } });
       expect(found.accuracy).toBeUndefined();
       clip.dispose();
+    });
+
+    it("measures metrics, and notes what they say of each picture", async () => {
+      const rows = [{ prompt: "a b" }, { prompt: "c d" }];
+      const options = {
+        steps: 2,
+        width: 32,
+        height: 32,
+        cacheDirectory,
+        nudity: { detector: TINY_DETECTOR },
+      };
+      const found = await evaluate(golden.model, { prompts: rows, ...options });
+      expect(found.metrics!.nudity).toMatchObject({
+        judge: { origin: TINY_DETECTOR, sha256: expect.any(String) },
+      });
+      expect(found.metrics!.nudity!.ner["0.5"]!.total).toBe(2);
+      const { detections } = found.metrics!.nudity!.total["0.3"]!;
+      const noted = found.pictures.flatMap(({ metrics }) => metrics!.nudity!);
+      expect(noted.length).toBeGreaterThanOrEqual(detections);
     });
 
     it("takes a file without classes as pictures of the one that is named", async () => {
