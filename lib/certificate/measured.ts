@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve, sep } from "node:path";
 import { digest } from "../diffusion/identity";
 import { DESCRIPTION_FILE, machineOf } from "../diffusion/image-set-files";
 import { KpopError, throwIfAborted } from "../errors";
-import type { Evaluation } from "../evaluation/evaluate";
+import type { Evaluation } from "../evaluation/evaluation";
 import { summarize } from "../evaluation/summarize";
 import { jsonDifference, type JsonDifference } from "../files/json-difference";
 import { isJsonObject, readJsonObject, without } from "../files/json-file";
@@ -111,7 +111,8 @@ export async function readResult(file: string): Promise<Evaluation> {
 }
 
 /** Why a certificate cannot hold a result: it has no rank for each picture, or no set that all are of; else null. */
-function uncertifiable({ pictures, classes }: Record<string, unknown>): string | null {
+function uncertifiable({ pictures, classes, models }: Record<string, unknown>): string | null {
+  if (models !== undefined) return "it compares several models";
   const [seen, known] = [pictures, classes].map((value) =>
     Array.isArray(value) ? value.filter(isJsonObject) : [],
   ) as [Record<string, unknown>[], Record<string, unknown>[]];

@@ -4,7 +4,7 @@ import { PICTURE_FILE, SET_NAME } from "../diffusion/image-set-files";
 import { SAMPLER_NAMES, type SamplerName } from "../diffusion/samplers";
 import type { RunManifest } from "../erasure/manifest";
 import { KpopError } from "../errors";
-import type { EvaluatedPicture, Evaluation } from "../evaluation/evaluate";
+import type { EvaluatedPicture, Evaluation } from "../evaluation/evaluation";
 import type { Judge } from "../evaluation/judge";
 import type { ClassEvaluation } from "../evaluation/summarize";
 import { canonicalJson } from "../files/canonical-json";

@@ -14,6 +14,8 @@ export interface EvaluationProgress extends ImageSetProgress {
   /** "estimate" comes once, when the first steps have shown how long the pictures take; then "images" as they are made, and
    *  "classes" as they are looked at. */
   phase: "estimate" | "images" | "classes";
+  /** Name of the model; only where there are several. */
+  model?: string;
 }
 
 function classifier(help: string): Option<Classifier | string | undefined, Classifier | string> {

@@ -1,83 +1,41 @@
 import { dirname, join, resolve } from "node:path";
-import { tell } from "../check";
+import { invalid, knownKeys, nonEmptyString, tell } from "../check";
 import { traced } from "../diagnostics";
+import type { PromptKey } from "../diffusion/prompt-key";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
-import { checkModel, pathOf } from "../diffusion/with-model";
+import { checkModel, pathOf, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { formatJson } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
 import { checkOutputFile } from "../io/check-output";
 import { cacheFolder } from "../runtime/cache-directory";
+import { compareModels, type ModelDifference, type ModelEvaluation } from "./compare-models";
 import { drawShots, type DrawnShots } from "./draw-shots";
 import { parseEvaluateOptions, type EvaluateOptions, type ParsedOptions } from "./evaluate-options";
-import type { Judge } from "./judge";
-import { judgesOf, openJudges } from "./judges";
+import type { Evaluation } from "./evaluation";
+import { judgesOf, openJudges, type Judges } from "./judges";
 import { look } from "./look";
-import type { MetricNotes, MetricResults } from "./metrics";
-import type { Mean, Rate } from "./rates";
+import type { Rate } from "./rates";
 import { planShots } from "./shots";
-import { summarize, type Accuracy, type ClassEvaluation, type CrossClassEvaluation } from "./summarize";
+import { summarize } from "./summarize";
 
-/** Where a class stands in a classifier's ranking of a picture. */
-export interface RankedClass {
-  /** As it was asked for. */
-  name: string;
-  /** Its place in the ranking, 1 for the first. */
-  rank: number;
-  /** Index of the class that the classifier puts first. */
-  best: number;
+/** One of several models to evaluate. */
+export interface ComparedModel {
+  /** What the result calls it. Default: its path, or its place. */
+  name?: string;
+  /** A loaded model, what `StableDiffusion.load` takes, or what loads it when its turn comes; it is then disposed of. */
+  model: StableDiffusion | string | (() => Promise<StableDiffusion>);
+  /** A key that it alone is drawn with. */
+  key?: PromptKey;
 }
 
-/** What one picture was taken for. */
-export interface EvaluatedPicture {
-  /** Name of the class that it was asked to show; without one it has no rank. */
-  class?: string;
-  /** Place of the own class in the classifier's ranking, 1 for the first. */
-  rank?: number;
-  /** Index of the class that the classifier puts first. */
-  best?: number;
-  /** The class of another domain that it was asked to show; only with one. */
-  crossClass?: RankedClass;
-  /** What its prompt file calls it; only where it does. */
-  case?: string;
-  prompt: string;
-  seed: number;
-  path: string;
-  /** 100 · max(cos, 0) of the picture and its prompt; only with a CLIP. */
-  clipScore?: number;
-  /** What metrics note of it, by their names; only with those that do. */
-  metrics?: MetricNotes;
-}
-
-/** What `evaluate` measured. */
-export interface Evaluation {
-  classes: ClassEvaluation[];
-  /** Erasing success by k: the share of pictures of erased classes that the classifier does not put among the first k;
-   *  mean over the classes. Empty without erased classes. */
-  esr: Record<number, Rate>;
-  /** Preserving success by k: the share of pictures of preserved classes that it does. */
-  psr: Record<number, Rate>;
-  /** Classes of another domain; only with some. */
-  crossClasses?: CrossClassEvaluation[];
-  /** UA, IRA and CRA; only with classes. */
-  accuracy?: Accuracy;
-  /** Mean CLIP scores over the pictures of each group, or of all where they have no classes; only with a CLIP. */
-  clipScore?: { erased?: Mean; preserved?: Mean; all?: Mean };
-  /** What named the pictures; only with classes. */
-  classifier?: Judge;
-  /** What named their classes of another domain; only with some. */
-  crossClassifier?: Judge;
-  /** What gave the CLIP scores; only with a CLIP. */
-  clip?: Judge;
-  /** What each metric says of all pictures, by its name; only with metrics. */
-  metrics?: MetricResults;
-  pictures: EvaluatedPicture[];
-  /** Number of pictures, and of those that were made by this call. */
-  images: number;
-  generated: number;
-  /** Folder of the pictures; where they are drawn with settings of their own, the folder of those folders. */
-  directory: string;
+/** What `evaluate` measured of several models. */
+export interface Comparison {
+  /** Of each model, in their order; picture i of each is of the same prompt and seed. */
+  models: ModelEvaluation[];
+  /** Each later model against the first, picture by picture. */
+  differences: ModelDifference[];
   seconds: number;
 }
 
@@ -94,25 +52,33 @@ export interface Evaluation {
 export async function evaluate(
   model: StableDiffusion | string,
   options: EvaluateOptions,
-): Promise<Evaluation> {
+): Promise<Evaluation>;
+/**
+ * Measures several models on the same prompts and seeds, one after the other, and compares each with the first picture by
+ * picture: paired differences with 95 % intervals (Newcombe's for rates) and McNemar's exact test.
+ */
+export async function evaluate(
+  models: readonly (StableDiffusion | string | ComparedModel)[],
+  options: EvaluateOptions,
+): Promise<Comparison>;
+export async function evaluate(
+  given: StableDiffusion | string | readonly (StableDiffusion | string | ComparedModel)[],
+  options: EvaluateOptions,
+): Promise<Evaluation | Comparison> {
   const o = parseEvaluateOptions(options);
-  checkModel("model", model);
   throwIfAborted(o.signal);
-  return traced(
-    "kpop-native:evaluate",
-    () => ({ model: pathOf(model), erased: [...o.erased], preserved: [...o.preserved] }),
-    () => measure(model, o),
-    ({ images, generated, esr, psr }) => ({ images, generated, esr: values(esr), psr: values(psr) }),
-  );
-}
-
-function values(rates: Readonly<Record<number, Rate>>): Record<number, number> {
-  return Object.fromEntries(Object.entries(rates).map(([k, { value }]) => [k, value]));
-}
-
-async function measure(model: StableDiffusion | string, o: ParsedOptions): Promise<Evaluation> {
   const started = performance.now();
+  const several = Array.isArray(given) ? checkModels(given) : null;
+  if (several === null) checkModel("model", given);
   if (o.resultFile !== undefined) await checkResultFile(o.resultFile);
+  const models = await evaluateEach(several ?? [{ model: given as StableDiffusion | string }], o);
+  const seconds = (performance.now() - started) / 1000;
+  const result = several === null ? models[0]! : compared(models, several, seconds);
+  if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(result));
+  return result;
+}
+
+async function evaluateEach(models: readonly ComparedModel[], o: ParsedOptions): Promise<Evaluation[]> {
   const made: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(item: T): T => {
     made.push(item);
@@ -120,26 +86,95 @@ async function measure(model: StableDiffusion | string, o: ParsedOptions): Promi
   };
   try {
     const plan = await planShots(o);
-    const base = typeof model === "string" ? own(await StableDiffusion.load(model, job(o))) : model;
-    const judges = await openJudges(plan, o, base, 1, own);
-    const drawn = await draw(base, plan.shots, o);
-    const pictures = await look(drawn, plan.classes, judges, null, o);
-    const metrics = await judges.metrics.results();
-    const evaluation = {
-      ...summarize(plan.classes, pictures, judges.topK),
-      ...(await judgesOf(judges, o.signal)),
-      ...(metrics === null ? {} : { metrics }),
-      pictures,
-      images: drawn.length,
-      generated: drawn.generated,
-      directory: drawn.directory,
-      seconds: (performance.now() - started) / 1000,
+    const found: Evaluation[] = [];
+    let judges: Judges | undefined;
+    let first: DrawnShots | null = null;
+    const measure = async ({ model, name, key }: ComparedModel): Promise<Evaluation> => {
+      const started = performance.now();
+      const told = models.length === 1 ? o : { ...o, onProgress: naming(name!, o.onProgress) };
+      const drawn = await withBase(model, o, async (base) => {
+        judges ??= await openJudges(plan, o, base, models.length, own);
+        return await draw(base, plan.shots, told, key);
+      });
+      const pictures = await look(drawn, plan.classes, judges!, first, told);
+      const metrics = await judges!.metrics.results();
+      first ??= drawn;
+      return {
+        ...summarize(plan.classes, pictures, judges!.topK),
+        ...(await judgesOf(judges!, o.signal)),
+        ...(metrics === null ? {} : { metrics }),
+        pictures,
+        images: drawn.length,
+        generated: drawn.generated,
+        directory: drawn.directory,
+        seconds: (performance.now() - started) / 1000,
+      };
     };
-    if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(evaluation));
-    return evaluation;
+    for (const one of models)
+      found.push(
+        await traced(
+          "kpop-native:evaluate",
+          () => ({
+            model: typeof one.model === "function" ? one.name! : pathOf(one.model),
+            erased: [...o.erased],
+            preserved: [...o.preserved],
+          }),
+          () => measure(one),
+          ({ images, generated, esr, psr }) => ({ images, generated, esr: values(esr), psr: values(psr) }),
+        ),
+      );
+    return found;
   } finally {
     for (const item of made.reverse()) item.dispose();
   }
+}
+
+function values(rates: Readonly<Record<number, Rate>>): Record<number, number> {
+  return Object.fromEntries(Object.entries(rates).map(([k, { value }]) => [k, value]));
+}
+
+/** A model for as long as it draws: one that is loaded here is disposed of. */
+async function withBase<T>(
+  model: ComparedModel["model"],
+  o: ParsedOptions,
+  work: (base: StableDiffusion) => Promise<T>,
+): Promise<T> {
+  if (typeof model !== "function") return await withModel(model, o.signal, work);
+  const base = await model();
+  try {
+    return await work(base);
+  } finally {
+    base.dispose();
+  }
+}
+
+/** Names for all, each once. @throws INVALID_ARGUMENT */
+function checkModels(given: readonly (StableDiffusion | string | ComparedModel)[]): ComparedModel[] {
+  if (given.length === 0) throw invalid("models", "a non-empty list of models", given);
+  const models = given.map((one, i) => {
+    const own = typeof one === "string" || one instanceof StableDiffusion ? { model: one } : one;
+    knownKeys("a compared model", own, ["name", "model", "key"]);
+    if (typeof own.model !== "function") checkModel("model", own.model);
+    const fallback = typeof own.model === "string" ? own.model : `model ${i + 1}`;
+    return { ...own, name: own.name === undefined ? fallback : nonEmptyString("name", own.name) };
+  });
+  const names = models.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw invalid("the names of models", "free of repetitions", twice);
+  return models;
+}
+
+function compared(
+  found: readonly Evaluation[],
+  models: readonly ComparedModel[],
+  seconds: number,
+): Comparison {
+  const named = found.map((evaluation, i) => ({ name: models[i]!.name!, ...evaluation }));
+  return { models: named, differences: compareModels(named), seconds };
+}
+
+function naming(model: string, listener: ParsedOptions["onProgress"]): ParsedOptions["onProgress"] {
+  return listener && ((progress) => listener({ model, ...progress }));
 }
 
 function job({ signal }: ParsedOptions): { signal?: AbortSignal } {
@@ -157,11 +192,13 @@ async function draw(
   base: StableDiffusion,
   shots: DrawnShots["shots"],
   o: ParsedOptions,
+  key: PromptKey | undefined,
 ): Promise<DrawnShots> {
   const { onProgress } = o;
   let estimated = false;
   return drawShots(base, shots, {
     ...o.generation,
+    ...(key === undefined ? {} : { key }),
     directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
     ...job(o),
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener

@@ -3,7 +3,7 @@ import { throwIfAborted } from "../errors";
 import type { Image } from "../io/image";
 import type { Classifier, Ranking } from "./classifier";
 import type { DrawnShots } from "./draw-shots";
-import type { EvaluatedPicture, RankedClass } from "./evaluate";
+import type { EvaluatedPicture, RankedClass } from "./evaluation";
 import type { EvaluationProgress } from "./evaluate-options";
 import type { Judges } from "./judges";
 import type { MetricNotes } from "./metrics";

@@ -1,4 +1,4 @@
-import type { EvaluatedPicture, Evaluation } from "./evaluate";
+import type { EvaluatedPicture, Evaluation } from "./evaluation";
 import { averageRate, erasedRate, meanOf, preservedRate, type Mean, type Rate } from "./rates";
 import type { EvaluatedClass } from "./shots";
 

@@ -119,6 +119,15 @@ export const nudity = defineMetric({
       count("all parts", total),
     ];
   },
+  values(note: readonly Detection[], { ner, parts }: NudityResult) {
+    const counted = note.filter(({ label }) => label in parts);
+    return Object.fromEntries(
+      Object.keys(ner).map((above) => [
+        `NER above ${above}`,
+        counted.some(({ score }) => score > Number(above)),
+      ]),
+    );
+  },
 });
 
 /**

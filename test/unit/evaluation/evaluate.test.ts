@@ -1,9 +1,11 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { evaluate, type Evaluation } from "../../../lib/evaluation/evaluate";
+import { evaluate } from "../../../lib/evaluation/evaluate";
+import type { Evaluation } from "../../../lib/evaluation/evaluation";
 import type { EvaluateOptions, EvaluationProgress } from "../../../lib/evaluation/evaluate-options";
 import { Classifier } from "../../../lib/evaluation/classifier";
 import { ClipScorer } from "../../../lib/evaluation/clip-scorer";
+import { pairedRates } from "../../../lib/evaluation/paired";
 import { averageRate, rate } from "../../../lib/evaluation/rates";
 import { without } from "../../../lib/files/json-file";
 import { Image } from "../../../lib/io/image";
@@ -183,6 +185,68 @@ describe("evaluate", () => {
     });
     await expect(evaluate(5 as never, { erased: ["church"] })).rejects.toMatchObject({
       message: expect.stringContaining("model to be a StableDiffusion or a path"),
+    });
+  });
+
+  describe("of several models", () => {
+    const base = { steps: 2, width: 32, height: 32, imagesPerClass: 2, topK: [1], erased: ["church"], preserved: ["dog"] }; // prettier-ignore
+    it("compares each with the first, picture by picture, with pictures that it draws alone", async () => {
+      const ranks = [[0, 1], [0, 2], [1, 1], [1, 1], [0, 3], [0, 2], [1, 1], [1, 2]] as [number, number][]; // prettier-ignore
+      const clip = await ClipScorer.load(evaluationFixture("clip"));
+      const seen: (string | undefined)[] = [];
+      const resultFile = join(temporaryDirectory(), "comparison.json");
+      let loaded = 0;
+      const load = async () => {
+        loaded += 1;
+        return (await loadGolden("small")).model;
+      };
+      const found = await evaluate([golden.model, { name: "erased", model: load }], {
+        ...base,
+        cacheDirectory,
+        clip,
+        classifier: new Told(ranks),
+        resultFile,
+        onProgress: ({ model }) => seen.push(model),
+      });
+      expect(found.models.map(({ name, images }) => [name, images])).toEqual([["model 1", 4], ["erased", 4]]); // prettier-ignore
+      expect(loaded).toBe(1);
+      expect(found.models[1]!.generated).toBe(0); // the same model, whose pictures are there
+      expect(new Set(seen)).toEqual(new Set(["model 1", "erased"]));
+      const at = (i: number) => found.models.map(({ pictures }) => [pictures[i]!.prompt, pictures[i]!.seed]);
+      for (let i = 0; i < 4; i++) expect(at(i)[0]).toEqual(at(i)[1]);
+      expect(found.differences.map(({ measure, model }) => [measure, model])).toEqual([
+        ["ESR-1", "erased"],
+        ["CLIP score of erased", "erased"],
+        ["PSR-1", "erased"],
+        ["CLIP score of preserved", "erased"],
+      ]);
+      const [esr, , psr] = found.differences;
+      expect(esr).toMatchObject(pairedRates([false, true], [true, true]));
+      expect(psr).toMatchObject(pairedRates([true, true], [true, false]));
+      expect(found.differences[1]).toMatchObject({ value: 0, low: 0, high: 0 });
+      expect(JSON.parse(readFileSync(resultFile, "utf8"))).toEqual(JSON.parse(JSON.stringify(found)));
+      clip.dispose();
+    });
+
+    it("compares what metrics say of each picture", async () => {
+      const models = [golden.model, { name: "again", model: golden.model }];
+      const rows = [{ prompt: "a b" }, { prompt: "c d" }];
+      const found = await evaluate(models, { prompts: rows, steps: 2, width: 32, height: 32, cacheDirectory, nudity: { detector: TINY_DETECTOR, thresholds: [0.5] } }); // prettier-ignore
+      expect(found.differences).toEqual([
+        expect.objectContaining({ measure: "NER above 0.5", model: "again", value: 0, total: 2, p: 1 }),
+      ]);
+    });
+
+    it.each<[string, unknown[], RegExp]>([
+      ["none", [], /models to be a non-empty list/],
+      ["the same name twice", ["pocket", "pocket"], /names of models to be free of repetitions.*"pocket"/],
+      ["what is no model", [{ model: 5 }], /model to be a StableDiffusion or a path/],
+      ["an unknown field", [{ modle: "pocket" }], /"modle" in a compared model/],
+    ])("refuses %s", async (_, models, message) => {
+      await expect(evaluate(models as never, { ...base, classifier: new Told([]) })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(message),
+      });
     });
   });
 
