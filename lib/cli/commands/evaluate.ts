@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { evaluate, KpopError } from "../../index";
-import type { EvaluateOptions, EvaluationProgress } from "../../index";
+import type { ComparedModel, Comparison, EvaluateOptions, EvaluationProgress } from "../../index";
 import { EVALUATE_OPTIONS } from "../../internal";
-import { describeEvaluation } from "../describe-evaluation";
+import { describeComparison, describeEvaluation } from "../describe-evaluation";
 import { count, duration, plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
@@ -34,16 +34,17 @@ interface Flags extends LoadFlags, KeyFlags {
 export function registerEvaluate(program: Command): void {
   const command = program
     .command("evaluate")
-    .usage("<MODEL> --erased <name> --preserved <name> | --prompts <file> --out <dir> [options]")
+    .usage("<MODEL...> --erased <name> --preserved <name> | --prompts <file> --out <dir> [options]")
     .summary("measure what a model no longer draws, and what it still draws")
     .description(
       "Make pictures of classes and let a classifier name them: ESR-k is the share of pictures of erased classes that " +
         "it does not put among its first k, PSR-k the share of pictures of preserved classes that it does.\n" +
         "With --prompts the pictures are those that a file asks for, in the layouts of I2P, of ESD's lists (COCO, Imagenette), " +
         "of Six-CD and of HUB; metrics other than a classifier's are measured where their options are given.\n" +
+        "Several models get the same prompts and seeds; each is compared with the first, picture by picture.\n" +
         `Pictures are kept in DIR, so that an interrupted evaluation goes on; the result is DIR/${RESULT_FILE}.`,
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument("<MODEL...>", 'diffusers folders, single-file .safetensors, or "pocket", the built-in model')
     .option("--out <dir>", "folder for the pictures and the result")
     .option(
       "--classifier <path>",
@@ -57,18 +58,22 @@ export function registerEvaluate(program: Command): void {
       "--clip <path>",
       'a CLIP model\'s folder, or "pocket": adds CLIP scores; the classifier where none is given',
     );
-  addKeyOptions(command, "key of an erasure: measures what it brings back");
+  addKeyOptions(
+    command,
+    "key of an erasure: measures what it brings back; of several models the last, once more, with it",
+  );
   addOptionFlags(command, EVALUATE_OPTIONS, FLAGGED);
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
-  command.action(async (model: string, flags: Flags) => {
+  command.action(async (models: string[], flags: Flags) => {
     requireOptions(command, ["out"]);
+    if (flags.delta !== undefined && models.length > 1) command.error("error: --delta needs one MODEL");
     if (flags.erased === undefined && flags.preserved === undefined && flags.prompts === undefined)
       command.error(
         "error: required option '--erased <name>' or '--preserved <name>', or '--prompts <file>', not specified",
       );
     checkKeyFlags(command, flags);
-    await evaluateCommand(model, flags, optionValues(command, EVALUATE_OPTIONS, FLAGGED));
+    await evaluateCommand(models, flags, optionValues(command, EVALUATE_OPTIONS, FLAGGED));
   });
 }
 
@@ -78,9 +83,14 @@ Examples:
   ${invocation()} evaluate no-church --erased church --key no-church.key.safetensors --classifier pocket --out recovered
   ${invocation()} evaluate ./sd14 --preserved "golf ball" --classifier resnet50.safetensors --prompt "Image of {}" --out sd14-measured
   ${invocation()} evaluate ./no-church --prompts imagenette.csv --erased church --classifier resnet50.safetensors --out measured
+  ${invocation()} evaluate ./sd14 ./without --prompts i2p.csv --nudity-detector 320n.onnx --out compared
 `;
 
-async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptions): Promise<void> {
+async function evaluateCommand(
+  names: readonly string[],
+  flags: Flags,
+  given: EvaluateOptions,
+): Promise<void> {
   const json = flags.json === true;
   const resultFile = join(flags.out, RESULT_FILE);
   let last = "";
@@ -88,37 +98,55 @@ async function evaluateCommand(model: string, flags: Flags, given: EvaluateOptio
   const progress = new Progress("picture", json);
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
     const key = await loadKey(flags, passphrase);
-    const diffusion = await loadModel(model, flags, signal);
-    const evaluation = await evaluate(diffusion, {
+    const options: EvaluateOptions = {
       ...given,
       ...judges(flags),
-      ...(key === undefined ? {} : { key }),
       cacheDirectory: join(flags.out, "images"),
       resultFile,
       signal,
       onProgress({ phase, ...state }) {
-        const { done, total, etaSeconds } = state;
+        const { done, total, etaSeconds, model } = state;
         if (phase === "estimate") {
           say(estimate(state));
           if (json) emit({ event: "estimate", ...state });
           return;
         }
         progress.update(done, total, phase === "classes" ? "looked at" : "", etaSeconds);
-        const at = `${phase} ${done}`;
+        const at = [phase, done, model].join(" ");
         if (json && at !== last) emit({ event: "step", phase, ...state });
         last = at;
       },
-    }).finally(() => progress.stop());
-    if (json) emit({ event: "done", ...evaluation, pictures: undefined, result: resultFile });
-    else print(describeEvaluation(model, evaluation, resultFile));
-    key?.dispose();
-    diffusion.dispose();
+    };
+    const load = (name: string) => () => loadModel(name, flags, signal);
+    const models: ComparedModel[] = names.map((name) => ({ name, model: load(name) }));
+    try {
+      if (models.length > 1) {
+        const again = { name: `${names.at(-1)!} with the key`, model: load(names.at(-1)!) };
+        if (key !== undefined) models.push({ ...again, key });
+        const comparison = await evaluate(models, options);
+        if (json) emit({ event: "done", ...withoutPictures(comparison), result: resultFile });
+        else print(describeComparison(comparison, resultFile));
+        return;
+      }
+      const diffusion = await load(names[0]!)();
+      const evaluation = await evaluate(diffusion, { ...options, ...(key === undefined ? {} : { key }) });
+      if (json) emit({ event: "done", ...evaluation, pictures: undefined, result: resultFile });
+      else print(describeEvaluation(names[0]!, evaluation, resultFile));
+      diffusion.dispose();
+    } finally {
+      progress.stop();
+      key?.dispose();
+    }
   });
   await work.catch((error: unknown) => {
     if (!(error instanceof KpopError) || error.code !== "ABORTED") throw error;
     const message = `Interrupted. The pictures that are done lie in ${flags.out}; go on with\n  ${commandLine(...process.argv.slice(2))}`;
     throw new KpopError("ABORTED", message, { cause: error });
   });
+}
+
+function withoutPictures({ models, ...rest }: Comparison): object {
+  return { ...rest, models: models.map((model) => ({ ...model, pictures: undefined })) };
 }
 
 function judges({ classifier, crossClassifier, clip }: Flags): EvaluateOptions {

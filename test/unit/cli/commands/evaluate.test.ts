@@ -1,6 +1,6 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import type { Evaluation } from "../../../../lib/index";
+import { readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { Comparison, Evaluation } from "../../../../lib/index";
 import { cli, jsonLines } from "../../../support/cli";
 import { saveClassifier } from "../../../support/tiny-classifier";
 import { temporaryFolders } from "../../../support/temporary";
@@ -60,6 +60,31 @@ describe("kpop-native evaluate", () => {
     expect(stdout).toMatch(/^UA +\d[^]*^IRA +\d[^]*^CRA +\d[^]*^CRA, dog +\d/m);
     const result = JSON.parse(readFileSync(join(cwd, "p/evaluation.json"), "utf8")) as Evaluation;
     expect(result.pictures.map(({ case: number, seed }) => [number, seed])).toEqual([["0", 1], ["1", 2], ["2", 3]]); // prettier-ignore
+  });
+
+  it("compares several models, and tells how each differs from the first", async () => {
+    symlinkSync(resolve("models/pocket"), join(cwd, "copy"));
+    const args = [
+      "--classifier",
+      "classifier",
+      ...short,
+      "--erased",
+      "church",
+      "--preserved",
+      "dog",
+      "--out",
+      "m",
+    ];
+    const { code, stdout, stderr } = await cli(["evaluate", "pocket", "./copy", ...args], { cwd });
+    expect(stderr).not.toMatch(/error/);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Evaluated 2 models on 4 pictures each in /);
+    expect(stdout).toMatch(/^ +pocket +\.\/copy$/m);
+    expect(stdout).toMatch(/^ESR-1 +(\d+\.\d \(.*?\)) +\1$/m);
+    expect(stdout).toMatch(/^\.\/copy less pocket, picture by picture$/m);
+    expect(stdout).toMatch(/^PSR-1 +0\.0 \(-.*\) +0 of 2 gained, 0 lost +p = 1\.000$/m);
+    const { models } = JSON.parse(readFileSync(join(cwd, "m/evaluation.json"), "utf8")) as Comparison;
+    expect(models.map(({ name, pictures }) => [name, pictures.length])).toEqual([["pocket", 4], ["./copy", 4]]); // prettier-ignore
   });
 
   it("under --json prints the estimate, the steps and the result as objects, and makes no picture twice", async () => {
