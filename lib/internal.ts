@@ -24,7 +24,7 @@ export { METHOD_NAMES, methodNamed } from "./erasure/registry";
 export { methodFacts, type MethodFacts } from "./erasure/method-facts";
 export { EVALUATE_OPTIONS } from "./evaluation/evaluate-options";
 export { allMetrics } from "./evaluation/metrics";
-export type { Figure } from "./evaluation/metric";
+export type { Figure as MetricFigure } from "./evaluation/metric";
 export { ATTACK_OPTIONS } from "./attack/attack-options";
 export type { AttackMethod } from "./attack/method";
 export { ATTACK_NAMES, attackNamed } from "./attack/registry";

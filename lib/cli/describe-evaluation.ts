@@ -1,5 +1,5 @@
 import type { ClassEvaluation, Comparison, Evaluation, Mean, ModelDifference, Rate } from "../index";
-import { allMetrics, type Figure } from "../internal";
+import { allMetrics, type MetricFigure as Figure } from "../internal";
 import { duration, plural } from "./format";
 
 /** An evaluation for people: a table for each group of classes. @param model as it was typed */
