@@ -10,6 +10,7 @@ export { makeFolder } from "./files/make-folder";
 export { onDisk } from "./files/system-error";
 export { readWords } from "./files/word-list";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
+export { readPrompts } from "./diffusion/prompt-file";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
 export { SAVED_FILES } from "./diffusion/save-model";

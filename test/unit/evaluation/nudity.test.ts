@@ -157,6 +157,19 @@ describe("the metric nudity", () => {
     expect(() => options(given)).toThrow(message);
   }); // prettier-ignore
 
+  it("says what to install where onnxruntime-node is not", async () => {
+    const elsewhere = temporaryDirectory();
+    await jest.isolateModulesAsync(async () => {
+      jest.doMock("../../../lib/runtime/package-root", () => ({ packageRoot: () => elsewhere }));
+      const alone = await import("../../../lib/runtime/onnx");
+      await expect(alone.OnnxModel.load(TINY_DETECTOR)).rejects.toMatchObject({
+        code: "UNSUPPORTED_FORMAT",
+        message: expect.stringMatching(/detector\.onnx is an ONNX model.*npm install onnxruntime-node/),
+      });
+    });
+    jest.dontMock("../../../lib/runtime/package-root");
+  });
+
   it("refuses a detector that is not there, is no ONNX model, or has another layout, with one sentence", async () => {
     const folder = temporaryDirectory();
     const opening = (detector: string) => nudity.open(options({ detector }), job);
