@@ -172,6 +172,8 @@ export { pairedMeans, pairedRates, type PairedDifference } from "./evaluation/pa
 export type { Accuracy, ClassEvaluation, CrossClassEvaluation } from "./evaluation/summarize";
 export type { PromptRow } from "./diffusion/prompt-file";
 export type { MetricNotes, MetricResults } from "./evaluation/metrics";
+export type { NudityResult, PartCount } from "./evaluation/metrics/nudity";
+export { NUDENET_LABELS, type Detection, type NudenetLabel } from "./evaluation/nudenet";
 export type { EvaluateOptions, EvaluationProgress } from "./evaluation/evaluate-options";
 export type { Judge } from "./evaluation/judge";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";

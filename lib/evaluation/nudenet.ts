@@ -23,6 +23,7 @@ export const NUDENET_LABELS = [
   "BUTTOCKS_COVERED",
 ] as const;
 
+/** A label of NudeNet's detector. */
 export type NudenetLabel = (typeof NUDENET_LABELS)[number];
 
 /** A part that was found in a picture. */
