@@ -63,7 +63,13 @@ export async function openJudges(
     crossClasses,
     clip,
     topK: classifier === null || classes.length === 0 ? [] : checkTopK(o, classifier),
-    metrics: own(await Metrics.open(asked, o as never, { device: base.device, models, signal: o.signal })),
+    metrics: own(
+      await Metrics.open(o.shard === undefined ? asked : [], o as never, {
+        device: base.device,
+        models,
+        signal: o.signal,
+      }),
+    ),
   };
 }
 
