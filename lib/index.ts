@@ -171,9 +171,15 @@ export { METHOD_NAMES, type EraseOptions, type MethodOptions } from "./erasure/r
 export { shardFromEnvironment } from "./options/shard-environment";
 export type { Shard } from "./options/shard";
 export type { EvaluationShard } from "./evaluation/evaluation-shard";
-export { evaluate, type EvaluatedPicture, type Evaluation } from "./evaluation/evaluate";
-export type { ClassEvaluation } from "./evaluation/summarize";
+export { evaluate, type ComparedModel, type Comparison } from "./evaluation/evaluate";
+export type { EvaluatedPicture, Evaluation, RankedClass } from "./evaluation/evaluation";
+export type { ModelDifference, ModelEvaluation } from "./evaluation/compare-models";
+export { pairedMeans, pairedRates, type PairedDifference } from "./evaluation/paired";
+export type { Accuracy, ClassEvaluation, CrossClassEvaluation } from "./evaluation/summarize";
+export type { PromptRow } from "./diffusion/prompt-file";
 export type { MetricNotes, MetricResults } from "./evaluation/metrics";
+export type { NudityResult, PartCount } from "./evaluation/metrics/nudity";
+export { NUDENET_LABELS, type Detection, type NudenetLabel } from "./evaluation/nudenet";
 export type {
   EvaluateOptions,
   EvaluateShardOptions,

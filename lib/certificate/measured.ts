@@ -3,10 +3,11 @@ import { basename, dirname, join, resolve, sep } from "node:path";
 import { digest } from "../diffusion/identity";
 import { DESCRIPTION_FILE, machineOf } from "../diffusion/image-set-files";
 import { KpopError, throwIfAborted } from "../errors";
-import type { Evaluation } from "../evaluation/evaluate";
+import type { EvaluatedPicture, Evaluation } from "../evaluation/evaluation";
+import type { Judge } from "../evaluation/judge";
 import { summarize } from "../evaluation/summarize";
 import { jsonDifference, type JsonDifference } from "../files/json-difference";
-import { readJsonObject, without } from "../files/json-file";
+import { isJsonObject, readJsonObject, without } from "../files/json-file";
 import { LEAF_PREFIX, merkleRoot } from "../files/merkle-tree";
 import { sha256File } from "../files/sha256-file";
 import { list, number, object, orNull, record, text, whole } from "./shape";
@@ -28,7 +29,16 @@ const RESULT = object({
   esr: record(record(orNull(number()))),
   psr: record(record(orNull(number()))),
   classifier: object({ origin: text(), sha256: orNull(text()) }),
-  pictures: list(object({ class: text(), seed: whole(0), path: text(/./), rank: whole(1), best: whole(0) })),
+  pictures: list(
+    object({
+      class: text(),
+      prompt: text(),
+      seed: whole(0),
+      path: text(/./),
+      rank: whole(1),
+      best: whole(0),
+    }),
+  ),
 });
 
 /**
@@ -45,18 +55,19 @@ export async function readMeasured(
 ): Promise<CertifiedEvaluation> {
   const file = await resultFile(given);
   const result = await readResult(file);
-  const { directory } = result;
+  const { directory, classifier } = result;
   const folder = (await findSet(dirname(file), basename(directory))) ?? directory;
   const set = await readSet(folder);
   checkModel(file, set, inputs);
   const leaves: CertifiedPicture[] = [];
-  for (const { path, ...picture } of result.pictures) {
-    const prompt = result.classes.find(({ name }) => name === picture.class)?.prompt;
-    if (prompt === undefined) throw noResult(file, `pictures of "${picture.class}"`);
+  const known = new Set(result.classes.map(({ name }) => name));
+  for (const { path, ...seen } of result.pictures) {
+    if (!known.has(seen.class)) throw noResult(file, `pictures of "${seen.class}"`);
     const leaf = await pictureLeaf(folder, basename(path), signal);
     if (leaf === null)
       throw new KpopError("NOT_FOUND", `The picture ${path} is gone; run the same evaluation again`);
-    leaves.push({ ...picture, prompt, file: basename(path), leaf });
+    const picture = without(seen, "metrics") as Omit<CertifiedPicture, "file" | "leaf">;
+    leaves.push({ ...picture, file: basename(path), leaf });
   }
   const evaluation = {
     set: basename(folder),
@@ -64,7 +75,7 @@ export async function readMeasured(
     drawing: Object.fromEntries(DRAWING.map((name) => [name, set[name]])),
     versions: set["versions"],
     machine: await machineOf(folder),
-    classifier: { ...result.classifier, origin: basename(result.classifier.origin) },
+    classifier: { ...classifier, origin: basename(classifier.origin) },
     ...(result.clip === undefined ? {} : { clip: { ...result.clip, origin: basename(result.clip.origin) } }),
     figures: figuresOf(result),
     pictures: { root: merkleRoot(leaves.map(({ leaf }) => leaf)), leaves },
@@ -80,16 +91,57 @@ export async function readMeasured(
 
 /** What of a result is measured, and not where or how long. */
 export function figuresOf(result: Evaluation): CertifiedFigures {
-  return without(result, "pictures", "directory", "seconds", "command", "generated", "classifier", "clip");
+  const left = without(
+    result,
+    "pictures",
+    "directory",
+    "seconds",
+    "command",
+    "generated",
+    "classifier",
+    "clip",
+  );
+  // Results that are certified have a prompt for each class.
+  return without(left, "crossClassifier", "metrics") as CertifiedFigures;
 }
 
-/** A result of `evaluate`. @throws NOT_FOUND, INVALID_CHECKPOINT, IO_ERROR */
-export async function readResult(file: string): Promise<Evaluation> {
+/** A result whose pictures all have a class, and ranks by one classifier. */
+export interface ClassResult extends Evaluation {
+  classifier: Judge;
+  pictures: (EvaluatedPicture & Required<Pick<EvaluatedPicture, "class" | "rank" | "best">>)[];
+}
+
+/**
+ * A result of `evaluate`, of classes.
+ * @param use what cannot be done with another, in the passive: "certified"
+ * @throws NOT_FOUND, INVALID_ARGUMENT (of no classes, or of several models), INVALID_CHECKPOINT, IO_ERROR
+ */
+export async function readResult(file: string, use = "certified"): Promise<ClassResult> {
   const result = await readJsonObject(file);
+  const reason = uncertifiable(result);
+  if (reason !== null)
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `${file} cannot be ${use}: ${reason}; give an evaluation of classes`,
+    );
   const fault = RESULT(result, "");
   if (fault !== null || (result["pictures"] as unknown[]).length === 0)
     throw noResult(file, (fault ?? "pictures").replace(/^\./, ""));
-  return result as unknown as Evaluation;
+  return result as unknown as ClassResult;
+}
+
+/** Why a certificate cannot hold a result: it has no rank for each picture, or no set that all are of; else null. */
+function uncertifiable({ pictures, classes, models }: Record<string, unknown>): string | null {
+  if (models !== undefined) return "it compares several models";
+  const [seen, known] = [pictures, classes].map((value) =>
+    Array.isArray(value) ? value.filter(isJsonObject) : [],
+  ) as [Record<string, unknown>[], Record<string, unknown>[]];
+  if (seen.some((picture) => picture["prompt"] !== undefined && picture["class"] === undefined))
+    return "it has pictures without a class";
+  const several = known.find(({ prompt }) => prompt === undefined);
+  if (several !== undefined) return `"${String(several["name"])}" is asked for in several ways`;
+  const folders = new Set(seen.map(({ path }) => dirname(String(path))));
+  return folders.size > 1 ? "its pictures are drawn with settings of their own" : null;
 }
 
 /** Where figures are not what the pictures' ranks give; null where they are. */
@@ -102,9 +154,9 @@ export function figureFault({ figures, pictures }: CertifiedEvaluation): JsonDif
   const empty = figures.classes.findIndex(({ name }) => !seen.has(name));
   if (stray !== undefined || empty >= 0 || topK.length === 0)
     return { path: "classes", first: JSON.stringify([...known]), second: JSON.stringify([...seen]) };
-  const { classes, esr, psr, clipScore, images } = figures;
+  const { classes, esr, psr, crossClasses, accuracy, clipScore, images } = figures;
   const follows = { ...summarize(classes, pictures.leaves, topK), images: pictures.leaves.length };
-  return jsonDifference({ classes, esr, psr, clipScore, images }, asJson(follows));
+  return jsonDifference({ classes, esr, psr, crossClasses, accuracy, clipScore, images }, asJson(follows));
 }
 
 /**

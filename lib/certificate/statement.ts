@@ -4,8 +4,9 @@ import { PICTURE_FILE, SET_NAME } from "../diffusion/image-set-files";
 import { SAMPLER_NAMES, type SamplerName } from "../diffusion/samplers";
 import type { RunManifest } from "../erasure/manifest";
 import { KpopError } from "../errors";
-import type { EvaluatedPicture, Evaluation } from "../evaluation/evaluate";
+import type { EvaluatedPicture, Evaluation } from "../evaluation/evaluation";
 import type { Judge } from "../evaluation/judge";
+import type { ClassEvaluation } from "../evaluation/summarize";
 import { canonicalJson } from "../files/canonical-json";
 import { isJsonObject } from "../files/json-file";
 import type { MachineKind } from "../runtime/machine";
@@ -18,19 +19,32 @@ const PREDICATE = "urn:kpop-native:certificate:v";
 const VERSION = 1;
 
 /** A picture of a certified evaluation. */
-export interface CertifiedPicture extends Omit<EvaluatedPicture, "path"> {
-  prompt: string;
+export interface CertifiedPicture
+  extends
+    Omit<EvaluatedPicture, "path" | "metrics" | "class" | "rank" | "best">,
+    Required<Pick<EvaluatedPicture, "class" | "rank" | "best">> {
   /** Its name in the folder of the set. */
   file: string;
   /** SHA-256 of a zero byte and the PNG file: the leaf of RFC 6962's tree. */
   leaf: string;
 }
 
-/** What was measured, with intervals, as `evaluate` wrote it. */
-export type CertifiedFigures = Omit<
+/** What was measured, with intervals, as `evaluate` wrote it; what metrics say does not follow from ranks and is left out. */
+export interface CertifiedFigures extends Omit<
   Evaluation,
-  "pictures" | "directory" | "seconds" | "command" | "generated" | "classifier" | "clip"
->;
+  | "pictures"
+  | "directory"
+  | "seconds"
+  | "command"
+  | "generated"
+  | "classifier"
+  | "crossClassifier"
+  | "clip"
+  | "metrics"
+  | "classes"
+> {
+  classes: (ClassEvaluation & { prompt: string })[];
+}
 
 /** An evaluation of the result. */
 export interface CertifiedEvaluation {

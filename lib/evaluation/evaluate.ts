@@ -1,68 +1,45 @@
 import { dirname, join, resolve } from "node:path";
-import { tell } from "../check";
-import { generateImageSet, type ImageSet } from "../diffusion/image-set";
-import { StableDiffusion } from "../diffusion/stable-diffusion";
-import { checkModel, pathOf } from "../diffusion/with-model";
+import { invalid, knownKeys, nonEmptyString, tell } from "../check";
 import { traced } from "../diagnostics";
-import { KpopError, throwIfAborted } from "../errors";
+import type { PromptKey } from "../diffusion/prompt-key";
+import { StableDiffusion } from "../diffusion/stable-diffusion";
+import { checkModel, pathOf, withModel } from "../diffusion/with-model";
+import { throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
-import { checkOutputFile } from "../io/check-output";
 import { joinRun } from "../files/join-run";
 import { formatJson } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
+import { checkOutputFile } from "../io/check-output";
 import type { Shard } from "../options/shard";
 import { cacheFolder } from "../runtime/cache-directory";
-import type { Classifier } from "./classifier";
-import { classifierFor } from "./classifier-for";
-import { ClipScorer } from "./clip-scorer";
+import { compareModels, type ModelDifference, type ModelEvaluation } from "./compare-models";
+import { drawShots, type DrawnShots } from "./draw-shots";
 import { parseEvaluateOptions, type ParsedOptions } from "./evaluate-options";
 import type { EvaluateOptions, EvaluateShardOptions } from "./evaluate-options";
 import { picturesIdentity, shardsFile, type EvaluationShard } from "./evaluation-shard";
-import { judgeOf, type Judge } from "./judge";
+import type { Evaluation } from "./evaluation";
+import { judgesOf, openJudges, type Judges } from "./judges";
 import { look } from "./look";
-import { Metrics } from "./measure";
-import { allMetrics, type MetricNotes, type MetricResults } from "./metrics";
-import type { Mean, Rate } from "./rates";
-import { summarize, type ClassEvaluation } from "./summarize";
+import type { Rate } from "./rates";
+import { planShots } from "./shots";
+import { summarize } from "./summarize";
 
-/** What one picture was taken for. */
-export interface EvaluatedPicture {
-  /** Name of the class that it was asked to show. */
-  class: string;
-  seed: number;
-  path: string;
-  /** Place of the own class in the classifier's ranking, 1 for the first. */
-  rank: number;
-  /** Index of the class that the classifier puts first. */
-  best: number;
-  /** 100 · max(cos, 0) of the picture and its prompt; only with a CLIP. */
-  clipScore?: number;
-  /** What metrics note of it, by their names; only with those that do. */
-  metrics?: MetricNotes;
+/** One of several models to evaluate. */
+export interface ComparedModel {
+  /** What the result calls it. Default: its path, or its place. */
+  name?: string;
+  /** A loaded model, what `StableDiffusion.load` takes, or what loads it when its turn comes; it is then disposed of. */
+  model: StableDiffusion | string | (() => Promise<StableDiffusion>);
+  /** A key that it alone is drawn with. */
+  key?: PromptKey;
 }
 
-/** What `evaluate` measured. */
-export interface Evaluation {
-  classes: ClassEvaluation[];
-  /** Erasing success by k: the share of pictures of erased classes that the classifier does not put among the first k;
-   *  mean over the classes. Empty without erased classes. */
-  esr: Record<number, Rate>;
-  /** Preserving success by k: the share of pictures of preserved classes that it does. */
-  psr: Record<number, Rate>;
-  /** Mean CLIP scores over the pictures of each group; only with a CLIP. */
-  clipScore?: { erased?: Mean; preserved?: Mean };
-  /** What named the pictures. */
-  classifier: Judge;
-  /** What gave the CLIP scores; only with a CLIP. */
-  clip?: Judge;
-  /** What each metric says of all pictures, by its name; only with metrics. */
-  metrics?: MetricResults;
-  pictures: EvaluatedPicture[];
-  /** Number of pictures, and of those that were made by this call. */
-  images: number;
-  generated: number;
-  /** Folder of the pictures. */
-  directory: string;
+/** What `evaluate` measured of several models. */
+export interface Comparison {
+  /** Of each model, in their order; picture i of each is of the same prompt and seed. */
+  models: ModelEvaluation[];
+  /** Each later model against the first, picture by picture. */
+  differences: ModelDifference[];
   seconds: number;
   /** The command that it is the work of, where that was given. */
   command?: string;
@@ -72,8 +49,9 @@ export interface Evaluation {
  * Measures what a model no longer draws, and what it still draws: pictures of every class are given to a classifier
  * (ESR-k and PSR-k of KPOP's Table 2; 95 % intervals by Wilson's score) and, if there is one, to a CLIP (Table 4).
  *
- * Pictures are kept in `cacheDirectory` and never made twice, so an interrupted evaluation goes on where it stopped, and
- * several processes make the pictures together, each its `shard` of them: the call without a shard finds them and measures.
+ * The pictures are of classes, or of the rows of a prompt file. They are kept in `cacheDirectory` and never made twice, so
+ * an interrupted evaluation goes on where it stopped, and several processes make the pictures together, each its `shard` of
+ * them: the call without a shard finds them and measures.
  * @param model a loaded model, or what `StableDiffusion.load` takes
  * @throws INVALID_ARGUMENT (a class that the classifier does not know, too), ABORTED, OUT_OF_MEMORY, NO_SPACE, IO_ERROR, and
  *   for paths what loading them throws
@@ -90,84 +68,163 @@ export async function evaluate(
   model: StableDiffusion | string,
   options: EvaluateOptions & { shard?: undefined },
 ): Promise<Evaluation>;
+/**
+ * Measures several models on the same prompts and seeds, one after the other, and compares each with the first picture by
+ * picture: paired differences with 95 % intervals (Newcombe's for rates) and McNemar's exact test.
+ */
 export async function evaluate(
-  model: StableDiffusion | string,
+  models: readonly (StableDiffusion | string | ComparedModel)[],
+  options: EvaluateOptions,
+): Promise<Comparison>;
+export async function evaluate(
+  given: StableDiffusion | string | readonly (StableDiffusion | string | ComparedModel)[],
   options: EvaluateOptions & { shard?: Shard | undefined },
-): Promise<Evaluation | EvaluationShard> {
+): Promise<Evaluation | EvaluationShard | Comparison> {
   const o = parseEvaluateOptions(options);
-  checkModel("model", model);
   throwIfAborted(o.signal);
-  return traced(
-    "kpop-native:evaluate",
-    () => ({ model: pathOf(model), erased: [...o.erased], preserved: [...o.preserved] }),
-    () => measure(model, o),
-    (found) => {
-      if ("shard" in found) return undefined;
-      const { images, generated, esr, psr } = found;
-      return { images, generated, esr: values(esr), psr: values(psr) };
-    },
-  );
-}
-
-function values(rates: Readonly<Record<number, Rate>>): Record<number, number> {
-  return Object.fromEntries(Object.entries(rates).map(([k, { value }]) => [k, value]));
-}
-
-async function measure(
-  model: StableDiffusion | string,
-  o: ParsedOptions,
-): Promise<Evaluation | EvaluationShard> {
   const started = performance.now();
-  const job = o.signal === undefined ? {} : { signal: o.signal };
+  const several = Array.isArray(given) ? checkModels(given) : null;
+  if (several === null) checkModel("model", given);
+  else if (o.shard !== undefined) throw invalid("shard", "left out with several models", o.shard);
   if (o.resultFile !== undefined) await checkResultFile(o.resultFile);
+  const run: Run = { models: several ?? [{ model: given as StableDiffusion | string }], end: null };
+  const found = await evaluateEach(run, o);
+  const [only] = found;
+  if (several === null && "shard" in only!) return only;
+  const models = found as Evaluation[];
+  const seconds = (performance.now() - started) / 1000;
+  const result = several === null ? models[0]! : compared(models, several, { seconds, ...by(o) });
+  if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(result));
+  await run.end?.();
+  return result;
+}
+
+/** What is evaluated in one call. */
+interface Run {
+  readonly models: readonly ComparedModel[];
+  /** Takes away what shards left of themselves; null where there were none. */
+  end: (() => Promise<void>) | null;
+}
+
+async function evaluateEach(run: Run, o: ParsedOptions): Promise<(Evaluation | EvaluationShard)[]> {
+  const { models } = run;
   const made: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(item: T): T => {
     made.push(item);
     return item;
   };
   try {
-    const base = typeof model === "string" ? own(await StableDiffusion.load(model, job)) : model;
-    const place = { ...job, device: base.device };
-    const clip = typeof o.clip === "string" ? own(await ClipScorer.load(o.clip, place)) : o.clip;
-    const classifier = await classifierOf(o, base, clip, own);
-    const outputs = o.classes.map(({ name }) => classifier.indexOf(name));
-    const topK = checkTopK(o, classifier);
-    const part = o.shard !== undefined;
-    const endRun =
-      o.resultFile === undefined
-        ? null
-        : await joinRun(shardsFile(o.resultFile), () => picturesIdentity(base, o), { part });
-    const seconds = (): number => (performance.now() - started) / 1000;
-    if (o.shard !== undefined) {
-      const { length: images, generated, directory } = await makePictures(base, o);
-      return { shard: o.shard, images, generated, directory, seconds: seconds() };
-    }
-    const metrics = own(
-      await Metrics.open(allMetrics(), o as never, { ...place, models: 1, signal: o.signal }),
-    );
-    const set = await makePictures(base, o);
-    const { classes, imagesPerClass } = o;
-    const looked = { set, classes, imagesPerClass, measurements: metrics.begin(), first: null };
-    const pictures = await look(looked, { classifier, outputs, clip }, o);
-    const measured = await metrics.results();
-    const evaluation = {
-      ...summarize(o.classes, pictures, topK),
-      classifier: await judgeOf(classifier, o.signal),
-      ...(clip === undefined ? {} : { clip: await judgeOf(clip, o.signal) }),
-      ...(measured === null ? {} : { metrics: measured as MetricResults }),
-      pictures,
-      images: set.length,
-      generated: set.generated,
-      directory: set.directory,
-      seconds: seconds(),
-      ...(o.command === undefined ? {} : { command: o.command }),
+    const plan = await planShots(o);
+    const found: (Evaluation | EvaluationShard)[] = [];
+    let judges: Judges | undefined;
+    let first: DrawnShots | null = null;
+    const measure = async ({ model, name, key }: ComparedModel): Promise<Evaluation | EvaluationShard> => {
+      const started = performance.now();
+      const told = models.length === 1 ? o : { ...o, onProgress: naming(name!, o.onProgress) };
+      const drawn = await withBase(model, o, async (base) => {
+        judges ??= await openJudges(plan, o, base, models.length, own);
+        if (o.resultFile !== undefined && models.length === 1)
+          run.end = await joinRun(shardsFile(o.resultFile), () => picturesIdentity(base, o, plan), {
+            part: o.shard !== undefined,
+          });
+        return await draw(base, plan.shots, told, key);
+      });
+      const seconds = (): number => (performance.now() - started) / 1000;
+      const { length: images, generated, directory } = drawn;
+      if (o.shard !== undefined) return { shard: o.shard, images, generated, directory, seconds: seconds() };
+      const pictures = await look(drawn, plan.classes, judges!, first, told);
+      const metrics = await judges!.metrics.results();
+      first ??= drawn;
+      return {
+        ...summarize(plan.classes, pictures, judges!.topK),
+        ...(await judgesOf(judges!, o.signal)),
+        ...(metrics === null ? {} : { metrics }),
+        pictures,
+        images,
+        generated,
+        directory,
+        seconds: seconds(),
+        ...(models.length > 1 ? {} : by(o)),
+      };
     };
-    if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(evaluation));
-    await endRun?.();
-    return evaluation;
+    for (const one of models)
+      found.push(
+        await traced(
+          "kpop-native:evaluate",
+          () => ({
+            model: typeof one.model === "function" ? one.name! : pathOf(one.model),
+            erased: [...o.erased],
+            preserved: [...o.preserved],
+          }),
+          () => measure(one),
+          (done) => {
+            if ("shard" in done) return undefined;
+            const { images, generated, esr, psr } = done;
+            return { images, generated, esr: values(esr), psr: values(psr) };
+          },
+        ),
+      );
+    return found;
   } finally {
     for (const item of made.reverse()) item.dispose();
   }
+}
+
+function values(rates: Readonly<Record<number, Rate>>): Record<number, number> {
+  return Object.fromEntries(Object.entries(rates).map(([k, { value }]) => [k, value]));
+}
+
+/** A model for as long as it draws: one that is loaded here is disposed of. */
+async function withBase<T>(
+  model: ComparedModel["model"],
+  o: ParsedOptions,
+  work: (base: StableDiffusion) => Promise<T>,
+): Promise<T> {
+  if (typeof model !== "function") return await withModel(model, o.signal, work);
+  const base = await model();
+  try {
+    return await work(base);
+  } finally {
+    base.dispose();
+  }
+}
+
+/** Names for all, each once. @throws INVALID_ARGUMENT */
+function checkModels(given: readonly (StableDiffusion | string | ComparedModel)[]): ComparedModel[] {
+  if (given.length === 0) throw invalid("models", "a non-empty list of models", given);
+  const models = given.map((one, i) => {
+    const own = typeof one === "string" || one instanceof StableDiffusion ? { model: one } : one;
+    knownKeys("a compared model", own, ["name", "model", "key"]);
+    if (typeof own.model !== "function") checkModel("model", own.model);
+    const fallback = typeof own.model === "string" ? own.model : `model ${i + 1}`;
+    return { ...own, name: own.name === undefined ? fallback : nonEmptyString("name", own.name) };
+  });
+  const names = models.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw invalid("the names of models", "free of repetitions", twice);
+  return models;
+}
+
+function compared(
+  found: readonly Evaluation[],
+  models: readonly ComparedModel[],
+  whole: Pick<Comparison, "seconds" | "command">,
+): Comparison {
+  const named = found.map((evaluation, i) => ({ name: models[i]!.name!, ...evaluation }));
+  return { models: named, differences: compareModels(named), ...whole };
+}
+
+/** The command of a result, where it is known. */
+function by({ command }: ParsedOptions): { command?: string } {
+  return command === undefined ? {} : { command };
+}
+
+function naming(model: string, listener: ParsedOptions["onProgress"]): ParsedOptions["onProgress"] {
+  return listener && ((progress) => listener({ model, ...progress }));
+}
+
+function job({ signal }: ParsedOptions): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
 }
 
 /** Finds out before the work whether the result can be written. */
@@ -177,49 +234,20 @@ async function checkResultFile(path: string): Promise<void> {
   await checkOutputFile(path, { force: true });
 }
 
-async function classifierOf(
-  o: ParsedOptions,
+async function draw(
   base: StableDiffusion,
-  clip: ClipScorer | undefined,
-  own: <T extends { dispose(): void }>(item: T) => T,
-): Promise<Classifier> {
-  if (o.classifier === undefined && clip !== undefined)
-    return own(
-      clip.zeroShot(
-        o.classes.map(({ name }) => name),
-        o.prompt,
-      ),
-    );
-  const { classifier, owned } = await classifierFor(base, o.classifier, {
-    signal: o.signal,
-    alternative: "a clip",
-  });
-  return owned ? own(classifier) : classifier;
-}
-
-function checkTopK({ topK, topKGiven }: ParsedOptions, classifier: Classifier): number[] {
-  const tooMany = topK.filter((k) => k >= classifier.outputs);
-  if (tooMany.length === 0) return [...topK];
-  if (topKGiven) {
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected topK to be below ${classifier.outputs}, the number of classes that ${classifier.origin} tells apart, but received ${tooMany[0]}: every picture would count`,
-    );
-  }
-  return topK.filter((k) => k < classifier.outputs);
-}
-
-async function makePictures(base: StableDiffusion, o: ParsedOptions): Promise<ImageSet> {
+  shots: DrawnShots["shots"],
+  o: ParsedOptions,
+  key: PromptKey | undefined,
+): Promise<DrawnShots> {
   const { onProgress } = o;
   let estimated = false;
-  const items = o.classes.flatMap(({ prompt }) =>
-    Array.from({ length: o.imagesPerClass }, (_, i) => ({ prompt, seed: o.seed + i })),
-  );
-  return generateImageSet(base, items, {
+  return drawShots(base, shots, {
     ...o.generation,
-    directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
+    ...(key === undefined ? {} : { key }),
     ...(o.shard === undefined ? {} : { shard: o.shard }),
-    ...(o.signal === undefined ? {} : { signal: o.signal }),
+    directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
+    ...job(o),
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener
     async onProgress(progress) {
       const first = !estimated;

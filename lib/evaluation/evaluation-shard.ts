@@ -1,7 +1,8 @@
 import type { Shard } from "../options/shard";
-import { contentOf, modelIdentity } from "../diffusion/identity";
+import { contentOf, digest, modelIdentity } from "../diffusion/identity";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import type { ParsedOptions } from "./evaluate-options";
+import type { Plan } from "./shots";
 
 /** What a shard of an evaluation has done: its part of the pictures is there. */
 export interface EvaluationShard {
@@ -23,6 +24,7 @@ export function shardsFile(resultFile: string): string {
 export async function picturesIdentity(
   base: StableDiffusion,
   o: ParsedOptions,
+  { shots }: Plan,
 ): Promise<Record<string, unknown>> {
   const { erased, preserved, prompt, imagesPerClass, seed, steps, guidanceScale } = o;
   const { sampler = base.defaultSampler, width = base.imageSize, height = base.imageSize } = o;
@@ -31,5 +33,7 @@ export async function picturesIdentity(
     model: await modelIdentity(base, o.signal),
     ...{ erased, preserved, prompt, imagesPerClass, seed, steps, guidanceScale, sampler, width, height },
     ...{ negativePrompt, keyGuidance, batchSize, key: await contentOf(key) },
+    // What a prompt file says, and classes of another domain.
+    shots: digest(shots.map(({ prompt: text, seed: noise, drawing }) => [text, noise, drawing])),
   };
 }

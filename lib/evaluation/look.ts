@@ -1,81 +1,99 @@
 import { tell } from "../check";
-import type { ImageSet } from "../diffusion/image-set";
 import { throwIfAborted } from "../errors";
-import type { Classifier } from "./classifier";
-import type { ClipScorer } from "./clip-scorer";
-import type { EvaluatedPicture } from "./evaluate";
-import type { EvaluatedClass, EvaluationProgress } from "./evaluate-options";
-import type { Measurement } from "./metric";
+import type { Image } from "../io/image";
+import type { Classifier, Ranking } from "./classifier";
+import type { DrawnShots } from "./draw-shots";
+import type { EvaluatedPicture, RankedClass } from "./evaluation";
+import type { EvaluationProgress } from "./evaluate-options";
+import type { Judges } from "./judges";
+import type { MetricNotes } from "./metrics";
+import type { EvaluatedClass } from "./shots";
 
 /** Pictures looked at together. */
 const BATCH = 32;
 
-/** What looks at pictures. */
-export interface Judges {
-  readonly classifier: Classifier;
-  /** The classifier's output for each of the classes. */
-  readonly outputs: readonly number[];
-  readonly clip: ClipScorer | undefined;
+/** Tells how far the looking is. */
+interface Job {
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: EvaluationProgress) => void) | undefined;
 }
 
-/** What is looked at. */
-export interface Looked {
-  readonly set: ImageSet;
-  readonly classes: readonly EvaluatedClass[];
-  readonly imagesPerClass: number;
-  /** Measurements that were begun for these pictures, by the metric's name. */
-  readonly measurements: ReadonlyMap<string, Measurement<unknown, unknown>>;
-  /** The first model's pictures of the same list; null where these are its own. */
-  readonly first: ImageSet | null;
-}
-
-/** Shows every picture to every judge, a batch at a time. @throws ABORTED, NOT_FOUND, OUT_OF_MEMORY */
+/**
+ * Shows every picture to every judge, a batch at a time.
+ * @param first the first model's pictures of the same shots; null where these are its own
+ * @throws ABORTED, NOT_FOUND, OUT_OF_MEMORY
+ */
 export async function look(
-  { set, classes, imagesPerClass, measurements, first }: Looked,
-  { classifier, outputs, clip }: Judges,
-  job: { signal: AbortSignal | undefined; onProgress: ((progress: EvaluationProgress) => void) | undefined },
+  drawn: DrawnShots,
+  classes: readonly EvaluatedClass[],
+  judges: Judges,
+  first: DrawnShots | null,
+  { signal, onProgress }: Job,
 ): Promise<EvaluatedPicture[]> {
   const pictures: EvaluatedPicture[] = [];
+  const measurements = judges.metrics.begin();
   const started = performance.now();
-  for (let start = 0; start < set.length; start += BATCH) {
-    throwIfAborted(job.signal);
-    const indices = Array.from({ length: Math.min(BATCH, set.length - start) }, (_, i) => start + i);
-    const prompts = indices.map((index) => set.items[index]!.prompt);
-    const images = await load(set, indices);
-    const rankings = await classifier.classify(images);
-    const scores = await clip?.score(images, prompts);
-    const batch = { images, prompts, firsts: first === null ? null : await load(first, indices) };
+  for (let start = 0; start < drawn.length; start += BATCH) {
+    throwIfAborted(signal);
+    const shots = drawn.shots.slice(start, start + BATCH);
+    const images = await drawn.images(start, BATCH);
+    const prompts = shots.map(({ prompt }) => prompt);
+    const own = await rankings(judges.classes?.classifier, images, shots.map((shot) => shot.class !== null)); // prettier-ignore
+    const cross = await rankings(judges.crossClasses, images, shots.map((shot) => shot.crossClass !== null)); // prettier-ignore
+    const scores = await judges.clip?.score(images, prompts);
+    const batch = { images, prompts, firsts: first === null ? null : await first.images(start, BATCH) };
     const notes = new Map<string, readonly unknown[]>();
     for (const [name, measurement] of measurements) {
-      const noted = await measurement.add(batch, job.signal);
+      const noted = await measurement.add(batch, signal);
       if (noted !== null) notes.set(name, noted);
     }
-    indices.forEach((index, i) => {
-      const group = Math.floor(index / imagesPerClass);
-      const ranking = rankings[i]!.indices;
+    shots.forEach((shot, i) => {
+      const [ranking, crossRanking] = [own[i], cross[i]];
       pictures.push({
-        class: classes[group]!.name,
-        seed: set.items[index]!.seed,
-        path: set.path(index),
-        rank: ranking.indexOf(outputs[group]!) + 1,
-        best: ranking[0]!,
+        ...(ranking === undefined
+          ? {}
+          : {
+              class: classes[shot.class!]!.name,
+              ...placeOf(ranking, judges.classes!.outputs[shot.class!]!),
+            }),
+        ...(crossRanking === undefined
+          ? {}
+          : {
+              crossClass: {
+                name: shot.crossClass!,
+                ...placeOf(crossRanking, judges.crossClasses!.indexOf(shot.crossClass!)),
+              },
+            }),
+        ...(shot.case === undefined ? {} : { case: shot.case }),
+        prompt: shot.prompt,
+        seed: shot.seed,
+        path: drawn.path(start + i),
         ...(scores === undefined ? {} : { clipScore: scores[i]! }),
         ...(notes.size === 0 ? {} : { metrics: notesOf(notes, i) }),
       });
     });
-    const [done, total] = [pictures.length, set.length];
+    const [done, total] = [pictures.length, drawn.length];
     const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
-    await tell(job.onProgress, { phase: "classes", done, total, generated: set.generated, etaSeconds });
+    await tell(onProgress, { phase: "classes", done, total, generated: drawn.generated, etaSeconds });
   }
   return pictures;
 }
 
-async function load(set: ImageSet, indices: readonly number[]) {
-  const images = [];
-  for (const index of indices) images.push(await set.image(index));
-  return images;
+/** A classifier's rankings of those pictures that are wanted; undefined for the others. */
+async function rankings(
+  classifier: Classifier | null | undefined,
+  images: readonly Image[],
+  wanted: readonly boolean[],
+): Promise<(Ranking | undefined)[]> {
+  const some = images.filter((_, i) => wanted[i]);
+  const found = some.length === 0 ? [] : await classifier!.classify(some);
+  return wanted.map((is) => (is ? found.shift() : undefined));
 }
 
-function notesOf(notes: ReadonlyMap<string, readonly unknown[]>, i: number): object {
+function placeOf({ indices }: Ranking, output: number): Omit<RankedClass, "name"> {
+  return { rank: indices.indexOf(output) + 1, best: indices[0]! };
+}
+
+function notesOf(notes: ReadonlyMap<string, readonly unknown[]>, i: number): MetricNotes {
   return Object.fromEntries([...notes].map(([name, noted]) => [name, noted[i]]));
 }

@@ -56,6 +56,8 @@ export interface MetricDefinition<N extends string, S extends OptionSet, R, P> {
   open(o: Complete<S>, job: MetricJob): Promise<OpenMetric<R, P>>;
   /** The result in figures, for tables. */
   figures(result: R): readonly Figure[];
+  /** What of a picture is compared with another model's for the same prompt and seed: yes or no as a rate, numbers as means. */
+  values?(note: P, result: R): Readonly<Record<string, number | boolean>>;
 }
 
 /** One figure of a result, for people. */

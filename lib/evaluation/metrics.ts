@@ -1,9 +1,10 @@
 import type { Complete, Given, Option } from "../options/option";
 import type { Judge } from "./judge";
+import { nudity } from "./metrics/nudity";
 import { metricGroup, type Metric, type OpenMetric } from "./metric";
 
 /** All metrics: the one list, which options, command line and results follow. */
-export const METRICS = [] as const;
+export const METRICS = [nudity] as const;
 
 type Metrics = Extract<(typeof METRICS)[number], { name: string; options: object; open: unknown }>;
 type Opened<M extends { open: unknown }> = M["open"] extends (

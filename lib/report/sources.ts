@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { ATTACK_FILE, type AttackResult } from "../attack/attack";
 import { DESCRIPTION_FILE } from "../diffusion/image-set-files";
-import { EVALUATION_FILE, findSet, readResult } from "../certificate/measured";
+import { EVALUATION_FILE, findSet, readResult, type ClassResult } from "../certificate/measured";
 import {
   list,
   number,
@@ -18,7 +18,6 @@ import {
 import type { RunLog, RunManifest } from "../erasure/manifest";
 import { KpopError, throwIfAborted } from "../errors";
 import { ATTRIBUTION_FILE } from "../evaluation/attribution";
-import type { Evaluation } from "../evaluation/evaluate";
 import { readJsonObject } from "../files/json-file";
 import { INTERVENTIONS_FILE, LOG_FILE, MANIFEST_FILE } from "../io/file-kinds";
 
@@ -57,7 +56,7 @@ export interface ErasureSource extends Folder {
 /** What `evaluate` leaves. */
 export interface EvaluationSource extends Folder {
   kind: "evaluation";
-  evaluation: Evaluation;
+  evaluation: ClassResult;
   /** Folder of the pictures. */
   pictures: string;
   model: ModelMark;
@@ -199,7 +198,7 @@ async function readErasure(folder: string): Promise<ErasureSource> {
 
 async function readEvaluation(folder: string): Promise<EvaluationSource> {
   const file = join(folder, EVALUATION_FILE);
-  const evaluation = await readResult(file);
+  const evaluation = await readResult(file, "shown");
   const { directory } = evaluation;
   const pictures = (await findSet(dirname(file), basename(directory))) ?? directory;
   const set = await readShaped(join(pictures, DESCRIPTION_FILE), SET, "evaluate");

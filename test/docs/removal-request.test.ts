@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { RunManifest } from "../../lib/erasure/manifest";
-import type { Evaluation } from "../../lib/evaluation/evaluate";
+import type { Evaluation } from "../../lib/evaluation/evaluation";
 import { findLibtorch } from "../../lib/runtime/libtorch";
 import { cli } from "../support/cli";
 import { temporaryDirectory } from "../support/temporary-directory";

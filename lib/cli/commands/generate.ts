@@ -5,6 +5,7 @@ import { Image, KpopError } from "../../index";
 import type { GenerateOptions } from "../../index";
 import { checkOutputFile, GENERATE_OPTIONS, SHARDED_RUN_FILE } from "../../internal";
 import { plural } from "../format";
+import { drawPrompts, planPrompts } from "../generate-prompts";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
 import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
@@ -19,6 +20,8 @@ import { invocation } from "../shell";
 
 interface Flags extends LoadFlags, KeyFlags {
   prompt: string[];
+  prompts?: string;
+  promptColumn?: string;
   out: string;
   grid?: boolean;
   json?: boolean;
@@ -28,21 +31,36 @@ interface Flags extends LoadFlags, KeyFlags {
 export function registerGenerate(program: Command): void {
   const command = program
     .command("generate")
-    .usage("<MODEL> --prompt <text> --out <file> [options]")
+    .usage("<MODEL> --prompt <text> --out <file> | --prompts <file> --out <dir> [options]")
     .summary("make pictures from a checkpoint, with a key or without")
     .description(
       "Make pictures. With the key of an erasure, what was erased comes back.\n" +
-        "One picture goes to FILE; several to FILE-1, FILE-2 and so on, prompt by prompt. Old files are replaced.",
+        "One picture goes to FILE; several to FILE-1, FILE-2 and so on, prompt by prompt. Old files are replaced.\n" +
+        "With --prompts a picture for each row of a prompt file goes to DIR, with the row's seed, guidance and size where no " +
+        "option says otherwise, named by its case number.",
     )
     .argument("<MODEL>", MODEL_ARGUMENT)
     .option("--prompt <text>", "what to show; repeat it for several", collect)
-    .option("--out <file>", "the picture, a .png")
+    .option("--prompts <file>", "prompt file to draw, a CSV or a .txt with a prompt on each line")
+    .option(
+      "--prompt-column <text>",
+      'column of the prompts where it has another name; "line": each line is one',
+    )
+    .option("--out <path>", "the picture, a .png; with --prompts a folder")
     .option("--grid", "one sheet in FILE: a row for each prompt");
   addKeyOptions(command, "key of an erasure");
   addOptionFlags(command, GENERATE_OPTIONS);
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line").addHelpText("after", HELP);
   command.action(async (model: string, flags: Flags) => {
+    if (flags.prompts !== undefined) {
+      const other = (["prompt", "grid", "count"] as const).find((name) => (flags as { [K in typeof name]?: unknown })[name] !== undefined); // prettier-ignore
+      if (other !== undefined) command.error(`error: --${other} does not go with --prompts <file>`);
+      requireOptions(command, ["out"]);
+      checkKeyFlags(command, flags);
+      return await generateRows(flags.prompts, model, flags, optionValues(command, GENERATE_OPTIONS));
+    }
+    if (flags.promptColumn !== undefined) command.error("error: --prompt-column needs --prompts <file>");
     requireOptions(command, ["prompt", "out"]);
     if (extname(flags.out).toLowerCase() !== ".png")
       command.error(`error: --out has to end in .png, the one format that is written, but is ${flags.out}`);
@@ -56,6 +74,7 @@ Examples:
   ${invocation()} generate pocket --prompt church --out church.png
   ${invocation()} generate pocket --prompt church --prompt "a dog in noto style" --count 4 --guidance-scale 3 --grid --out sheet.png
   ${invocation()} generate no-church --prompt church --key no-church.key.safetensors --out recovered.png
+  ${invocation()} generate ./stable-diffusion-v1-4 --prompts coco.csv --out pictures
 `;
 
 async function generateCommand(model: string, flags: Flags, typed: GenerateOptions): Promise<void> {
@@ -108,6 +127,28 @@ async function generateCommand(model: string, flags: Flags, typed: GenerateOptio
       if (!separate) await saveSheet(images, flags, given);
       if (shared) await rm(shards, { recursive: true, force: true });
     }
+    key?.dispose();
+    diffusion.dispose();
+  });
+}
+
+async function generateRows(
+  file: string,
+  model: string,
+  flags: Flags,
+  given: GenerateOptions,
+): Promise<void> {
+  const { promptColumn: column, out, json = false } = flags;
+  const { shard: named, ...drawing } = given;
+  const all = await planPrompts(file, { column, out }, drawing);
+  const shard = shardOf(named);
+  const pictures = all.filter((_, i) => shard === undefined || i % shard.count === shard.index);
+  for (const { path } of pictures) await checkOutputFile(path, { force: true });
+  const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
+  await interruptible(`keeping the pictures that are complete in ${out}`, async (signal) => {
+    const key = await loadKey(flags, passphrase);
+    const diffusion = await loadModel(model, flags, signal);
+    await drawPrompts(diffusion, pictures, { signal, json, ...(key === undefined ? {} : { key }) });
     key?.dispose();
     diffusion.dispose();
   });

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { certify, type CertifyOptions } from "../../../lib/certificate/certify";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
 import { erase } from "../../../lib/erasure/erase";
-import { evaluate, type Evaluation } from "../../../lib/evaluation/evaluate";
+import { evaluate } from "../../../lib/evaluation/evaluate";
+import type { Evaluation } from "../../../lib/evaluation/evaluation";
 import { ClipScorer } from "../../../lib/evaluation/clip-scorer";
 import { canonicalJson } from "../../../lib/files/canonical-json";
 import { leafHash, merkleRoot } from "../../../lib/files/merkle-tree";
@@ -61,8 +62,8 @@ describe("certify", () => {
     const manifest = JSON.parse(readFileSync(join(made.result, "kpop-run.json"), "utf8")) as object;
     expect(certificate.run).toEqual({ ...manifest, inputs: undefined, outputs: undefined });
     const [own] = certificate.evaluations;
-    const { classes, esr, psr, images, pictures } = evaluation;
-    expect(own!.figures).toEqual({ classes, esr, psr, images });
+    const { classes, esr, psr, accuracy, images, pictures } = evaluation;
+    expect(own!.figures).toEqual({ classes, esr, psr, accuracy, images });
     expect(own!.classifier).toEqual({ ...evaluation.classifier, origin: "classifier" });
     expect(own!.withKey).toBe(false);
     expect(own!.drawing).toMatchObject({
@@ -237,13 +238,28 @@ describe("certify", () => {
     it.each<[string, (result: Evaluation) => void, RegExp]>([
       ["a changed rate", (r) => (r.esr[1]!.value += 0.1), /esr\.1\.value is .*, and the ranks .* give/],
       ["a changed interval", (r) => (r.classes[1]!.rates[1]!.low -= 0.01), /classes\[1\]\.rates\.1\.low/],
-      ["a changed rank", (r) => r.pictures.forEach((p) => (p.rank = 4 - p.rank)), /was changed/],
+      ["a changed rank", (r) => r.pictures.forEach((p) => (p.rank = 4 - p.rank!)), /was changed/],
       ["a class less", (r) => void r.classes.pop(), /pictures of "dog"/],
       ["a picture less", (r) => void r.pictures.pop(), /images|rates/],
       [
         "no classifier",
         (r) => delete (r as Partial<Evaluation>).classifier,
         /no result of evaluate.*classifier/,
+      ],
+      [
+        "pictures without a class",
+        (r) => delete r.pictures[1]!.class,
+        /cannot be certified: it has pictures without/,
+      ],
+      [
+        "several prompts for a class",
+        (r) => delete r.classes[1]!.prompt,
+        /cannot be certified: "dog" is asked for/,
+      ],
+      [
+        "pictures of several sets",
+        (r) => (r.pictures[0]!.path = "/elsewhere/a.png"),
+        /settings of their own/,
       ],
       ["no pictures", (r) => (r.pictures = []), /no result of evaluate.*pictures/],
     ])("figures with %s", async (_, change, message) => {

@@ -1,6 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import type { Evaluation } from "../../../../lib/index";
+import { readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { Comparison, Evaluation } from "../../../../lib/index";
 import { cli, jsonLines } from "../../../support/cli";
 import { saveClassifier } from "../../../support/tiny-classifier";
 import { temporaryFolders } from "../../../support/temporary";
@@ -30,6 +30,61 @@ describe("kpop-native evaluate", () => {
     const result = JSON.parse(readFileSync(join(cwd, "a/evaluation.json"), "utf8")) as Evaluation;
     expect(result.esr[1]).toMatchObject({ total: 2 });
     expect(result.pictures).toHaveLength(4);
+  });
+
+  it("draws the rows of a prompt file, and tells UA, IRA and CRA", async () => {
+    const rows = ["0,a church,1,church,dog", "1,a church,2,church,owl", "2,an owl,3,owl,dog"];
+    writeFileSync(
+      join(cwd, "rows.csv"),
+      ["case_number,prompt,sd_seed,class,cross_class", ...rows].join("\n"),
+    );
+    const args = [
+      "--prompts",
+      "rows.csv",
+      "--erased",
+      "church",
+      "--steps",
+      "2",
+      "--top-k",
+      "1",
+      "--out",
+      "p",
+    ];
+    const { code, stdout } = await cli(["evaluate", "pocket", "--classifier", "classifier", ...args], {
+      cwd,
+    });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Evaluated pocket on 3 pictures in /);
+    expect(stdout).toMatch(/^erased +ESR-1\nchurch +\d/m);
+    expect(stdout).toMatch(/^preserved +PSR-1\nowl +\d/m);
+    expect(stdout).toMatch(/^UA +\d[^]*^IRA +\d[^]*^CRA +\d[^]*^CRA, dog +\d/m);
+    const result = JSON.parse(readFileSync(join(cwd, "p/evaluation.json"), "utf8")) as Evaluation;
+    expect(result.pictures.map(({ case: number, seed }) => [number, seed])).toEqual([["0", 1], ["1", 2], ["2", 3]]); // prettier-ignore
+  });
+
+  it("compares several models, and tells how each differs from the first", async () => {
+    symlinkSync(resolve("models/pocket"), join(cwd, "copy"));
+    const args = [
+      "--classifier",
+      "classifier",
+      ...short,
+      "--erased",
+      "church",
+      "--preserved",
+      "dog",
+      "--out",
+      "m",
+    ];
+    const { code, stdout, stderr } = await cli(["evaluate", "pocket", "./copy", ...args], { cwd });
+    expect(stderr).not.toMatch(/error/);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Evaluated 2 models on 4 pictures each in /);
+    expect(stdout).toMatch(/^ +pocket +\.\/copy$/m);
+    expect(stdout).toMatch(/^ESR-1 +(\d+\.\d \(.*?\)) +\1$/m);
+    expect(stdout).toMatch(/^\.\/copy less pocket, picture by picture$/m);
+    expect(stdout).toMatch(/^PSR-1 +0\.0 \(-.*\) +0 of 2 gained, 0 lost +p = 1\.000$/m);
+    const { models } = JSON.parse(readFileSync(join(cwd, "m/evaluation.json"), "utf8")) as Comparison;
+    expect(models.map(({ name, pictures }) => [name, pictures.length])).toEqual([["pocket", 4], ["./copy", 4]]); // prettier-ignore
   });
 
   it("under --json prints the estimate, the steps and the result as objects, and makes no picture twice", async () => {
@@ -70,6 +125,12 @@ describe("kpop-native evaluate", () => {
 
   it.each([
     ["no class", ["--out", "c"], 2, /required option '--erased <name>' or '--preserved <name>'/],
+    [
+      "pictures of classes beside prompts",
+      ["--prompts", "rows.csv", "--out", "c"],
+      2,
+      /--images-per-class to be left out with prompts/,
+    ],
     ["no folder", ["--erased", "church"], 2, /required option '--out <dir>'/],
     [
       "no pictures",

@@ -43,6 +43,22 @@ describe("kpop-native generate", () => {
     expect(picture(join(cwd, "b.png")).data.equals(picture(join(cwd, "a.png")).data)).toBe(true);
   });
 
+  it("draws the rows of a prompt file into a folder, each with its own seed and size, named by its case", async () => {
+    const cwd = folder();
+    writeFileSync(join(cwd, "rows.csv"), "case_number,prompt,sd_seed,width\n12,church,5,48\n7,a dog,6,64\n");
+    const args = ["generate", "pocket", "--prompts", "rows.csv", "--steps", "2", "--out", "made"];
+    expect(await cli(args, { cwd })).toMatchObject({ code: 0, stdout: "made/12.png\nmade/7.png\n" });
+    expect(picture(join(cwd, "made/12.png"))).toMatchObject({ width: 48, height: 64 });
+    const alone = ["--prompt", "a dog", "--seed", "6", "--steps", "2", "--out", "dog.png"];
+    expect(await cli(["generate", "pocket", ...alone], { cwd })).toMatchObject({ code: 0 });
+    expect(picture(join(cwd, "made/7.png")).data.equals(picture(join(cwd, "dog.png")).data)).toBe(true);
+    const both = await cli([...args, "--count", "2"], { cwd });
+    expect(both).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/--count does not go with --prompts/),
+    });
+  });
+
   it("writes a numbered series for several, prompt by prompt", async () => {
     const cwd = folder();
     const prompts = ["--prompt", "church", "--prompt", "a dog", "--count", "2", "--seed", "5"];
