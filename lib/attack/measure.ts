@@ -20,8 +20,8 @@ export interface AttackedPicture {
   input: string;
   seed: number;
   hit: boolean;
-  /** Where it lies; only with a `directory`. */
-  path?: string;
+  /** Name of its file in the `directory`; only with one. */
+  file?: string;
 }
 
 /** What the pictures say. */
@@ -94,12 +94,7 @@ export async function measure(
       measuringEvaluations += found.evaluations;
       clock.add(range.count);
       if (by !== target) continue;
-      for (const { file, ...picture } of found.seen)
-        pictures.push({
-          input: name,
-          ...picture,
-          ...(file === undefined ? {} : { path: join(directory!, file) }),
-        });
+      for (const picture of found.seen) pictures.push({ input: name, ...picture });
     }
     return rate(hits, size(where));
   };

@@ -154,8 +154,8 @@ async function pictureRows(
   for (const seed of seeds) {
     const shots: (Shot | null)[] = [];
     for (const name of names) {
-      const { path, hit } = pictures.find((one) => one.input === name && one.seed === seed) ?? {};
-      const png = path === undefined ? null : await reader.png(folder, path);
+      const { file, hit } = pictures.find((one) => one.input === name && one.seed === seed) ?? {};
+      const png = file === undefined ? null : await reader.png(folder, file);
       shots.push(png === null ? null : { png, note: hit === true ? "seen" : "not seen", good: hit !== true });
     }
     if (shots.some((shot) => shot !== null)) rows.push({ prompt: `seed ${seed}`, pictures: shots });

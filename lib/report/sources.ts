@@ -114,7 +114,7 @@ const ATTACK = object({
   ...{ before: RATE, after: RATE, original: optional(RATE), history: STEPS },
   ...{ unetEvaluations: number(), measuringEvaluations: number(), seconds: number() },
   inputs: list(object({ name: text(), prompt: text(), rate: RATE })),
-  pictures: list(object({ input: text(), seed: whole(0), path: optional(text(/./)) })),
+  pictures: list(object({ input: text(), seed: whole(0), file: optional(text(/./)) })),
 });
 
 const ATTRIBUTED = object({
