@@ -81,7 +81,10 @@ export class Lora {
     }
   }
 
-  /** Lets what `down` begins with go through a map M, down ← down M, where it applies to the weight. */
+  /**
+   * Lets what `down` begins with go through a map M, down ← down M, where it applies to the weight.
+   * @internal
+   */
   async startThrough({ matrix, applies }: UpdateFilter): Promise<void> {
     for (const [key, { down, start }] of this.factors) {
       if (!applies(key)) continue;
