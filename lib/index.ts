@@ -33,6 +33,8 @@ export type {
   TensorSummary,
 } from "./io/inspection";
 export { convert, type ConvertOptions } from "./io/convert";
+export { download, type DownloadOptions } from "./io/local-path";
+export type { DownloadProgress } from "./hub/download";
 export { Adam, type AdamOptions } from "./nn/optimizer";
 export { clipGradients } from "./nn/clip-gradients";
 export type { Schedule, ScheduleFunction, ScheduleShape } from "./nn/schedules";
@@ -121,10 +123,11 @@ export { DIVERSE_BANDS, type CosineBand } from "./inversion/cosine-band";
 export { erase } from "./erasure/erase";
 export type { Artefact } from "./erasure/artefact";
 export { Erasure, type SaveErasureOptions } from "./erasure/erasure";
-export type { RunManifest } from "./erasure/manifest";
+export { push, type Pushed, type PushOptions, type PushProgress } from "./erasure/push";
 export type { TrajectorySampling } from "./diffusion/samplers/training-trajectory";
 export type { ErrorSpace } from "./erasure/shared/prediction-error";
 export type { CustomLatents } from "./erasure/shared/custom-source";
+export type { RunLog, RunManifest } from "./erasure/manifest";
 export type { Neighbours } from "./erasure/shared/neighbours";
 export type { CommonOptions, Method, MethodKind } from "./erasure/method";
 export type { Complete, Flag, Given, Option, OptionSet } from "./options/option";
@@ -182,6 +185,13 @@ export type {
   EvaluateShardOptions,
   EvaluationProgress,
 } from "./evaluation/evaluate-options";
+export {
+  attribution,
+  type Attribution,
+  type AttributionOptions,
+  type WordAttribution,
+} from "./evaluation/attribution";
+export { overlay, type HeatMap } from "./evaluation/heat-map";
 export type { Judge } from "./evaluation/judge";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
 export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";
@@ -200,8 +210,8 @@ export {
   type Rate,
 } from "./evaluation/rates";
 export { attack, type AttackResult, type AttackShard } from "./attack/attack";
-export type { AttackedInput } from "./attack/measure";
 export type { AttackPart, AttackProgress, CommonAttackOptions } from "./attack/attack-options";
+export type { AttackedInput, AttackedPicture } from "./attack/measure";
 export { ATTACK_NAMES, type AttackOptions } from "./attack/registry";
 export type { ConceptPair } from "./attack/concept-vector";
 export type { AttackInput } from "./attack/input";
@@ -227,6 +237,7 @@ export type { CheckpointIdentity, NetworkIdentity } from "./certificate/checkpoi
 export type { Envelope } from "./certificate/envelope";
 export type { RerunOptions } from "./certificate/rerun";
 export type { ModelCardOptions } from "./certificate/write-model-card";
+export { writeReport, type Report, type ReportOptions } from "./report/write-report";
 export type { MachineKind } from "./runtime/machine";
 export type { LibtorchSource } from "./runtime/libtorch";
 export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from "./runtime/doctor";

@@ -4,7 +4,7 @@ import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { Classifier } from "../evaluation/classifier";
 import { fillTemplate } from "../evaluation/template";
 import { conceptImages } from "../inversion/inversion-options";
-import { integer, path, text } from "../options/kinds";
+import { command, integer, path, text } from "../options/kinds";
 import { complete, type Complete, type Given, type Option } from "../options/option";
 import { shardOption, type Shard } from "../options/shard";
 import {
@@ -78,6 +78,8 @@ export const ATTACK_OPTIONS = Object.freeze({
    * all.
    */
   shard: shardOption(),
+  /** The command that this is the work of, kept in attack.json for reports. Default: none. */
+  command: command(),
 });
 
 /** Options that every attack takes. `onStep` tells of the search. */

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { invalid } from "../check";
 import { makePictures } from "../diffusion/make-pictures";
 import type { PromptKey } from "../diffusion/prompt-key";
+import { modelIdentity } from "../diffusion/identity";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, pathOf, withModel } from "../diffusion/with-model";
 import { traced } from "../diagnostics";
@@ -21,13 +22,16 @@ import type { StepReport } from "../training/step-report";
 import { originalIdentity, searchIdentity, shardsIdentity } from "./attack-identity";
 import { ATTACK_OPTIONS, parseAttackOptions } from "./attack-options";
 import type { AttackPart, ParsedAttackOptions } from "./attack-options";
-import { measure, type AttackedInput } from "./measure";
+import { measure, type AttackedInput, type AttackedPicture } from "./measure";
 import type { AttackInput } from "./input";
 import { MeasuredInputs } from "./measured-inputs";
 import type { AttackMethod } from "./method";
 import { attackNamed, type AttackOptions } from "./registry";
 import { remembered, search, type Searched } from "./search";
 import { Target } from "./target";
+
+/** Name of the result in the folder that an attack fills. */
+export const ATTACK_FILE = "attack.json";
 
 /** What an attack has shown. */
 export interface AttackResult {
@@ -41,6 +45,8 @@ export interface AttackResult {
   /** The same as `before` of the original model, where it was given. */
   original?: Rate;
   inputs: AttackedInput[];
+  /** The pictures of the attacked model that were measured: those of the plain name, and of every input. */
+  pictures: AttackedPicture[];
   /** UNet evaluations of the search: what the attack costs. One for each item of a batch, forward passes only. */
   unetEvaluations: number;
   /** Those of the pictures that were measured. */
@@ -199,7 +205,7 @@ async function run(
       ...searched,
       seconds: (performance.now() - started) / 1000,
     };
-    if (o.directory !== undefined) await writeResult(o.directory, result);
+    if (o.directory !== undefined) await writeResult(o, model, result);
     await endRun?.();
     return { ...result, dispose: free };
   } catch (error) {
@@ -244,10 +250,13 @@ async function draw(original: StableDiffusion, o: ParsedAttackOptions): Promise<
   return items.map((_, index) => set.path(index));
 }
 
+/** Writes attack.json: the result, whose it is, and how its pictures were drawn. */
 async function writeResult(
-  directory: string,
+  { directory, command, prompt, drawing, run: { seed, signal } }: ParsedAttackOptions,
+  model: StableDiffusion,
   result: Omit<AttackResult, "dispose"> & Searched,
 ): Promise<void> {
+  const { weights, changes, interventions } = await modelIdentity(model, signal);
   const inputs = result.inputs.map(({ tokens, key, latents, lora, ...rest }) => ({
     ...rest,
     ...(tokens === undefined ? {} : { tokens: tokens.map(({ token }) => token) }),
@@ -255,7 +264,8 @@ async function writeResult(
     ...(latents === undefined ? {} : { latents: latents.shape }),
     ...(lora === undefined ? {} : { rank: lora.rank }),
   }));
-  await writeFileAtomically(join(directory, "attack.json"), formatJson({ ...result, inputs }));
+  const about = { command, model: { weights, changes, interventions }, prompt, seed, drawing };
+  await writeFileAtomically(join(directory!, ATTACK_FILE), formatJson({ ...result, inputs, ...about }));
 }
 
 function shownOf({ form, place, mechanism, layers }: PromptKey) {

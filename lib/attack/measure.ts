@@ -14,12 +14,23 @@ export interface AttackedInput extends AttackInput {
   rate: Rate;
 }
 
+/** One picture of the attacked model, and whether it shows the concept. */
+export interface AttackedPicture {
+  /** Name of the input that it is of; "name" is the concept's plain one. */
+  input: string;
+  seed: number;
+  hit: boolean;
+  /** Where it lies; only with a `directory`. */
+  path?: string;
+}
+
 /** What the pictures say. */
 export interface Measured {
   before: Rate;
   after: Rate;
   original?: Rate;
   inputs: AttackedInput[];
+  pictures: AttackedPicture[];
   measuringEvaluations: number;
 }
 
@@ -54,19 +65,24 @@ export async function measure(
     const counter = new EvaluationCounter();
     const verdicts = await counter.run(() => by.try(input, seed, count));
     const pictures: Record<string, string> = {};
-    if (folder !== undefined)
-      for (const verdict of verdicts) {
-        const name = await savePicture(folder, input, verdict);
-        pictures[name] = await sha256File(join(folder, name));
-      }
-    return { hits: verdicts.filter(({ hit }) => hit).length, evaluations: counter.total, pictures };
+    const seen: MeasuredInput["seen"] = [];
+    for (const verdict of verdicts) {
+      const file = folder === undefined ? undefined : await savePicture(folder, input, verdict);
+      if (file !== undefined) pictures[file] = await sha256File(join(folder!, file));
+      const { seed: own, hit } = verdict;
+      seen.push({ seed: own, hit, ...(file === undefined ? {} : { file }) });
+    }
+    const hits = verdicts.filter(({ hit }) => hit).length;
+    return { hits, evaluations: counter.total, seen, pictures };
   };
+
+  const pictures: AttackedPicture[] = [];
   const tried = async (
     by: Target,
     input: AttackInput,
     where: readonly { seed: number; count: number }[],
-    folder: string | undefined,
   ): Promise<Rate> => {
+    const folder = by === target ? directory : undefined;
     let hits = 0;
     for (const range of where) {
       const measured = () => draw(by, input, range, folder);
@@ -77,16 +93,23 @@ export async function measure(
       hits += found.hits;
       measuringEvaluations += found.evaluations;
       clock.add(range.count);
+      if (by !== target) continue;
+      for (const { file, ...picture } of found.seen)
+        pictures.push({
+          input: name,
+          ...picture,
+          ...(file === undefined ? {} : { path: join(directory!, file) }),
+        });
     }
     return rate(hits, size(where));
   };
 
-  const before = await tried(target, plain, plainRanges, directory);
-  const unharmed = original === null ? null : await tried(original, plain, plainRanges, undefined);
+  const before = await tried(target, plain, plainRanges);
+  const unharmed = original === null ? null : await tried(original, plain, plainRanges);
   const found: AttackedInput[] = [];
   for (const [i, input] of inputs.entries()) {
     if (directory !== undefined) await saveInput(directory, input);
-    found.push({ ...input, rate: await tried(target, input, [ranges[i]!], directory) });
+    found.push({ ...input, rate: await tried(target, input, [ranges[i]!]) });
   }
   const hits = found.reduce((sum, input) => sum + input.rate.hits, 0);
   return {
@@ -94,6 +117,7 @@ export async function measure(
     after: rate(hits, size(ranges)),
     ...(unharmed === null ? {} : { original: unharmed }),
     inputs: found,
+    pictures,
     measuringEvaluations,
   };
 }

@@ -10,6 +10,8 @@ export interface MeasuredInput {
   hits: number;
   /** UNet evaluations that the pictures took. */
   evaluations: number;
+  /** What each picture has shown, and its file where it was saved. */
+  seen: { seed: number; hit: boolean; file?: string }[];
   /** SHA-256 of the pictures that were saved, by the names of their files. */
   pictures: Record<string, string>;
 }

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import { hashInputs } from "../diffusion/model-hash";
 import { KpopError } from "../errors";
 import { canonicalJson } from "../files/canonical-json";
+import { hubPlace } from "../files/hub-place";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
 import {
@@ -15,6 +16,7 @@ import {
 import { FOLDERS, forcesZeros, networksOf, type CheckpointSource, type Config } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
 import { DELTA_FILE } from "../io/file-kinds";
+import { localPath } from "../io/local-path";
 import { modelPath } from "../io/model-path";
 import { readHeader } from "../io/safetensors-reader";
 import { parseTokenizer } from "../text/parse-tokenizer";
@@ -29,7 +31,7 @@ export interface NetworkIdentity {
 
 /** What a checkpoint is, whatever files it is stored in. */
 export interface CheckpointIdentity {
-  /** Last part of its path. */
+  /** Last part of its path, or its name on the hub. */
   name: string;
   format: "diffusers" | "single-file" | "delta";
   /** By folder: unet, vae, text_encoder, text_encoder_2. */
@@ -55,16 +57,17 @@ const PASSING = /^(?:_(?!class_name$).*|torch_dtype|dtype|transformers_version)$
 
 /**
  * Reads what a checkpoint is, which takes reading all of its weights; needs no libtorch.
- * @param path a diffusers folder, a single file, "pocket", or the folder or file of a delta
+ * @param given a diffusers folder, a single file, "pocket", the folder or file of a delta, or the name of these on a hub
  * @param base what a delta is applied onto
  * @throws INVALID_ARGUMENT on a delta without a base; what reading checkpoints throws; ABORTED
  */
 export async function openCheckpoint(
-  path: string,
+  given: string,
   base: CheckpointSource | undefined,
   signal: AbortSignal | undefined,
 ): Promise<OpenCheckpoint> {
   const cancel = signal === undefined ? {} : { signal };
+  const path = await localPath(given, { signal });
   const file = await deltaFile(path);
   if (file !== null && base === undefined)
     throw new KpopError(
@@ -91,7 +94,8 @@ export async function openCheckpoint(
   const place = delta?.path ?? source.path;
   const format = delta === null ? source.format : "delta";
   const folder = format === "diffusers" ? place : dirname(place);
-  return { source, identity: { name: basename(path), format, networks, settings, files }, folder, inputs };
+  const name = hubPlace(path)?.repository ?? basename(path);
+  return { source, identity: { name, format, networks, settings, files }, folder, inputs };
 }
 
 /** Interventions by what they hold, whatever file their tensors lie in. */

@@ -90,7 +90,16 @@ export async function readMeasured(
 
 /** What of a result is measured, and not where or how long. */
 export function figuresOf(result: Evaluation): CertifiedFigures {
-  const left = without(result, "pictures", "directory", "seconds", "generated", "classifier", "clip");
+  const left = without(
+    result,
+    "pictures",
+    "directory",
+    "seconds",
+    "command",
+    "generated",
+    "classifier",
+    "clip",
+  );
   // Results that are certified have a prompt for each class.
   return without(left, "crossClassifier", "metrics") as CertifiedFigures;
 }

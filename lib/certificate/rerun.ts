@@ -7,6 +7,7 @@ import type { ClipScorer } from "../evaluation/clip-scorer";
 import { jsonDifference } from "../files/json-difference";
 import { leafHash } from "../files/merkle-tree";
 import type { Image } from "../io/image";
+import { localPath } from "../io/local-path";
 import { machineKind } from "../runtime/machine";
 import { deltaFile } from "./checkpoint-identity";
 import { openJudge, type OpenJudge } from "./open-judge";
@@ -118,15 +119,16 @@ function groups(chosen: readonly Chosen[]): Chosen[][] {
 
 async function load(
   { drawing: { dtype } }: CertifiedEvaluation,
-  { model, base, device, signal }: RerunOptions,
+  { model: given, base, device, signal }: RerunOptions,
 ): Promise<StableDiffusion> {
+  const model = await localPath(given!, { signal });
   const options = {
     dtype: dtype as StableDiffusion["dtype"],
     ...(device === undefined ? {} : { device }),
     ...(signal === undefined ? {} : { signal }),
   };
-  if ((await deltaFile(model!)) === null) return StableDiffusion.load(model!, options);
-  return StableDiffusion.load(base!, { ...options, delta: model! });
+  if ((await deltaFile(model)) === null) return StableDiffusion.load(model, options);
+  return StableDiffusion.load(base!, { ...options, delta: model });
 }
 
 /** In what this machine is of another kind than the one that drew the pictures; null where it is of the same. */

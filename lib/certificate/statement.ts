@@ -35,6 +35,7 @@ export interface CertifiedFigures extends Omit<
   | "pictures"
   | "directory"
   | "seconds"
+  | "command"
   | "generated"
   | "classifier"
   | "crossClassifier"

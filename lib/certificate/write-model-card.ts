@@ -1,11 +1,12 @@
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { filePath, knownKeys, nonEmptyString } from "../check";
+import { filePath, invalid, knownKeys, nonEmptyString } from "../check";
 import { readBaseCard, type BaseCard } from "../erasure/base-card";
 import type { RunManifest } from "../erasure/manifest";
 import { MODEL_CARD_FILE, modelCard, type CardMetric, type CardResult } from "../erasure/model-card";
 import type { Mean, Rate } from "../evaluation/rates";
 import { writeFileAtomically } from "../files/atomic";
+import { hubPlace } from "../files/hub-place";
 import { KpopError } from "../errors";
 import type { OpenCheckpoint } from "./checkpoint-identity";
 import type { CertifiedEvaluation, ErasureCertificate } from "./statement";
@@ -40,6 +41,9 @@ export async function checkModelCard(
   force: boolean,
 ): Promise<PlannedCard> {
   knownKeys("modelCard", options, ["file", "license", "baseModel"]);
+  // A file there is a link into what other programs have in the cache too.
+  if (options.file === undefined && hubPlace(folder) !== null)
+    throw invalid("modelCard.file", "given where the result lies in the cache of a hub", undefined);
   const path = filePath("modelCard.file", options.file ?? join(folder, MODEL_CARD_FILE));
   const inherited = await readBaseCard(base);
   const license = options.license && nonEmptyString("modelCard.license", options.license);

@@ -4,7 +4,12 @@ import type { Command } from "commander";
 import { KpopError, StableDiffusion } from "../index";
 import type { ComputeDtype, Device } from "../index";
 import { localDevice } from "../internal";
+import { flagsFromHub, fromHub } from "./from-hub";
 import { say } from "./output";
+
+/** What commands say of their MODEL. */
+export const MODEL_ARGUMENT =
+  'a diffusers folder, a single-file .safetensors, "hf:user/name" of the hub, or "pocket", the built-in model';
 
 /** Flags of every command that loads a model. */
 export interface LoadFlags {
@@ -14,6 +19,7 @@ export interface LoadFlags {
   prediction?: "epsilon" | "v";
   /** False by --no-mapped. */
   mapped?: boolean;
+  json?: boolean;
 }
 
 export function addLoadOptions(command: Command): void {
@@ -29,7 +35,10 @@ export function addLoadOptions(command: Command): void {
         "float16",
       ]),
     )
-    .option("--delta <path>", "delta to apply onto MODEL, which it has to be made from: its file or folder")
+    .option(
+      "--delta <path>",
+      "delta to apply onto MODEL, which it has to be made from: its file, folder or hf: name",
+    )
     .addOption(predictionOption())
     .option(
       "--no-mapped",
@@ -46,12 +55,15 @@ export function predictionOption(): Option {
 /** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
 export async function loadModel(
   model: string,
-  { device = localDevice(), dtype, delta, prediction, mapped }: LoadFlags,
+  flags: LoadFlags,
   signal: AbortSignal,
 ): Promise<StableDiffusion> {
-  if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);
+  const path = await fromHub(model, flags, signal);
+  const local = await flagsFromHub(flags, ["delta"], signal);
+  const { device = localDevice(), dtype, delta, prediction, mapped } = local;
+  if (model !== "pocket" && (await stat(path).catch(() => null)) === null) throw noModel(model);
   say(`Loading ${model}`);
-  return await StableDiffusion.load(model, {
+  return await StableDiffusion.load(path, {
     ...(device === undefined ? {} : { device: device as Device }),
     ...(dtype === undefined ? {} : { dtype }),
     ...(delta === undefined ? {} : { delta }),
@@ -65,7 +77,7 @@ function noModel(model: string): KpopError {
   const hub = /^[\w.-]+\/[\w.-]+$/.test(model) && !model.startsWith(".");
   return new KpopError(
     "NOT_FOUND",
-    `There is no model at ${model}; give a diffusers folder, a single-file .safetensors, or "pocket"` +
-      (hub ? ". If that is its name on a hub, download it first: names are not looked up" : ""),
+    `There is no model at ${model}; give a diffusers folder, a single-file .safetensors, "hf:user/name" or "pocket"` +
+      (hub ? `. If that is its name on the hub, give hf:${model}` : ""),
   );
 }

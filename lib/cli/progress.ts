@@ -42,10 +42,10 @@ export class Progress {
     });
   }
 
-  /** @param details what else there is to say   @param etaSeconds the time that is left */
+  /** @param details what else there is to say   @param etaSeconds the time that is left; Infinity where it is not known */
   update(done: number, total: number, details: string, etaSeconds: number): void {
     this.compareWithEstimate(etaSeconds);
-    const remaining = done < total ? `${duration(etaSeconds)} left` : "";
+    const remaining = done < total && Number.isFinite(etaSeconds) ? `${duration(etaSeconds)} left` : "";
     const text = [remaining, details].filter((part) => part !== "").join("  ");
     if (this.bar !== null) {
       if (!this.bar.isActive) this.bar.start(total, 0, { details: "" });

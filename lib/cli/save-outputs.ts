@@ -8,6 +8,7 @@ import { makeFolder } from "../internal";
 import type { Artefact } from "../internal";
 import { artefactPaths, checkArtefact, type Outputs } from "./erase-outputs";
 import { say } from "./output";
+import { ownCommand } from "./shell";
 
 /** Folders beside the wanted one that are tried. */
 const TRIES = 99;
@@ -99,14 +100,19 @@ async function saveModel(
   { out, format, rank }: Outputs,
   options: { force: boolean; signal: AbortSignal },
 ): Promise<SaveFormat> {
+  const saving = { ...options, command: ownCommand() };
   try {
-    await erasure.save(out, { ...options, format, ...(rank === undefined ? {} : { rank }) });
+    await erasure.save(out, {
+      ...saving,
+      format,
+      ...(rank === undefined || format !== "lora" ? {} : { rank }),
+    });
     return format;
   } catch (error) {
     if (!(error instanceof KpopError) || error.code !== "UNSUPPORTED_FORMAT" || format !== "lora")
       throw error;
     say(`${error.message}. Saving a delta instead`);
-    await erasure.save(out, { ...options, format: "delta" });
+    await erasure.save(out, { ...saving, format: "delta" });
     return "delta";
   }
 }
@@ -146,7 +152,7 @@ async function rescueAnywhere(
     const folder = await mkdtemp(join(tmpdir(), "kpop-rescued-"));
     for (const artefact of erasure.artefacts)
       await saveArtefact(artefact, join(folder, `${artefact.name}.safetensors`), passphrase);
-    await erasure.save(join(folder, "model"), { format: "delta", signal });
+    await erasure.save(join(folder, "model"), { format: "delta", command: ownCommand(), signal });
     const names = erasure.artefacts.map(({ name }) => name);
     const also = names.length === 0 ? "" : `, with its ${names.join(", ")}`;
     return `The result is saved as a delta in ${folder}${also}: copy it to a safe place; it applies onto ${model}`;

@@ -14,6 +14,11 @@ export function commandLine(...words: readonly string[]): string {
   return [invocation(), ...words.map(quote)].join(" ");
 }
 
+/** The command that is running, as the package's users type it. */
+export function ownCommand(): string {
+  return ["kpop-native", ...process.argv.slice(2).map(quote)].join(" ");
+}
+
 function quote(word: string): string {
   if (/^[\w@%+=:,./-]+$/.test(word)) return word;
   // Double quotes are what people type; single quotes keep what double quotes would not.

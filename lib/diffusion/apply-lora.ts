@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { finite, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { LORA_FILE, loraPrefixes } from "../io/file-kinds";
+import { localPath } from "../io/local-path";
 import * as safetensors from "../io/safetensors";
 import { noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
@@ -28,21 +29,22 @@ const PARTS = ["lora_up.weight", "lora_down.weight", "alpha"] as const;
 /**
  * A model with a LoRA (arXiv 2106.09685) in its weights: W + strength · alpha / rank · up down, in float32. It shares all
  * other weights with the one given, which stays as it is.
- * @param path a .safetensors file under kohya's keys, as `save` with the format "lora" and kohya's scripts write them, or
- *   the folder that it was saved into
+ * @param given a .safetensors file under kohya's keys, as `save` with the format "lora" and kohya's scripts write them, or
+ *   the folder that it was saved into, or either's name on a hub
  * @throws INVALID_ARGUMENT; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR; UNSUPPORTED_FORMAT on what is no LoRA under these
  *   keys; INVALID_CHECKPOINT when it does not fit the model; NUMERIC_FAILURE when it is not finite; ABORTED
  */
 export async function applyLora(
   model: StableDiffusion,
-  path: string,
+  given: string,
   options: ApplyLoraOptions = {},
 ): Promise<StableDiffusion> {
   if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion", model);
-  nonEmptyString("path", path);
+  nonEmptyString("path", given);
   knownKeys("the apply options", options, ["strength", "signal"]);
   jobOptions(options);
   const strength = finite("strength", options.strength ?? 1);
+  const path = await localPath(given, { signal: options.signal });
   const isFolder = await stat(path).then(
     (found) => found.isDirectory(),
     () => false,

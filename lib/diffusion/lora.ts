@@ -5,19 +5,23 @@ import { noGrad } from "../runtime/grad-mode";
 import type { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
-import { networkOf, type Denoiser } from "./predict";
-import { loraModule } from "./save-lora";
+import type { UpdateFilter } from "../training/player";
+import { kohyaMetadata, loraModule } from "./save-lora";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /** Every projection of cross-attention. */
 const CROSS_ATTENTION = /attn2\.to_(?:[qkv]|out\.0)\.weight$/;
 
-/** A change of low rank of one weight: W + up·down. */
+/** A change of low rank of one weight: W + up·down, a convolution taken as a matrix. */
 interface Factors {
   /** (m, r) float32. */
   readonly up: Tensor;
   /** (r, n) float32. */
   readonly down: Tensor;
+  /** What `down` began with. */
+  readonly start: Tensor;
+  /** Of the weight. */
+  readonly shape: readonly number[];
 }
 
 /** Changes of low rank of a UNet's weights (LoRA, arXiv 2106.09685), by key. */
@@ -28,22 +32,35 @@ export class Lora {
   ) {}
 
   /**
-   * A change of all cross-attention's projections that is none yet: `up` is zero, and `down` normal draws of variance
-   * 1 / (3n), that of PyTorch's linear layers.
+   * A change that is none yet: `up` is zero, and `down` normal draws of variance 1 / (3n), that of PyTorch's linear layers.
+   * @param keys of matrices and convolutions. Default all cross-attention's projections
    */
-  static async start({ unet, device }: StableDiffusion, rank: number, random: Random): Promise<Lora> {
+  static async start(
+    { unet, device }: Pick<StableDiffusion, "unet" | "device">,
+    rank: number,
+    random: Random,
+    keys: readonly string[] = projections(unet),
+  ): Promise<Lora> {
+    const shapes = unet.parameterShapes();
     const factors = new Map<string, Factors>();
-    for (const [key, [rows, columns]] of projections(unet)) {
-      const drawn = random.at(key).normal([rank, columns]).to({ device });
-      const down = drawn.div(Math.sqrt(3 * columns));
-      factors.set(key, { up: Tensor.zeros([rows, rank], { device }), down: await down.settled() });
+    for (const key of keys) {
+      const shape = shapes[key]!;
+      const [rows, columns] = sides(shape);
+      const drawn = (): Tensor => random.at(key).normal([rank, columns]).to({ device });
+      const start = await scope(() =>
+        drawn()
+          .div(Math.sqrt(3 * columns))
+          .settled(),
+      );
+      factors.set(key, { up: Tensor.zeros([rows, rank], { device }), down: start.clone(), start, shape });
     }
     return new Lora(factors, rank);
   }
 
   /** The largest rank that every projection of cross-attention has room for. */
   static largestRank(unet: UNet2DConditionModel): number {
-    return Math.min(...[...projections(unet).values()].flat());
+    const shapes = unet.parameterShapes();
+    return Math.min(...projections(unet).flatMap((key) => sides(shapes[key]!)));
   }
 
   /** Its factors, by names of their own: what is trained. */
@@ -56,22 +73,54 @@ export class Lora {
     );
   }
 
-  /** What predicts as the model does, with the changes in place and a graph to the factors. */
-  on(model: StableDiffusion): Denoiser {
-    return {
-      ...networkOf(model),
-      interventions: model.interventions,
-      condition: (prompts, options) => model.condition(prompts, options),
-      substitutes: () => this.weightsIn(model.unet),
-    };
+  /** Puts the factors back to where they began, at no change. */
+  async reset(): Promise<void> {
+    for (const { up, down, start } of this.factors.values()) {
+      await scope(() => up.copyFrom(Tensor.zeros(up.shape, up)));
+      await down.copyFrom(start);
+    }
   }
 
-  /** What takes the place of a network's parameters, by key, in their dtype; with a graph to the factors. */
-  private weightsIn(unet: UNet2DConditionModel): ReadonlyMap<string, Tensor> {
+  /** Lets what `down` begins with go through a map M, down ← down M, where it applies to the weight. */
+  async startThrough({ matrix, applies }: UpdateFilter): Promise<void> {
+    for (const [key, { down, start }] of this.factors) {
+      if (!applies(key)) continue;
+      await noGrad(() => scope(() => start.copyFrom(start.matmul(matrix))));
+      await down.copyFrom(start);
+    }
+  }
+
+  /**
+   * What predicts as the model does, with the changes in place and a graph to the factors.
+   * @param before the network whose weights are changed. Default the model's own, in its dtype
+   */
+  on(model: StableDiffusion, before?: UNet2DConditionModel): StableDiffusion {
+    return model.withSubstitutes(() => this.weightsIn(before ?? model.unet, before && "float32"));
+  }
+
+  /** What takes the place of a network's parameters, by key, in their dtype or another; with a graph to the factors. */
+  weightsIn(unet: UNet2DConditionModel, dtype?: "float32"): ReadonlyMap<string, Tensor> {
     return new Map(
-      [...this.factors].map(([key, { up, down }]) => {
+      [...this.factors].map(([key, { up, down, shape }]) => {
         const weight = unet.parameter(key);
-        return [key, weight.to("float32").add(up.matmul(down)).to(weight.dtype)];
+        const change = up.matmul(down).reshape(shape);
+        return [
+          key,
+          weight
+            .to("float32")
+            .add(change)
+            .to(dtype ?? weight.dtype),
+        ];
+      }),
+    );
+  }
+
+  /** Sets a network's weights to another's with the change in them. */
+  async write(unet: UNet2DConditionModel, before: UNet2DConditionModel): Promise<void> {
+    await noGrad(() =>
+      scope(async () => {
+        for (const [key, weight] of this.weightsIn(before, "float32"))
+          await unet.parameter(key).copyFrom(weight);
       }),
     );
   }
@@ -79,21 +128,21 @@ export class Lora {
   /** A model with the change in its weights. It shares all others with the one given, which stays as it is. */
   async applyTo(model: StableDiffusion): Promise<StableDiffusion> {
     const edited = await model.derive(new Set(this.factors.keys()));
-    await noGrad(() =>
-      scope(async () => {
-        for (const [key, weight] of this.weightsIn(model.unet))
-          await edited.unet.parameter(key).copyFrom(weight);
-      }),
-    );
+    await this.write(edited.unet, model.unet);
     return edited;
   }
 
-  /** The change as it is now, on the CPU, for the caller to dispose of. */
-  async copy(): Promise<Lora> {
-    const held = (tensor: Tensor): Tensor => scope(() => tensor.detach().to({ device: "cpu" }).clone());
+  /** The change as it is now, for the caller to dispose of. @param device default the CPU */
+  async copy(device = "cpu"): Promise<Lora> {
+    const held = (tensor: Tensor): Tensor => scope(() => tensor.detach().to({ device }).clone());
     const copied = unscoped(
       () =>
-        new Map([...this.factors].map(([key, { up, down }]) => [key, { up: held(up), down: held(down) }])),
+        new Map(
+          [...this.factors].map(([key, { up, down, start, shape }]) => [
+            key,
+            { up: held(up), down: held(down), start: held(start), shape },
+          ]),
+        ),
     );
     const copy = new Lora(copied, this.rank);
     for (const tensor of copy.tensors().values()) await tensor.settled();
@@ -102,36 +151,40 @@ export class Lora {
 
   /**
    * Writes it in float32 under kohya's keys, as `applyLora` and other tools read them. Replaces the file whole.
+   * @param metadata beside what those tools read. Default none
    * @throws NO_SPACE, NOT_FOUND, IO_ERROR
    */
-  async save(path: string): Promise<void> {
-    const { rank } = this;
+  async save(path: string, metadata: Readonly<Record<string, string>> = {}): Promise<void> {
     await scope(() => {
-      const alpha = Tensor.from(Float32Array.of(rank), []);
-      const tensors = [...this.factors].flatMap(([key, { up, down }]): [string, Tensor][] => {
+      const alpha = Tensor.from(Float32Array.of(this.rank), []);
+      const tensors = [...this.factors].flatMap(([key, { up, down, shape }]): [string, Tensor][] => {
         const module = loraModule(LORA_PREFIXES.one.unet!, key);
+        const [, ...rest] = shape;
         return [
-          [`${module}.lora_up.weight`, up],
-          [`${module}.lora_down.weight`, down],
+          [`${module}.lora_up.weight`, up.detach().reshape([...up.shape, ...rest.slice(1).map(() => 1)])],
+          [`${module}.lora_down.weight`, down.detach().reshape([this.rank, ...rest])],
           [`${module}.alpha`, alpha],
         ];
       });
-      const metadata = { format: "pt", ss_network_module: "networks.lora", ss_network_dim: String(rank), ss_network_alpha: String(rank) }; // prettier-ignore
-      return safetensors.save(path, Object.fromEntries(tensors), metadata);
+      return safetensors.save(path, Object.fromEntries(tensors), {
+        ...kohyaMetadata(this.rank),
+        ...metadata,
+      });
     });
   }
 
   /** Idempotent. */
   dispose(): void {
-    for (const { up, down } of this.factors.values()) for (const tensor of [up, down]) tensor.dispose();
+    for (const { up, down, start } of this.factors.values())
+      for (const tensor of [up, down, start]) tensor.dispose();
   }
 }
 
-function projections(unet: UNet2DConditionModel): Map<string, [rows: number, columns: number]> {
-  const shapes = Object.entries(unet.parameterShapes());
-  return new Map(
-    shapes
-      .filter(([key]) => CROSS_ATTENTION.test(key))
-      .map(([key, shape]) => [key, shape as [number, number]]),
-  );
+function projections(unet: UNet2DConditionModel): string[] {
+  return unet.parameterNames().filter((key) => CROSS_ATTENTION.test(key));
+}
+
+/** Rows and columns of a weight as a matrix. */
+function sides([rows, ...rest]: readonly number[]): [rows: number, columns: number] {
+  return [rows!, rest.reduce((product, length) => product * length, 1)];
 }

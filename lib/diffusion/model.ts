@@ -31,6 +31,8 @@ export interface ModelParts {
   /** UNet keys whose weights are no longer the source's. */
   readonly changed: ReadonlySet<string>;
   readonly interventions: readonly Intervention[];
+  /** Tensors in the place of some of the UNet's weights, made for each prediction. */
+  readonly substitutes?: () => ReadonlyMap<string, Tensor>;
 }
 
 /** What texts are encoded with. */

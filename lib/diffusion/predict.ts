@@ -193,7 +193,7 @@ async function evaluate(
   condition: Condition,
   { injection, grad }: PredictOptions,
 ): Promise<Tensor> {
-  const { context } = condition;
+  const { context, texts } = condition;
   const { unet, dtype, interventions = [] } = model;
   const { timesteps } = batch;
   const latents = batch.latents.to(dtype);
@@ -201,7 +201,7 @@ async function evaluate(
   countEvaluations(size);
   const each = typeof timesteps === "number" ? Array<number>(size).fill(timesteps) : timesteps;
   const added = addedTo(model, latents, condition);
-  const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context, added });
+  const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context, texts, added });
   const { prompt, ...where } = injection ?? {};
   const noise = await unet.forward(latents, timesteps, context, {
     ...(added === undefined ? {} : { added }),
@@ -235,6 +235,7 @@ export async function crossAttention(
   const found = await unet.activations(latents.to(dtype), timesteps, condition.context, names, {
     ...options,
     ...(added === undefined ? {} : { added }),
+    ...(model.substitutes === undefined ? {} : { parameters: model.substitutes() }),
   });
   return names.map((name) => found.get(name)!);
 }
@@ -252,7 +253,7 @@ function addedTo(
   { shape, device }: Tensor,
   { pooled }: Condition,
 ): AddedConditions | undefined {
-  if (unet.config.addition_embed_type === "") return undefined;
+  if (unet.config.addition_embed_type !== "text_time") return undefined;
   if (pooled === undefined)
     throw new KpopError(
       "INVALID_ARGUMENT",

@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { filePath, flag, invalid, knownKeys, nonEmptyString, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { KEY_FORMAT } from "../io/file-kinds";
+import { localPath } from "../io/local-path";
 import * as safetensors from "../io/safetensors";
 import type { PromptLayers, PromptMechanism } from "../models/unet";
 import { unscoped } from "../runtime/scope";
@@ -121,16 +122,18 @@ export class PromptKey {
 
   /**
    * Reads a key file.
+   * @param given also its name on a hub
    * @param options.anyModel leaves out what model it was made for: another one gets no warning. Default false
    * @throws INVALID_KEY when the file is no key, or the passphrase is missing or wrong; NOT_FOUND, INVALID_SAFETENSORS
    */
   static async load(
-    path: string,
-    options: { passphrase?: string; anyModel?: boolean } = {},
+    given: string,
+    options: { passphrase?: string; anyModel?: boolean; signal?: AbortSignal } = {},
   ): Promise<PromptKey> {
-    filePath("path", path);
-    knownKeys("the options of a key", options, ["passphrase", "anyModel"]);
+    filePath("path", given);
+    knownKeys("the options of a key", options, ["passphrase", "anyModel", "signal"]);
     flag("anyModel", options.anyModel ?? false);
+    const path = await localPath(given, { signal: options.signal });
     const file = await safetensors.open(path);
     try {
       const key = await readKey(file, options.passphrase);

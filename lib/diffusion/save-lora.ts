@@ -25,6 +25,32 @@ export function loraModule(prefix: string, key: string): string {
   return `${prefix}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
 }
 
+/** What tools look at in a file whose layers all have the same rank and alpha. */
+export function kohyaMetadata(rank: number): Record<string, string> {
+  return {
+    format: "pt",
+    ss_network_module: "networks.lora",
+    ss_network_dim: String(rank),
+    ss_network_alpha: String(rank),
+  };
+}
+
+/** What a LoRA of an erasure says of itself: the share of the squared change that it holds, and what it has no place for. */
+export function changeMetadata(
+  source: CheckpointSource,
+  manifest: Config,
+  kept = 1,
+  leftOut: readonly string[] = [],
+): Record<string, string> {
+  return {
+    ss_base_model_version: source.textEncoder2 === undefined ? "sd_v1" : "sdxl_base_v1-0",
+    "kpop.format": "lora",
+    "kpop.kept": String(kept),
+    "kpop.left_out": JSON.stringify(leftOut),
+    "kpop.manifest": JSON.stringify(manifest),
+  };
+}
+
 /** A changed weight of a linear layer or a convolution. */
 interface Layer {
   component: ComponentName;
@@ -91,17 +117,12 @@ export async function saveLora(
       sums.total += total;
     }
     if (sums.entries.length === 0) throw notLowRank([], "no layer of the networks differs from the base's");
-    const metadata = new Map([
-      ["format", "pt"],
-      ["ss_network_module", "networks.lora"],
-      ["ss_network_dim", String(rank)],
-      ["ss_network_alpha", String(rank)],
-      ["ss_base_model_version", source.textEncoder2 === undefined ? "sd_v1" : "sdxl_base_v1-0"],
-      ["kpop.format", "lora"],
-      ["kpop.kept", String(sums.kept / sums.total)],
-      ["kpop.left_out", JSON.stringify(leftOut)],
-      ["kpop.manifest", JSON.stringify(manifest)],
-    ]);
+    const metadata = new Map(
+      Object.entries({
+        ...kohyaMetadata(rank),
+        ...changeMetadata(source, manifest, sums.kept / sums.total, leftOut),
+      }),
+    );
     await writeSafetensors(target, sums.entries, metadata, options);
   });
 }

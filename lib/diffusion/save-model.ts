@@ -58,11 +58,13 @@ export function inMemory(model: Model): InMemory {
   return (component, key) => model[component]!.parameter(key);
 }
 
-/** @throws INVALID_ARGUMENT */
-export function loraRank(format: SaveFormat, given: number | undefined): number {
+/** @param trained the rank of a LoRA that was trained, which has no other @throws INVALID_ARGUMENT */
+export function loraRank(format: SaveFormat, given: number | undefined, trained?: number): number {
+  if (trained !== undefined && given !== undefined && given !== trained)
+    throw invalid("rank", `${trained}, with which the LoRA was trained,`, given);
   if (given !== undefined && format !== "lora")
     throw invalid("rank", 'nothing unless the format is "lora"', given);
-  return integer("rank", given ?? LORA_RANK, 1);
+  return integer("rank", given ?? trained ?? LORA_RANK, 1);
 }
 
 /** Writes a model, what changed in it, or a LoRA of that, with the manifest in the latter two's metadata. */

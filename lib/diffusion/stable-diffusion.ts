@@ -1,6 +1,7 @@
 import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
 import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
+import type { DownloadProgress } from "../hub/download";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
 import { compareShapes } from "../io/checkpoint-shapes";
@@ -13,6 +14,7 @@ import {
   type CheckpointSource,
   type ComponentName,
 } from "../io/checkpoint-types";
+import { localPath } from "../io/local-path";
 import { modelPath } from "../io/model-path";
 import { runtimeDtype } from "../io/safetensors-dtypes";
 import type { Image } from "../io/image";
@@ -54,7 +56,8 @@ export interface LoadOptions {
   device?: Device;
   /** What weights are held and computed in. Default "float32". */
   dtype?: ComputeDtype;
-  /** A delta (its file, or the folder it was saved into) to apply; refused unless it was made from this checkpoint. */
+  /** A delta (its file, the folder it was saved into, or its name on a hub) to apply; refused unless it was made from this
+   *  checkpoint. */
   delta?: string;
   /** What the network predicts, where a single file does not say: needed of Stable Diffusion 2's. */
   prediction?: "epsilon" | "v";
@@ -72,6 +75,8 @@ export interface LoadOptions {
   mapped?: boolean;
   signal?: AbortSignal;
   onProgress?(progress: LoadProgress): void;
+  /** How far the download of what a hub's name stands for is. */
+  onDownload?(progress: DownloadProgress): void;
 }
 
 /** Networks that an erasure may train. */
@@ -99,6 +104,8 @@ export class StableDiffusion implements Model {
   readonly changed: ReadonlySet<string>;
   /** What changes how it denoises, and not its weights: what methods of the kind "inference" leave. */
   readonly interventions: readonly Intervention[];
+  /** @internal */
+  readonly substitutes?: () => ReadonlyMap<string, Tensor>;
 
   /** @internal Use `StableDiffusion.load`. */
   constructor(parts: ModelParts) {
@@ -114,26 +121,22 @@ export class StableDiffusion implements Model {
     this.dtype = parts.dtype;
     this.changed = parts.changed;
     this.interventions = parts.interventions;
+    if (parts.substitutes !== undefined) this.substitutes = parts.substitutes;
   }
 
   /**
    * Loads a checkpoint.
-   * @param path a diffusers folder, a single-file LDM .safetensors, or "pocket" (the built-in model)
+   * @param path a diffusers folder, a single-file LDM .safetensors, "hf:user/name[@revision][/path]" on a hub, or "pocket"
+   *   (the built-in model)
    * @throws NOT_FOUND, UNSUPPORTED_FORMAT, UNSUPPORTED_MODEL, INVALID_CHECKPOINT, INVALID_SAFETENSORS,
-   *   DEVICE_UNAVAILABLE, OUT_OF_MEMORY, ABORTED
+   *   DEVICE_UNAVAILABLE, OUT_OF_MEMORY, ABORTED; what `download` throws
    */
   static async load(path: string, options: LoadOptions = {}): Promise<StableDiffusion> {
     filePath("path", path);
-    knownKeys("the load options", options, [
-      "device",
-      "dtype",
-      "delta",
-      "prediction",
-      "mapped",
-      "signal",
-      "onProgress",
-    ]);
-    jobOptions(options, "onProgress");
+    const listeners = ["onProgress", "onDownload"];
+    const known = ["device", "dtype", "delta", "prediction", "mapped", "signal", ...listeners];
+    knownKeys("the load options", options, known);
+    jobOptions(options, ...listeners);
     flag("mapped", options.mapped ?? true);
     const dtype = oneOf("dtype", options.dtype ?? "float32", ["float32", "bfloat16", "float16"] as const);
     throwIfAborted(options.signal);
@@ -152,11 +155,11 @@ export class StableDiffusion implements Model {
     options: LoadOptions,
   ): Promise<StableDiffusion> {
     await addonReady();
-    const checkpoint = await readCheckpoint(modelPath(path), toldOf(options));
-    const source =
-      options.delta === undefined
-        ? checkpoint
-        : await applyDelta(checkpoint, await readDelta(options.delta), options);
+    const download = { signal: options.signal, onProgress: options.onDownload?.bind(options) };
+    const checkpoint = await readCheckpoint(modelPath(await localPath(path, download)), toldOf(options));
+    const delta =
+      options.delta === undefined ? undefined : await readDelta(await localPath(options.delta, download));
+    const source = delta === undefined ? checkpoint : await applyDelta(checkpoint, delta, options);
     const device = resolveDevice(options.device ?? "auto");
     const unet = new UNet2DConditionModel(source.unet.config);
     const vae = new AutoencoderKL(source.vae.config);
@@ -315,6 +318,11 @@ export class StableDiffusion implements Model {
   /** This model with other interventions: the same networks, which only one of the two is to free. @internal */
   withInterventions(interventions: readonly Intervention[]): StableDiffusion {
     return new StableDiffusion({ ...this, interventions });
+  }
+
+  /** This model predicting with tensors in the place of some weights: the same networks. @internal */
+  withSubstitutes(substitutes: () => ReadonlyMap<string, Tensor>): StableDiffusion {
+    return new StableDiffusion({ ...this, substitutes });
   }
 
   /** Frees the weights that no other model shares. Idempotent. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { readFrontMatter } from "../files/front-matter";
+import { hubPlace } from "../files/hub-place";
 import { readText } from "../files/json-file";
 import { MODEL_CARD_FILE } from "./model-card";
 
@@ -19,16 +20,13 @@ export interface BaseCard {
   hubName?: string;
 }
 
-/** Where Hugging Face's cache keeps a model. */
-const CACHED = /(?:^|\/)models--([^/]+?)--([^/]+)\/snapshots\/[^/]+\/?$/;
-
 /** @param base path of a checkpoint; of a single file nothing is told, as a README beside it may be anyone's */
 export async function readBaseCard(base: string): Promise<BaseCard> {
-  const [, user, model] = CACHED.exec(base) ?? [];
+  const hubName = hubPlace(base)?.repository;
   const card = await readText(join(base, MODEL_CARD_FILE)).catch(() => "");
   const { license, license_name, license_link } = readFrontMatter(card);
   return {
-    ...(user === undefined ? {} : { hubName: `${user}/${model}` }),
+    ...(hubName === undefined ? {} : { hubName }),
     ...(license === undefined
       ? {}
       : {

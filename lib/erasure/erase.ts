@@ -1,25 +1,30 @@
-import { invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
+import { integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
 import { freeIntervention, shareIntervention } from "../diffusion/interventions/intervention";
 import { digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
+import { Lora } from "../diffusion/lora";
 import { hashInputs, rememberBase } from "../diffusion/model-hash";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, pathOf, withModel } from "../diffusion/with-model";
 import { traced } from "../diagnostics";
-import { throwIfAborted } from "../errors";
+import { KpopError, throwIfAborted } from "../errors";
+import { hubPlace } from "../files/hub-place";
 import { selectParameters } from "../models/parameter-selector";
 import { fit, type Complete, type OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
+import { Random } from "../runtime/random";
 import { unscoped } from "../runtime/scope";
 import { parseRunOptions, RUN_OPTIONS, type ParsedRunOptions } from "../training/run-options";
 import type { PrepareReport } from "../training/step-report";
 import { Erasure } from "./erasure";
 import { ErasureJob } from "./job";
-import { describeOptions, versions } from "./manifest";
-import { changedBy, parseOptions, type Method } from "./method";
+import { describeOptions, versions, type RunManifest } from "./manifest";
+import { changedBy, parseOptions, whyNoLora, type Method } from "./method";
 import { NEIGHBOURS, nearestWords, type Neighbours, type NeighbourSettings } from "./shared/neighbours";
 import { methodNamed, type EraseOptions } from "./registry";
 
-const COMMON = ["method", "concepts", "preserve", "neighbours", "onPrepare", ...RUN_OPTIONS];
+const COMMON = ["method", "concepts", "preserve", "neighbours", "as", "rank", "onPrepare", ...RUN_OPTIONS];
+/** Of a LoRA that is trained, unless another is asked for. */
+export const TRAINED_RANK = 4;
 
 /** A run as it was asked for, checked as far as no model is needed. */
 interface Request {
@@ -28,6 +33,8 @@ interface Request {
   readonly concepts: string[];
   readonly preserve: string[];
   readonly neighbours: NeighbourSettings;
+  /** Of the LoRA that is trained in the place of weights; null: they are trained themselves. */
+  readonly rank: number | null;
   readonly run: ParsedRunOptions;
   readonly onPrepare: ((report: PrepareReport) => void) | undefined;
 }
@@ -61,7 +68,7 @@ export async function erase(model: StableDiffusion | string, options: EraseOptio
 }
 
 async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
-  const { method, own, concepts, preserve } = request;
+  const { method, own, concepts, preserve, rank } = request;
   const { seed, signal } = request.run;
   fit(method.options, own, base);
   method.fit?.(own, base, { concepts });
@@ -73,19 +80,22 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
     choose === "off" ? [] : [...(await nearestWords(base, concepts, request.neighbours, choosing))];
   const changes = changedBy(method, own);
   const network = changes?.network ?? "unet";
-  const trained =
-    changes === null ? [] : selectParameters(changes.parameters, base[network].parameterNames());
-  const student = await base.derive(new Set(trained), "float32", network, []);
+  const chosen = changes === null ? [] : selectParameters(changes.parameters, base[network].parameterNames());
+  const trained = rank === null ? chosen : matrices(chosen, base);
+  const result = await base.derive(new Set(trained), "float32", network, []);
   const teacher = await base.derive(new Set(), undefined, "unet", []);
+  const lora = rank === null ? null : await Lora.start(result, rank, new Random(seed).at("lora"), trained);
+  const student = lora?.on(result, teacher.unet) ?? result;
+  const form = rank === null ? {} : { as: "lora", rank };
   const identity = async () =>
     digest({
       model: await modelIdentity(base, signal),
       options: await optionsIdentity(method.options, own),
-      ...{ method: method.name, concepts, preserve, neighbours, choose, seed },
+      ...{ method: method.name, concepts, preserve, neighbours, choose, seed, ...form },
     });
   const job = new ErasureJob(
     {
-      ...{ base, teacher, student, network, trained, concepts, preserve, neighbours },
+      ...{ base, teacher, student, network, trained, lora, concepts, preserve, neighbours },
       adversarial: choose === "adversarial",
     },
     { ...request.run, onPrepare: request.onPrepare, identity },
@@ -95,8 +105,9 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
     const last = job.history.at(-1);
     return new Erasure({
       method: method.name,
-      model: student.withInterventions([...base.interventions.map(shareIntervention), ...job.interventions]),
+      model: result.withInterventions([...base.interventions.map(shareIntervention), ...job.interventions]),
       artefacts: job.artefacts,
+      lora: lora ?? undefined,
       history: job.history,
       manifest: {
         method: method.name,
@@ -104,12 +115,13 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
         concepts,
         preserve,
         neighbours,
-        options: describeOptions({ method: method.name, neighbours: request.neighbours, ...own }),
+        options: describeOptions({ method: method.name, neighbours: request.neighbours, ...form, ...own }),
         seed,
         versions: versions(),
         device: base.device,
         dtype: base.dtype,
         threads: addon().threads(),
+        ...hubOrigin(base.source.path),
         inputs,
         outputs: {},
         seconds: last?.seconds ?? 0,
@@ -120,13 +132,31 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
       },
     });
   } catch (error) {
-    student.dispose();
+    result.dispose();
+    lora?.dispose();
     for (const artefact of job.artefacts) artefact.dispose();
     for (const intervention of job.interventions) freeIntervention(intervention);
     throw error;
   } finally {
     teacher.dispose();
   }
+}
+
+/** The repository and commit of a checkpoint in a hub's cache, as the manifest has it. */
+function hubOrigin(path: string): Pick<RunManifest, "hub"> {
+  const { repository, revision } = hubPlace(path) ?? {};
+  return repository === undefined || revision === undefined ? {} : { hub: { repository, revision } };
+}
+
+/** Those that a LoRA can change. @throws INVALID_ARGUMENT where there are none */
+function matrices(keys: readonly string[], { unet }: StableDiffusion): string[] {
+  const shapes = unet.parameterShapes();
+  const found = keys.filter((key) => shapes[key]!.length > 1);
+  if (found.length > 0) return found;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    `Expected parameters to select matrices or convolutions, which alone a LoRA changes, but all ${keys.length} that it selects are biases or scales of norms; train them as "weights"`,
+  );
 }
 
 /** @throws INVALID_ARGUMENT naming the option */
@@ -152,12 +182,28 @@ function parseRequest(options: EraseOptions): Request {
   return {
     method,
     own,
+    rank: rankOf(method, own, options),
     concepts: [...concepts],
     preserve: [...preserve],
     neighbours,
     run: settings,
     onPrepare,
   };
+}
+
+/** @throws INVALID_ARGUMENT where a LoRA is asked for that the method does not train */
+function rankOf(
+  method: Method,
+  own: Complete<OptionSet>,
+  { as = "weights", rank }: Pick<EraseOptions, "as" | "rank">,
+): number | null {
+  if (oneOf("as", as, ["weights", "lora"] as const) === "weights") {
+    if (rank !== undefined) throw invalid("rank", 'nothing unless as is "lora"', rank);
+    return null;
+  }
+  const why = whyNoLora(method, own);
+  if (why !== undefined) throw invalid("as", `"weights" with "${method.name}", which ${why},`, as);
+  return integer("rank", rank ?? TRAINED_RANK, 1);
 }
 
 /** @throws INVALID_ARGUMENT where neighbours are asked for that the method has no use for */

@@ -1,7 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
-import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
+import { filePath, flag, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import type { Lora } from "../diffusion/lora";
 import { PromptKey } from "../diffusion/prompt-key";
+import { changeMetadata } from "../diffusion/save-lora";
 import {
   changedTensors,
   inMemory,
@@ -14,13 +16,13 @@ import {
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkTarget, writeDirectoryAtomically } from "../files/atomic";
 import { saveDiffusersFolder } from "../io/checkpoint-save-folder";
-import { MANIFEST_FILE } from "../io/file-kinds";
+import { LOG_FILE, MANIFEST_FILE } from "../io/file-kinds";
 import { checkPlaceFor, writeInterventions } from "../io/interventions-file";
 import { foreignFiles } from "../io/saved-model";
 import { checkApart } from "../io/source-places";
 import { sha256File } from "../files/sha256-file";
 import { weightFilesBelow } from "../io/weight-files-below";
-import type { RunManifest } from "./manifest";
+import { formatLog, type RunManifest } from "./manifest";
 import type { StepReport } from "../training/step-report";
 import type { Artefact } from "./artefact";
 import { readBaseCard } from "./base-card";
@@ -31,10 +33,12 @@ import { TaskVector } from "./task-vector";
 export interface SaveErasureOptions {
   /** Default "diffusers". */
   format?: SaveFormat;
-  /** Of a LoRA's layers. Default 32. */
+  /** Of a LoRA's layers. Default 32; of one that was trained as one its own. */
   rank?: number;
   /** Replace a folder that holds a saved model and nothing else. Default false. */
   force?: boolean;
+  /** The command that this is the work of, kept in kpop-log.json for reports. Default: none. */
+  command?: string;
   signal?: AbortSignal;
 }
 
@@ -45,6 +49,8 @@ export class Erasure {
   readonly model: StableDiffusion;
   /** What the method left beside the weights: KPOP's key, task vectors. Each is saved apart. */
   readonly artefacts: readonly Artefact[];
+  /** What was trained where it was a LoRA: with it in its weights, the input is the model. */
+  readonly lora: Lora | undefined;
   readonly history: StepReport[];
   /** Its `outputs` are filled in by `save`. */
   readonly manifest: RunManifest;
@@ -54,12 +60,14 @@ export class Erasure {
     method: string;
     model: StableDiffusion;
     artefacts: readonly Artefact[];
+    lora?: Lora | undefined;
     history: StepReport[];
     manifest: RunManifest;
   }) {
     this.method = fields.method;
     this.model = fields.model;
     this.artefacts = fields.artefacts;
+    this.lora = fields.lora;
     this.history = fields.history;
     this.manifest = fields.manifest;
   }
@@ -75,8 +83,9 @@ export class Erasure {
   }
 
   /**
-   * Writes the model and kpop-run.json into a folder: a diffusers folder with a README.md that describes it, or
-   * `model.safetensors` (single-file), or `delta.safetensors` (only what changed), or `lora.safetensors` (the same, approximately, within a rank). The key is
+   * Writes the model, kpop-run.json and kpop-log.json (the losses) into a folder: a diffusers folder with a README.md that
+   * describes it, or `model.safetensors` (single-file), or `delta.safetensors` (only what changed), or `lora.safetensors`
+   * (the same, approximately, within a rank; exactly, where a LoRA was trained). The key is
    * never among them; save it with `key.save`. What the model was read from is never written over: with it the concepts
    * would be gone for good. If its files have changed since they were read, the weights are saved from memory, and a
    * process warning (KPOP_SAVED_FROM_MEMORY) says so.
@@ -85,11 +94,13 @@ export class Erasure {
    */
   async save(directory: string, options: SaveErasureOptions = {}): Promise<void> {
     filePath("directory", directory);
-    knownKeys("the save options", options, ["format", "rank", "force", "signal"]);
+    knownKeys("the save options", options, ["format", "rank", "force", "command", "signal"]);
     jobOptions(options);
     const format = oneOf("format", options.format ?? "diffusers", SAVE_FORMATS);
-    const { force = false, signal } = options;
-    const rank = loraRank(format, options.rank);
+    const { force = false, command, signal } = options;
+    if (command !== undefined) nonEmptyString("command", command);
+    const log = formatLog(command, this.history);
+    const rank = loraRank(format, options.rank, this.lora?.rank);
     flag("force", force);
     const cancel = signal === undefined ? {} : { signal };
     checkPlaceFor(this.model.interventions, format);
@@ -102,7 +113,8 @@ export class Erasure {
         memory: inMemory(this.model),
         extraFiles: async (folder) => {
           await writeInterventions(folder, this.model.interventions);
-          return { [MANIFEST_FILE]: await this.describe(folder), [MODEL_CARD_FILE]: await this.card() };
+          const manifest = await this.describe(folder);
+          return { [MANIFEST_FILE]: manifest, [LOG_FILE]: log, [MODEL_CARD_FILE]: await this.card() };
         },
       });
       return;
@@ -112,13 +124,12 @@ export class Erasure {
       directory,
       async (folder) => {
         const path = join(folder, SAVED_FILES[format]);
-        await saveFile(this.model, changed, path, {
-          ...cancel,
-          format,
-          rank,
-          manifest: { ...this.manifest },
-        });
+        const manifest = { ...this.manifest };
+        if (format === "lora" && this.lora !== undefined)
+          await this.lora.save(path, changeMetadata(this.model.source, manifest));
+        else await saveFile(this.model, changed, path, { ...cancel, format, rank, manifest });
         await writeFile(join(folder, MANIFEST_FILE), await this.describe(folder));
+        await writeFile(join(folder, LOG_FILE), log);
       },
       { force, foreign: foreignFiles },
     );
@@ -128,6 +139,7 @@ export class Erasure {
   dispose(): void {
     this.model.dispose();
     for (const artefact of this.artefacts) artefact.dispose();
+    this.lora?.dispose();
   }
 
   [Symbol.dispose](): void {

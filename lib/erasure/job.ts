@@ -1,8 +1,9 @@
 import type { Condition } from "../diffusion/condition";
 import type { Intervention } from "../diffusion/interventions/intervention";
+import type { Lora } from "../diffusion/lora";
 import type { PictureJob } from "../diffusion/make-pictures";
 import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
-import { keep } from "../runtime/scope";
+import { keep, scope } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
 import { Job, type JobSettings } from "../training/job";
 import type { Player, PlayerOptions } from "../training/player";
@@ -26,6 +27,7 @@ export class ErasureJob extends Job implements ErasureParts {
   readonly network: TrainedNetwork;
   /** Keys that the method may change, of `network`. */
   readonly trained: readonly string[];
+  readonly lora: Lora | null;
   readonly concepts: readonly string[];
   readonly preserve: readonly string[];
   readonly neighbours: readonly string[];
@@ -40,6 +42,7 @@ export class ErasureJob extends Job implements ErasureParts {
     this.student = parts.student;
     this.network = parts.network;
     this.trained = parts.trained;
+    this.lora = parts.lora;
     this.concepts = parts.concepts;
     this.preserve = parts.preserve;
     this.neighbours = parts.neighbours;
@@ -61,15 +64,48 @@ export class ErasureJob extends Job implements ErasureParts {
     return [...this.preserve, ...this.neighbours];
   }
 
-  /** The trained weights of the result, by key. */
+  /** The trained weights of the result as they are, by key, with a graph to what is learned. */
   weights(): ReadonlyMap<string, Tensor> {
+    if (this.lora !== null) return this.lora.weightsIn(this.teacher.unet, "float32");
     const network = this.student[this.network];
     return new Map(this.trained.map((name) => [name, network.parameter(name)]));
   }
 
-  /** Adam over the trained weights of the result, whose steps spare what held texts read as far as `spare` says. */
-  async adam(options: Omit<PlayerOptions, "filter"> & SpareOptions): Promise<Player> {
-    return this.learn("weights", this.weights(), { ...options, filter: await filterFor(this, options) });
+  /** What is learned: those weights themselves, or the factors of their change, by name. */
+  learned(): ReadonlyMap<string, Tensor> {
+    return this.lora?.tensors() ?? this.weights();
+  }
+
+  /** Brings the result's weights in line with what is learned, where that is another thing. */
+  async settle(): Promise<void> {
+    await this.lora?.write(this.student.unet, this.teacher.unet);
+  }
+
+  /** Puts the trained weights back to what they were. */
+  async reset(): Promise<void> {
+    await this.lora?.reset();
+    const before = this.teacher[this.network];
+    if (this.lora === null)
+      for (const [name, weight] of this.weights())
+        await scope(() => weight.copyFrom(before.parameter(name).to("float32")));
+    await this.settle();
+  }
+
+  /** Adam over what is learned of the result, whose steps spare what held texts read as far as `spare` says. */
+  async adam(options: Omit<PlayerOptions, "filter" | "settled"> & SpareOptions): Promise<Player> {
+    const filter = await filterFor(this, options);
+    if (this.lora === null) return this.learn("weights", this.weights(), { ...options, filter });
+    // What of a text passes the filter is what `down` reads.
+    const reading = filter && {
+      ...filter,
+      applies: (name: string) => filter.applies(name.replace(/\.down$/, "")),
+    };
+    if (filter !== null) await this.lora.startThrough(filter);
+    return this.learn("weights", this.lora.tensors(), {
+      ...options,
+      filter: reading,
+      settled: () => this.settle(),
+    });
   }
 
   /** A moving average of the trained weights, which predicts as a model does. @param momentum what an update leaves of it */

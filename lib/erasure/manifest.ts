@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { Image } from "../io/image";
 import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
+import type { StepReport } from "../training/step-report";
 import { VERSION } from "../version";
 
 /** How a model was made; saved as kpop-run.json beside its weights. */
@@ -19,6 +20,8 @@ export interface RunManifest {
   device: string;
   dtype: string;
   threads: number;
+  /** Where the input came from, if it lies in the cache of a hub. */
+  hub?: { repository: string; revision: string };
   /** SHA-256 of each weight file of the input, by its place in the checkpoint. */
   inputs: Record<string, string>;
   /** SHA-256 of each weight file that was saved; empty until then. */
@@ -31,6 +34,19 @@ export interface RunManifest {
   /** How many parameters the method may have changed. */
   changedParameters: number;
   finishedAt: string;
+}
+
+/** What a run told on its way, and the command that it is the work of; saved as kpop-log.json beside the manifest. */
+export interface RunLog {
+  command: string | null;
+  /** What it was trained by, one entry a step; empty where it was not. */
+  steps: Pick<StepReport, "iteration" | "seconds" | "losses">[];
+}
+
+/** A run's log as a file. */
+export function formatLog(command: string | undefined, history: readonly StepReport[]): string {
+  const steps = history.map(({ iteration, seconds, losses }) => ({ iteration, seconds, losses }));
+  return `${JSON.stringify({ command: command ?? null, steps } satisfies RunLog)}\n`;
 }
 
 /** Options as JSON: what JSON has no word for becomes a text that says what it was. */

@@ -19,6 +19,14 @@ export interface CommonOptions extends RunOptions {
    * for each of an iteration's latents. "off" keeps none, as in published figures. Default "nearest".
    */
   neighbours?: Neighbours;
+  /**
+   * What is trained: the chosen weights themselves, or "lora", factors of low rank of a change of each (LoRA, arXiv 2106.09685),
+   * which `save` with the format "lora" writes as they are. Biases and scales of norms stay as they are then. For methods that
+   * train weights of the UNet. Default "weights".
+   */
+  as?: "weights" | "lora";
+  /** Rank of the factors. >= 1, default 4. */
+  rank?: number;
   /** Told while a method makes what it trains on, where it does: CA's pictures, a pool's trajectories. */
   onPrepare?(report: PrepareReport): void;
 }
@@ -40,6 +48,8 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   readonly kind: MethodKind;
   /** What it spends, in one line: the UNet's evaluations for one item, what is kept apart, or time. */
   readonly cost: string;
+  /** Why a training does not train a LoRA in the place of weights: what it does instead. */
+  readonly noLora?: string;
   /** Whether it draws at random, so that a seed tells runs apart. Default where it trains. */
   readonly draws?: boolean;
   /** Its own options. What it may change is chosen by the one called `parameters`, where it has one. */
@@ -84,6 +94,16 @@ export function parseOptions<S extends OptionSet>(
 export function changedBy(method: Method, o: Complete<OptionSet>): Changes | null {
   const parameters = method.parameters?.(o) ?? (o as { parameters?: ParameterSelector }).parameters;
   return parameters === undefined ? null : { network: method.network?.(o) ?? "unet", parameters };
+}
+
+/** Why a method with these options, as far as they are given, trains no LoRA; undefined where it does. */
+export function whyNoLora(method: Method, given: Readonly<Record<string, unknown>>): string | undefined {
+  const rather = 'save what it changes with the format "lora"';
+  if (method.kind === "inference") return "changes no weights";
+  if (method.kind === "closed form") return `is a closed form and trains nothing: ${rather}`;
+  if (method.noLora !== undefined) return `${method.noLora}: ${rather}`;
+  const network = method.network?.(given as Complete<OptionSet>) ?? "unet";
+  return network === "unet" ? undefined : "with these options trains the text encoder's words";
 }
 
 /** What a method may change. */

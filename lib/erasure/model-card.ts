@@ -33,6 +33,8 @@ export interface CardResult {
 export interface CardDetails extends BaseCard {
   /** What the model is called in its results. */
   name?: string;
+  /** What the files are where they are no whole model. Default: they are one. */
+  change?: "delta" | "LoRA";
   results?: readonly CardResult[];
   /** The certificate that has the figures: its file, and who signed it. */
   certificate?: { file: string; keyid: string };
@@ -49,11 +51,11 @@ export function modelCard(
   details: CardDetails = {},
 ): string {
   const { method, reference, concepts, preserve, neighbours = [], iterations, seed } = manifest;
-  const { changedParameters, versions } = manifest;
-  const { results = [], certificate, licence, hubName } = details;
+  const { changedParameters, versions, hub } = manifest;
+  const { results = [], certificate, licence, hubName, change } = details;
   const name = text(hubName ?? basename(base));
   const facts = [
-    ["base", name],
+    ["base", hub === undefined ? name : `${name}, commit ${text(hub.revision)}`],
     ["erased", concepts.map(quoted).join(", ")],
     ["preserved by name", preserve.map(quoted).join(", ")],
     ["kept as neighbours", few(neighbours)],
@@ -68,7 +70,7 @@ export function modelCard(
   return `${frontMatter(metadata(manifest, details))}
 # ${name} without ${concepts.map(quoted).join(", ")}
 
-A Stable Diffusion checkpoint from which concepts were erased.
+${change === undefined ? "A Stable Diffusion checkpoint from which concepts were erased." : `What changed in ${name} when concepts were erased from it, as a ${change}: it applies onto that model.`}
 
 |   |   |
 |---|---|
@@ -87,7 +89,7 @@ ${measured(results)}${certified(certificate)}`;
 
 function metadata(
   { method }: Pick<RunManifest, "method">,
-  { licence, hubName, results = [], name = "model" }: CardDetails,
+  { licence, hubName, change, results = [], name = "model" }: CardDetails,
 ): Record<string, Yaml> {
   const index = results.map(({ dataset, metrics }) => ({
     task: { type: "text-to-image", name: "Text-to-Image" },
@@ -100,8 +102,10 @@ function metadata(
   }));
   return {
     ...licence,
-    ...(hubName === undefined ? {} : { base_model: hubName, base_model_relation: "finetune" }),
-    library_name: "diffusers",
+    ...(hubName === undefined
+      ? {}
+      : { base_model: hubName, base_model_relation: change === undefined ? "finetune" : "adapter" }),
+    library_name: change === "delta" ? "kpop-native" : "diffusers",
     pipeline_tag: "text-to-image",
     tags: ["stable-diffusion", "text-to-image", "concept-erasure", "kpop-native", method],
     ...(index.length === 0 ? {} : { "model-index": [{ name, results: index }] }),

@@ -1,4 +1,5 @@
 import type { Condition } from "../diffusion/condition";
+import type { Lora } from "../diffusion/lora";
 import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
 import type { Job } from "../training/job";
 
@@ -10,6 +11,8 @@ export interface ErasureParts {
   readonly student: StableDiffusion;
   readonly network: TrainedNetwork;
   readonly trained: readonly string[];
+  /** What is trained in the place of weights: a change of low rank. */
+  readonly lora: Lora | null;
   readonly concepts: readonly string[];
   /** Prompts that the user wants held in place. */
   readonly preserve: readonly string[];

@@ -3,6 +3,7 @@ import { checkShapes } from "../diffusion/interventions/intervention";
 import { autoencoderShapes } from "../diffusion/interventions/saeuron";
 import { KpopError } from "../errors";
 import { AUTOENCODER_FORMAT } from "../io/file-kinds";
+import { localPath } from "../io/local-path";
 import * as safetensors from "../io/safetensors";
 import type { AutoencoderWeights } from "../nn/sparse-autoencoder";
 import { scope, unscoped } from "../runtime/scope";
@@ -49,15 +50,20 @@ export class SparseAutoencoder implements SparseAutoencoderFields, Artefact {
 
   /**
    * Reads the file of one.
+   * @param given also its name on a hub
    * @param options.device where its tensors are to be. Default "cpu"
    * @throws UNSUPPORTED_FORMAT when the file holds something else, or a damaged one; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR
    */
-  static async load(path: string, options: { device?: string } = {}): Promise<SparseAutoencoder> {
-    filePath("path", path);
-    knownKeys("the options of an autoencoder", options, ["device"]);
+  static async load(
+    given: string,
+    options: { device?: string; signal?: AbortSignal } = {},
+  ): Promise<SparseAutoencoder> {
+    filePath("path", given);
+    knownKeys("the options of an autoencoder", options, ["device", "signal"]);
+    const { device = "cpu", signal } = options;
+    const path = await localPath(given, { signal });
     await using file = await safetensors.open(path);
     const { site, active } = readRecord(file);
-    const { device = "cpu" } = options;
     const weights = await unscoped(() =>
       scope(async () => {
         const read: [string, Tensor][] = [];

@@ -3,6 +3,7 @@ import { hashUNet } from "../diffusion/model-hash";
 import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError } from "../errors";
 import { TASK_VECTOR_FORMAT } from "../io/file-kinds";
+import { localPath } from "../io/local-path";
 import * as safetensors from "../io/safetensors";
 import { selectParameters, type ParameterSelector } from "../models/parameter-selector";
 import { noGrad } from "../runtime/grad-mode";
@@ -49,9 +50,15 @@ export class TaskVector implements TaskVectorFields, Artefact {
     return artefactName(this.concepts);
   }
 
-  /** @throws UNSUPPORTED_FORMAT when the file holds something else; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR */
-  static async load(path: string): Promise<TaskVector> {
-    filePath("path", path);
+  /**
+   * Reads the file of one.
+   * @param given also its name on a hub
+   * @throws UNSUPPORTED_FORMAT when the file holds something else; NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR
+   */
+  static async load(given: string, options: { signal?: AbortSignal } = {}): Promise<TaskVector> {
+    filePath("path", given);
+    knownKeys("the options of a task vector", options, ["signal"]);
+    const path = await localPath(given, { signal: options.signal });
     const { base, concepts } = await readRecord(path);
     const stored = await unscoped(() => safetensors.load(path));
     const parameters = new Map<string, Tensor>();

@@ -4,6 +4,7 @@ import { filePath, invalid, jobOptions, knownKeys } from "../check";
 import { throwIfAborted } from "../errors";
 import type { Image } from "../io/image";
 import { readJsonObject } from "../files/json-file";
+import { localPath } from "../io/local-path";
 import { modelPath } from "../io/model-path";
 import { onDisk } from "../files/system-error";
 import { CLIPModel } from "../models/clip";
@@ -41,22 +42,22 @@ export class ClipScorer {
 
   /**
    * Loads a folder as transformers saves a CLIPModel with its processor: `config.json`, `model.safetensors`, the
-   * tokenizer's files, and `preprocessor_config.json` where it differs from OpenAI's; or "pocket", the one that comes with
-   * the built-in model.
-   * @throws NOT_FOUND, INVALID_CHECKPOINT, UNSUPPORTED_MODEL, INVALID_SAFETENSORS, IO_ERROR, ABORTED
+   * tokenizer's files, and `preprocessor_config.json` where it differs from OpenAI's; its name on a hub, "hf:user/name";
+   * or "pocket", the one that comes with the built-in model.
+   * @throws NOT_FOUND, INVALID_CHECKPOINT, UNSUPPORTED_MODEL, INVALID_SAFETENSORS, IO_ERROR, ABORTED; what `download` throws
    */
   static async load(path: string, options: LoadClipOptions = {}): Promise<ClipScorer> {
     filePath("path", path);
     knownKeys("the CLIP options", options, ["device", "signal"]);
     jobOptions(options);
     throwIfAborted(options.signal);
-    const folder = modelPath(path, "clip");
+    const { device = "cpu", signal } = options;
+    const folder = modelPath(await localPath(path, { signal }), "clip");
     const isFolder = await onDisk("read", folder, async () => (await stat(folder)).isDirectory());
     if (!isFolder) throw invalid("path", "a folder with a CLIP model", path);
     const config = join(folder, "config.json");
     const network = new CLIPModel(await readJsonObject(config), config);
     const { text_config, vision_config } = network.config;
-    const { device = "cpu", signal } = options;
     const tokenizer = await CLIPTokenizer.fromFiles(folder, {
       maxLength: text_config.max_position_embeddings,
     });

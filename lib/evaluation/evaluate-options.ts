@@ -2,7 +2,7 @@ import { filePath, integer as checkInteger, invalid, jobOptions, knownKeys } fro
 import { DRAWING_OPTIONS } from "../diffusion/generate-options";
 import type { ImageSetProgress } from "../diffusion/image-set";
 import { checkPromptRows, type PromptRow } from "../diffusion/prompt-file";
-import { integer, path, single, text, texts } from "../options/kinds";
+import { command, integer, path, single, text, texts } from "../options/kinds";
 import { complete, type Complete, type Given, type Option } from "../options/option";
 import { readInteger } from "../options/read";
 import { shardOption, type Shard } from "../options/shard";
@@ -104,6 +104,8 @@ export const EVALUATE_OPTIONS = Object.freeze({
   cacheDirectory: path(undefined, "where pictures are kept"),
   /** Make this part of the pictures and measure nothing; `resultFile` has to be given. Default: all, and measure. */
   shard: shardOption(),
+  /** The command that this is the work of, kept with the result for reports. Default: none. */
+  command: command(),
 });
 
 /** What is measured, and with what. */

@@ -41,6 +41,8 @@ export interface Comparison {
   /** Each later model against the first, picture by picture. */
   differences: ModelDifference[];
   seconds: number;
+  /** The command that it is the work of, where that was given. */
+  command?: string;
 }
 
 /**
@@ -91,7 +93,9 @@ export async function evaluate(
   if (several === null && "shard" in only!) return only;
   const models = found as Evaluation[];
   const seconds = (performance.now() - started) / 1000;
-  const result = several === null ? models[0]! : compared(models, several, seconds);
+  const ran = o.command === undefined ? {} : { command: o.command };
+  const measured = several === null ? models[0]! : compared(models, several, seconds);
+  const result = { ...measured, ...ran };
   if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(result));
   await run.end?.();
   return result;

@@ -63,4 +63,6 @@ export interface Evaluation {
   /** Folder of the pictures; where they are drawn with settings of their own, the folder of those folders. */
   directory: string;
   seconds: number;
+  /** The command that it is the work of, where that was given. */
+  command?: string;
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { filePath, invalid, jobOptions, knownKeys } from "../check";
 import { throwIfAborted } from "../errors";
 import type { Image } from "../io/image";
+import { localPath } from "../io/local-path";
 import { modelPath } from "../io/model-path";
 import { onDisk } from "../files/system-error";
 import { ResNet } from "../models/resnet";
@@ -49,20 +50,21 @@ export class ImageClassifier extends Classifier {
    * - a bare file with torchvision's keys: the architecture follows from the shapes; of a thousand outputs the classes are
    *   those of Imagenette, at their places in ImageNet; of others they come from `classes`, or from a JSON file of the
    *   same name beside it
+   * - "hf:user/name[@revision][/path]": either of these on a hub
    * - "pocket": the one that comes with the built-in model
    *
    * @throws INVALID_ARGUMENT, NOT_FOUND, INVALID_CHECKPOINT (another network's weights), UNSUPPORTED_MODEL,
-   *   INVALID_SAFETENSORS, IO_ERROR, ABORTED
+   *   INVALID_SAFETENSORS, IO_ERROR, ABORTED; what `download` throws
    */
   static async load(path: string, options: LoadClassifierOptions = {}): Promise<ImageClassifier> {
     filePath("path", path);
     knownKeys("the classifier options", options, ["classes", "preprocessing", "device", "signal"]);
     jobOptions(options);
     throwIfAborted(options.signal);
-    const description = await describe(modelPath(path, "classifier"), options);
+    const { device = "cpu", signal } = options;
+    const description = await describe(modelPath(await localPath(path, { signal }), "classifier"), options);
     const { config, weights, classes } = description;
     const preprocessing = { ...description.preprocessing, ...options.preprocessing };
-    const { device = "cpu", signal } = options;
     const network = new ResNet(config, path);
     await loadNetwork(network, weights, { device, ...(signal === undefined ? {} : { signal }) });
     return new ImageClassifier(path, network, device, classes, preprocessing);

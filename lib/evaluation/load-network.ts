@@ -1,4 +1,5 @@
 import { compareShapes } from "../io/checkpoint-shapes";
+import { localPath } from "../io/local-path";
 import * as safetensors from "../io/safetensors";
 import type { SafetensorsFile } from "../io/safetensors";
 import type { Module } from "../models/module";
@@ -18,14 +19,16 @@ export interface LoadNetworkOptions {
 
 /**
  * Fills a network from a safetensors file, in float32.
+ * @param given its path, or its name on a hub
  * @throws INVALID_CHECKPOINT when the file is another network's; NOT_FOUND, INVALID_SAFETENSORS, UNSUPPORTED_FORMAT,
  *   IO_ERROR, ABORTED
  */
 export async function loadNetwork(
   network: Module<object>,
-  path: string,
+  given: string,
   options: LoadNetworkOptions = {},
 ): Promise<void> {
+  const path = await localPath(given, { signal: options.signal });
   const file = await safetensors.open(path);
   try {
     const shapes = new Map([...file.shapes].map(([name, shape]) => [name, { shape }]));

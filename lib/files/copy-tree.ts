@@ -1,7 +1,8 @@
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, readdir, realpath, stat } from "node:fs/promises";
-import { basename, dirname, join, sep } from "node:path";
+import { join, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { hubPlace } from "./hub-place";
 
 /** Copies the files of a folder, but hidden ones, files that are there already, and links that lead out of `root`:
  *  a folder from elsewhere could otherwise have any file of this machine copied into a model that is then published.
@@ -38,10 +39,7 @@ export async function copyContent(from: string, to: string): Promise<void> {
  *  snapshots/REVISION is all links into blobs/. */
 export async function linkRoot(folder: string): Promise<string> {
   const real = await realpath(folder);
-  const snapshots = dirname(real);
-  const repository = dirname(snapshots);
-  const cached = basename(snapshots) === "snapshots" && basename(repository).startsWith("models--");
-  return cached ? repository : real;
+  return hubPlace(real)?.root ?? real;
 }
 
 function isInside(path: string, root: string): boolean {

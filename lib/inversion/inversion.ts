@@ -117,7 +117,7 @@ export class Inversion implements LearnedToken {
       return;
     }
     await scope(() => {
-      const parts = [embeddings.slice(1, 0, widths[0]!), embeddings.slice(1, widths[0]!)];
+      const parts = [embeddings.slice(1, 0, widths[0]), embeddings.slice(1, widths[0]!)];
       const named = ENCODERS.map((name, i): [string, Tensor] => [name, parts[i]!.contiguous()]);
       return safetensors.save(path, Object.fromEntries(named), { format: "pt", [TOKEN]: token, ...record });
     });

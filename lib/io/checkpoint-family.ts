@@ -87,11 +87,28 @@ export function checkFamily(
   const widths = [textEncoder, ...(textEncoder2 === undefined ? [] : [textEncoder2])].map(({ config }) =>
     size(config, "hidden_size"),
   );
-  const width = size(unet.config, "cross_attention_dim");
-  if (width === undefined || widths.includes(undefined)) return;
-  const given = widths.reduce<number>((sum, own) => sum + own!, 0);
-  if (given !== width)
-    throw mixed(`the UNet reads token states of ${width} numbers, and the text encoders give ${given}`);
+  const given = widths.reduce(
+    (sum, own) => (sum === undefined || own === undefined ? undefined : sum + own),
+    0,
+  );
+  const read = [
+    ["token states", size(unet.config, "cross_attention_dim"), given],
+    ["pooled texts", pooledWidth(unet.config), textEncoder2 && size(textEncoder2.config, "projection_dim")],
+  ] as const;
+  for (const [what, wanted, found] of read)
+    if (wanted !== undefined && found !== undefined && wanted !== found)
+      throw mixed(`the UNet reads ${what} of ${wanted} numbers, and the text encoders give ${found}`);
+}
+
+/** Numbers that Stable Diffusion XL is told of a picture's size and crop. */
+const SIZES = 6;
+
+/** Width of the pooled texts that a UNet takes; undefined where its config does not say. */
+function pooledWidth(config: Config): number | undefined {
+  const [all, each] = ["projection_class_embeddings_input_dim", "addition_time_embed_dim"].map(
+    (field) => config[field],
+  );
+  return typeof all === "number" && typeof each === "number" ? all - SIZES * each : undefined;
 }
 
 function unsupported(path: string, what: string): KpopError {

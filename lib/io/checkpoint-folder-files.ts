@@ -16,9 +16,9 @@ const LICENCES = /^(?:LICEN[CS]E|NOTICE|COPYING)/i;
 const README = /^README/i;
 
 /** Copies what a diffusers folder holds besides the weights of its networks, into a folder that has those
- *  already. A part that comes as pickle only is left out, and marked so in model_index.json. What has changed in the
- *  source since it was read is written as it was then. A README goes along when the weights are still those that it
- *  tells of.
+ *  already. A part that comes as pickle only, or not at all (of a hub's models only what is needed here is downloaded), is
+ *  marked so in model_index.json. What has changed in the source since it was read is written as it was then. A README
+ *  goes along when the weights are still those that it tells of.
  *  @returns the parts that the source no longer has, which are marked so too */
 export async function copyFolderFiles(
   source: CheckpointSource,
@@ -47,9 +47,9 @@ export async function copyFolderFiles(
     const from = join(source.path, part);
     if (!Array.isArray(value) || value[0] === null || !/^[\w-]+$/.test(part)) continue;
     if (root === null || !(await exists(from))) {
-      if (root !== null || essential.has(part)) continue;
+      if (essential.has(part)) continue;
       modelIndex[part] = [null, null];
-      gone.push(part);
+      if (root === null) gone.push(part);
     } else if (networks.has(part)) {
       await copyTree(from, join(folder, part), root, (name) => !WEIGHTS.test(name) && !isPickleName(name));
     } else if (await isPickleOnly(from)) {

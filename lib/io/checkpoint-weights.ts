@@ -7,31 +7,47 @@ import { isJsonObject, readJsonObject } from "../files/json-file";
 import { readHeader } from "./safetensors-reader";
 import { onDisk } from "../files/system-error";
 
-/** Finds a network's weights in its folder: `STEM.safetensors`, its shards by `STEM.safetensors.index.json`, or, when
- *  neither is there, a variant such as `STEM.fp16.safetensors`. Reads the headers only.
+/** A network's weights among the files of its folder. */
+export interface ChosenWeights {
+  /** The file, or the index of its shards. */
+  readonly name: string;
+  readonly sharded: boolean;
+  /** Of a variant, such as "fp16"; else "". */
+  readonly mark: string;
+}
+
+/** `STEM.safetensors`, its shards by `STEM.safetensors.index.json`, or, when neither is there, a variant such as
+ *  `STEM.fp16.safetensors`; null where there is none.
+ *  @param folder for messages
+ *  @throws INVALID_CHECKPOINT on several variants that are all not fp16 */
+export function chooseWeights(folder: string, names: readonly string[], stem: string): ChosenWeights | null {
+  const plain = `${stem}.safetensors`;
+  if (names.includes(plain)) return { name: plain, sharded: false, mark: "" };
+  if (names.includes(`${plain}.index.json`)) return { name: `${plain}.index.json`, sharded: true, mark: "" };
+  const variants = findVariants(names, stem);
+  const variant = variants.length > 1 ? variants.find(({ mark }) => mark === "fp16") : variants[0];
+  if (variant !== undefined || variants.length === 0) return variant ?? null;
+  const list = variants.map(({ name }) => name).join(", ");
+  throw new KpopError(
+    "INVALID_CHECKPOINT",
+    `${folder} has several variants (${list}) and no ${plain}: keep one`,
+  );
+}
+
+/** Finds a network's weights in its folder, by `chooseWeights`. Reads the headers only.
  *  @param folder absolute   @param stem "diffusion_pytorch_model" or "model"
  *  @throws INVALID_CHECKPOINT, INVALID_SAFETENSORS, UNSUPPORTED_FORMAT (pickle only), IO_ERROR */
 export async function findWeights(folder: string, stem: string): Promise<WeightFile[]> {
   const names = await onDisk("read", folder, () => readdir(folder));
-  const plain = `${stem}.safetensors`;
-  if (names.includes(plain)) return [await weightFile(folder, plain, plain)];
-  if (names.includes(`${plain}.index.json`)) return await readShards(folder, `${plain}.index.json`, "");
-  const variants = findVariants(names, stem);
-  const variant = variants.length > 1 ? variants.find(({ mark }) => mark === "fp16") : variants[0];
-  if (variant !== undefined) {
-    if (variant.sharded) return await readShards(folder, variant.name, variant.mark);
-    return [await weightFile(folder, variant.name, plain)];
-  }
-  if (variants.length > 1) {
-    const list = variants.map(({ name }) => name).join(", ");
-    throw new KpopError(
-      "INVALID_CHECKPOINT",
-      `${folder} has several variants (${list}) and no ${plain}: keep one`,
-    );
-  }
+  const chosen = chooseWeights(folder, names, stem);
+  if (chosen?.sharded === true) return await readShards(folder, chosen.name, chosen.mark);
+  if (chosen !== null) return [await weightFile(folder, chosen.name, `${stem}.safetensors`)];
   const pickled = names.find(isPickleName);
   if (pickled !== undefined) throw pickleRefused(join(folder, pickled));
-  throw new KpopError("INVALID_CHECKPOINT", `Expected the weights ${plain} in ${folder}, but there are none`);
+  throw new KpopError(
+    "INVALID_CHECKPOINT",
+    `Expected the weights ${stem}.safetensors in ${folder}, but there are none`,
+  );
 }
 
 /** The tensors of a weight file, as they lie there. */
@@ -48,13 +64,13 @@ export async function weightFile(folder: string, name: string, saveAs: string): 
   return { path, name: saveAs, stamp, header };
 }
 
-function findVariants(names: string[], stem: string): { name: string; mark: string; sharded: boolean }[] {
+function findVariants(names: readonly string[], stem: string): ChosenWeights[] {
   const single = new RegExp(`^${stem}\\.([\\w-]+)\\.safetensors$`);
   // diffusers has written the mark of a sharded variant in both places.
   const index = new RegExp(
     `^${stem}(?:\\.safetensors\\.index\\.([\\w-]+)|\\.([\\w-]+)\\.safetensors\\.index)\\.json$`,
   );
-  const found: { name: string; mark: string; sharded: boolean }[] = [];
+  const found: ChosenWeights[] = [];
   for (const name of names) {
     const mark = single.exec(name)?.[1];
     const match = index.exec(name);

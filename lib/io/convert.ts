@@ -10,6 +10,7 @@ import { saveSingleFile } from "./checkpoint-save-single-file";
 import type { CheckpointSource, Config } from "./checkpoint-types";
 import { MANIFEST_FILE } from "./file-kinds";
 import { checkPlaceFor, copyInterventions } from "./interventions-file";
+import { localPath } from "./local-path";
 import { modelPath } from "./model-path";
 
 /** Options of `convert`. */
@@ -29,7 +30,7 @@ export interface ConvertOptions {
  * Writes a checkpoint in another layout, and a delta's tensors in their places; all bytes stay what they are. Weights
  * go from file to file, so that neither libtorch nor memory for a model is needed. Where a run made the weights, its
  * manifest goes along into a diffusers folder.
- * @param path a diffusers folder, a single-file LDM .safetensors, or "pocket" (the built-in model)
+ * @param path what `StableDiffusion.load` takes
  * @param target a folder ("diffusers") or a file ("single-file")
  * @throws INVALID_ARGUMENT, OUTPUT_NOT_EMPTY (unless `force`), what reading a checkpoint throws; INVALID_CHECKPOINT when
  *   the delta is another's; UNSUPPORTED_FORMAT when the model denoises in a way that a single file has no place for;
@@ -42,13 +43,15 @@ export async function convert(path: string, target: string, options: ConvertOpti
   jobOptions(options);
   const format = oneOf("format", options.format ?? "diffusers", ["diffusers", "single-file"] as const);
   const force = flag("force", options.force ?? false);
-  const shared = { force, ...(options.signal === undefined ? {} : { signal: options.signal }) };
+  const { signal } = options;
+  const shared = { force, ...(signal === undefined ? {} : { signal }) };
   const told =
     options.prediction === undefined
       ? {}
       : { prediction: oneOf("prediction", options.prediction, ["epsilon", "v"] as const) };
-  const checkpoint = await readCheckpoint(modelPath(path), told);
-  const delta = options.delta === undefined ? undefined : await readDelta(options.delta);
+  const checkpoint = await readCheckpoint(modelPath(await localPath(path, { signal })), told);
+  const delta =
+    options.delta === undefined ? undefined : await readDelta(await localPath(options.delta, { signal }));
   const source = delta === undefined ? checkpoint : await applyDelta(checkpoint, delta, shared);
   checkPlaceFor(source.interventions ?? [], format);
   if (format === "diffusers") {

@@ -4,6 +4,8 @@ import type { ComponentName } from "./checkpoint-types";
 
 /** Name of the manifest beside saved weights. */
 export const MANIFEST_FILE = "kpop-run.json";
+/** Name of what a run told on its way, beside its manifest. */
+export const LOG_FILE = "kpop-log.json";
 /** Name of the list, beside the weights, of what changes how the model denoises. */
 export const INTERVENTIONS_FILE = "kpop-interventions.json";
 /** Name of the tensors that those need beside their settings. */

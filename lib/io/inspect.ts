@@ -18,6 +18,7 @@ import type {
   TensorSummary,
 } from "./inspection";
 import { isJsonObject, parseJsonObject, readJsonObject } from "../files/json-file";
+import { localPath } from "./local-path";
 import { modelPath } from "./model-path";
 import { readHeader } from "./safetensors-reader";
 import { sha256File } from "../files/sha256-file";
@@ -35,14 +36,14 @@ type Header = Awaited<ReturnType<typeof readHeader>>;
 /**
  * Tells what a path holds: a checkpoint, a prompt key, a delta, a LoRA, a run's manifest or saved state, or some other
  * safetensors file. Reads configs and headers only, and needs no libtorch.
- * @param path also "pocket", the built-in model
+ * @param path also "pocket", the built-in model, and a name on a hub, which is downloaded for it
  * @throws NOT_FOUND; UNSUPPORTED_FORMAT (pickled weights, and files of no kind it knows); UNSUPPORTED_MODEL (a folder of
  *   another family); INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR, ABORTED
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
   filePath("path", path);
   knownKeys("the inspect options", options, ["hash", "signal"]);
-  const absolute = resolve(modelPath(path));
+  const absolute = resolve(modelPath(await localPath(path, { signal: options.signal })));
   const found = await onDisk("read", absolute, () => stat(absolute));
   if (found.isDirectory()) return await inspectFolder(absolute, options);
   if (absolute.endsWith(".json")) return await inspectManifest(absolute);

@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import type { Dirent } from "node:fs";
 import { join } from "node:path";
 import { isJsonObject, readJsonObject } from "../files/json-file";
-import { INTERVENTION_TENSORS_FILE, INTERVENTIONS_FILE, MANIFEST_FILE } from "./file-kinds";
+import { INTERVENTION_TENSORS_FILE, INTERVENTIONS_FILE, LOG_FILE, MANIFEST_FILE } from "./file-kinds";
 
 /** Folders of a pipeline. */
 const PARTS =
@@ -11,9 +11,14 @@ const PARTS =
 const PART_FILES =
   /^(?:(?:(?:generation_|preprocessor_|scheduler_)?config|vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json|merges\.txt|(?:diffusion_pytorch_model|model)(?:-\d+-of-\d+)?\.safetensors(?:\.index\.json)?)$/;
 /** Files of ours beside them. */
-const OWN = [MANIFEST_FILE, INTERVENTIONS_FILE, INTERVENTION_TENSORS_FILE];
+const OWN = [MANIFEST_FILE, LOG_FILE, INTERVENTIONS_FILE, INTERVENTION_TENSORS_FILE];
 /** Files of others beside them. */
 const DOCUMENTS = /^(?:README|LICEN[CS]E|NOTICE|COPYING)(?:\.(?:md|txt))?$/i;
+
+/** Whether a file of this name tells of a model: its card, its terms. */
+export function isDocument(name: string): boolean {
+  return DOCUMENTS.test(name);
+}
 
 /**
  * What of a folder belongs to no saved model, by name, folders with a slash: all of it where no saved model is there.
@@ -40,7 +45,7 @@ export async function foreignFiles(folder: string): Promise<string[]> {
 
 function isOwnFile(name: string, isPipeline: boolean, weights: ReadonlySet<string>): boolean {
   if (OWN.includes(name) || weights.has(name)) return true;
-  return isPipeline && (name === "model_index.json" || DOCUMENTS.test(name));
+  return isPipeline && (name === "model_index.json" || isDocument(name));
 }
 
 /** The weight files that a manifest says were saved with it. */

@@ -87,6 +87,11 @@ export function text<D extends string | undefined>(
   };
 }
 
+/** The command that a result is the work of, which whoever started it may want to read there. */
+export function command(): Option<string | undefined, string> {
+  return { ...text(undefined, "the command that this is the work of"), flag: null };
+}
+
 /** A path. */
 export function path<D extends string | undefined>(
   initial: D,

@@ -28,6 +28,8 @@ export interface PlayerOptions extends AdamOptions {
   readonly maxGradientNorm?: number;
   /** What Adam's steps go through. Default: nothing. */
   readonly filter?: UpdateFilter | null;
+  /** What follows from the tensors, done when they have moved or were restored. Default nothing. */
+  readonly settled?: () => Promise<void>;
 }
 
 /** One side of a training: tensors, and the optimizer that moves them. They ask for gradients within `update` alone. */
@@ -74,6 +76,7 @@ export class Player implements StatePart {
     await this.optimizer.step(this.learningRate(iteration % iterations, iterations));
     await requireGradients(tensors, false);
     await this.filterStep(unfiltered);
+    await this.restored();
     return result;
   }
 
@@ -108,6 +111,10 @@ export class Player implements StatePart {
       ...this.learned,
       ...[...this.optimizer.state()].map(([name, tensor]) => [`adam.${name}`, tensor] as const),
     ]);
+  }
+
+  async restored(): Promise<void> {
+    await this.options.settled?.();
   }
 
   /** Frees the optimizer; the tensors stay. */

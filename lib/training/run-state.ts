@@ -15,6 +15,8 @@ export interface StatePart {
   numbers?(): unknown;
   /** Takes saved numbers, before `tensors` are written into. */
   restore?(numbers: unknown): void;
+  /** All tensors have been restored. */
+  restored?(): Promise<void>;
   /** Makes what a run that starts from the beginning needs and a resumed one finds in its state. */
   prepare?(): Promise<void>;
   /** The run is over, however it ended. */
@@ -99,6 +101,7 @@ export class RunState {
         await tensor.copyFrom(saved.to({ device: tensor.device }));
         saved.dispose();
       }
+      for (const part of parts.values()) await part.restored?.();
       return progress;
     } finally {
       await file.close();

@@ -51,6 +51,7 @@ export function stubJob(fields: StubFields = {}): ErasureJob {
     student = base,
     network = "unet",
     trained = [],
+    lora = null,
     concepts = ["church"],
     preserve = [],
     neighbours = [],
@@ -58,7 +59,7 @@ export function stubJob(fields: StubFields = {}): ErasureJob {
     ...settings
   } = fields;
   return new ErasureJob(
-    { base, teacher, student, network, trained, concepts, preserve, neighbours, adversarial },
+    { base, teacher, student, network, trained, lora, concepts, preserve, neighbours, adversarial },
     {
       seed: 0,
       signal: undefined,

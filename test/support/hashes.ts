@@ -10,7 +10,9 @@ export async function tensorHash(tensor: Tensor): Promise<string> {
 }
 
 /** SHA-256 of every parameter of a network, by key. */
-export async function weightHashes(network: Pick<UNet2DConditionModel, "parameterNames" | "parameter">): Promise<Record<string, string>> {
+export async function weightHashes(
+  network: Pick<UNet2DConditionModel, "parameterNames" | "parameter">,
+): Promise<Record<string, string>> {
   const names = network.parameterNames();
   const hashes = await Promise.all(names.map((name) => tensorHash(network.parameter(name))));
   return Object.fromEntries(names.map((name, index) => [name, hashes[index]!]));

@@ -3,6 +3,7 @@
  * declarations that are published.
  */
 import {
+  attribution,
   certify,
   erase,
   evaluate,
@@ -10,11 +11,13 @@ import {
   ImageClassifier,
   KpopError,
   newSigningKey,
+  overlay,
   PromptKey,
   safetensors,
   StableDiffusion,
   Tensor,
   verify,
+  writeReport,
   type CaOptions,
   type CommonOptions,
   type EraseOptions,
@@ -280,6 +283,22 @@ export async function certifying(): Promise<void> {
   await certify("folder", { base: "pocket" });
   // @ts-expect-error misspelt
   await verify("certificate.json", { signers: publicKey });
+}
+
+export async function reporting(): Promise<void> {
+  const [found] = await attribution("pocket", "a church", {
+    heads: true,
+    words: ["church"],
+    directory: "attended",
+  });
+  exactly<Float32Array | undefined>()(found?.words[0]?.heads?.[0]?.data);
+  exactly<Image>()(await overlay(found!.image, found!.words[0]!.map));
+  const page = await writeReport(["folder", "measured", "attended"], "page.html", { pictures: 8, signal });
+  exactly<number>()(page.missing);
+  // @ts-expect-error a place is needed
+  await writeReport("folder");
+  // @ts-expect-error pictures are drawn one by one
+  await attribution("pocket", "a church", { batchSize: 4 });
 }
 
 export async function evaluating(): Promise<void> {

@@ -11,6 +11,7 @@ const LAYERS = [
   "check",
   "diagnostics",
   "files",
+  "hub",
   "runtime",
   "io",
   "text",

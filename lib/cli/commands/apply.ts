@@ -1,8 +1,9 @@
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import { applyLora, convert } from "../../index";
+import { flagsFromHub, fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
-import { loadModel, predictionOption } from "../load-model";
+import { loadModel, MODEL_ARGUMENT, predictionOption } from "../load-model";
 import { emit, print, say } from "../output";
 import { parseNumber } from "../parse-value";
 import { requireOptions } from "../require-options";
@@ -31,7 +32,7 @@ export function registerApply(program: Command): void {
       "Put a delta, LoRAs, or both into a checkpoint's weights and write the result.\n" +
         "A delta belongs to one base and gives it back to the byte; a LoRA comes near, and goes onto any model of its shape.",
     )
-    .argument("<MODEL>", 'the base: a diffusers folder, a single-file .safetensors, or "pocket"')
+    .argument("<MODEL>", `the base: ${MODEL_ARGUMENT}`)
     .option("--delta <file>", "a delta, or the folder it was saved into")
     .option(
       "--lora <file>",
@@ -56,7 +57,14 @@ Examples:
     if (flags.delta === undefined && flags.lora === undefined)
       command.error("error: required option '--delta <file>' or '--lora <file>' not specified");
     const format = await checkSaveTarget(command, model, flags);
-    await interruptible("nothing is left half written", (signal) => apply(model, flags, format, signal));
+    await interruptible("nothing is left half written", async (signal) =>
+      apply(
+        await fromHub(model, flags, signal),
+        await flagsFromHub(flags, ["delta"], signal),
+        format,
+        signal,
+      ),
+    );
     if (flags.json === true) emit({ event: "done", path: flags.out, format });
     else print(flags.out);
   });
@@ -64,7 +72,7 @@ Examples:
 
 async function apply(
   model: string,
-  { delta, lora, out, force = false, prediction }: Flags,
+  { delta, lora, out, force = false, prediction, json }: Flags,
   format: ModelFormat,
   signal: AbortSignal,
 ): Promise<void> {
@@ -76,7 +84,7 @@ async function apply(
   let result = await loadModel(model, { device: "cpu", ...given }, signal);
   for (const { path, strength } of lora) {
     say(`Applying ${path}`);
-    const next = await applyLora(result, path, { strength, signal });
+    const next = await applyLora(result, await fromHub(path, { json }, signal), { strength, signal });
     result.dispose();
     result = next;
   }

@@ -7,6 +7,7 @@ import type { Shard } from "../../index";
 import { ATTACK_NAMES, ATTACK_OPTIONS, attackNamed } from "../../internal";
 import { describeAttack } from "../describe-attack";
 import { losses, plural } from "../format";
+import { flagsFromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { addMethodFlags, addOptionFlags, helpInParts, methodOptions, optionValues } from "../option-flags";
@@ -15,7 +16,7 @@ import { collect, parseInteger } from "../parse-value";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { afterShards, shardOf } from "../shard";
-import { commandLine, invocation } from "../shell";
+import { commandLine, invocation, ownCommand } from "../shell";
 
 interface Flags extends LoadFlags {
   concept: string;
@@ -54,7 +55,7 @@ export function registerAttack(program: Command): void {
     )
     .option(
       "--classifier <path>",
-      'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
+      'a ResNet: a folder, a .safetensors with torchvision\'s keys, "hf:user/name", or "pocket", the one for models made from pocket',
     )
     .option("--seed <n>", "of every random draw (default: 0)", parseInteger)
     .option("--resume", "go on from the state in DIR");
@@ -95,6 +96,7 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
   };
   const work = interruptible(`saving the state to ${flags.out}`, async (signal) => {
     const images = flags.image === undefined ? undefined : await picturesIn(flags.image);
+    const local = await flagsFromHub(flags, ["classifier"], signal);
     const diffusion = await loadModel(model, flags, signal);
     const { device, dtype } = diffusion;
     const original =
@@ -103,7 +105,7 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
         : await loadModel(flags.original, { ...flags, device, dtype }, signal);
     try {
       const result = await attack(diffusion, {
-        ...commonOptions(flags),
+        ...commonOptions(local),
         ...own,
         shard,
         ...(images === undefined ? {} : { images }),
@@ -112,6 +114,7 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
         cacheDirectory: join(flags.out, "images"),
         checkpoint: { directory: join(flags.out, "state") },
         resume: flags.resume === true,
+        command: ownCommand(),
         signal,
         onProgress({ phase, done, total, etaSeconds }) {
           const words = phase === "pictures" ? "to learn from" : "measured";
@@ -130,10 +133,11 @@ async function attackCommand(model: string, flags: Flags, given: Record<string, 
         else print(afterShards(`${plural(result.found, "input")} found by this shard lie in ${flags.out}`));
         return;
       }
-      const { inputs, ...rest } = result;
+      const { inputs, pictures, ...rest } = result;
       const found = inputs.map(({ name, prompt, text, band, rate }) => ({ name, prompt, text, band, rate }));
       const file = join(flags.out, "attack.json");
-      if (json) emit({ event: "done", ...rest, history: undefined, inputs: found, result: file });
+      const left = { history: undefined, inputs: found, pictures: pictures.length, result: file };
+      if (json) emit({ event: "done", ...rest, ...left });
       else print(describeAttack(model, result, file));
       result.dispose();
     } finally {

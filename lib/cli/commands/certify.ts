@@ -5,6 +5,7 @@ import { certify, newSigningKey } from "../../index";
 import type { CertifiedErasure, CertifyOptions } from "../../index";
 import { describeCertificate } from "../describe-certificate";
 import { withForceHint } from "../force-hint";
+import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
 import { emit, print, say } from "../output";
 import { collect } from "../parse-value";
@@ -68,6 +69,8 @@ export function registerCertify(program: Command): void {
       return makeKey(flags.newKey, flags.json === true);
     }
     if (result === undefined) return command.error("error: missing required argument 'RESULT'");
+    if (result.startsWith("hf:") && flags.out === undefined)
+      command.error("error: required option '--out <file>' not specified, since RESULT is on the hub");
     requireOptions(command, ["base"]);
     const signingKey = flags.signingKey ?? process.env[KEY_VARIABLE];
     if (signingKey === undefined || signingKey === "")
@@ -103,16 +106,17 @@ async function certifyCommand(result: string, flags: Flags, signingKey: string):
   const passphrase = await readPassphrase(flags.passphraseFile);
   const artefacts = flags.artefact ?? (await artefactsBeside(plain));
   say(`Reading ${[base, result, ...(evaluation ?? []), ...artefacts].join(", ")}`);
-  const certified = await interruptible("no certificate was written", (signal) =>
-    withForceHint(() =>
-      certify(result, {
-        ...{ base, signingKey, artefacts, file, force, signal },
+  const certified = await interruptible("no certificate was written", async (signal) => {
+    const [local, before] = [await fromHub(result, flags, signal), await fromHub(base, flags, signal)];
+    return await withForceHint(() =>
+      certify(local, {
+        ...{ base: before, signingKey, artefacts, file, force, signal },
         ...(passphrase === undefined ? {} : { passphrase }),
         ...(evaluation === undefined ? {} : { evaluations: evaluation }),
         ...(flags.modelCard === true ? { modelCard: modelCard(flags) } : {}),
       }),
-    ),
-  );
+    );
+  });
   if (json) return emit(event(certified, file));
   print(`Certified ${result}`);
   for (const line of describeCertificate(certified.certificate)) print(line);

@@ -5,7 +5,7 @@ import { PromptKey, SAMPLER_NAMES, sheet } from "../../index";
 import { checkOutputFile } from "../../internal";
 import type { GenerateOptions, Image, SamplerName, StableDiffusion } from "../../index";
 import { interruptible } from "../interrupt";
-import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
 import { emit, print } from "../output";
 import { collect, parseInteger, parseNumber } from "../parse-value";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
@@ -36,7 +36,7 @@ export function registerCompare(program: Command): void {
       "Draw prompts with two checkpoints from the same noise, and put the pictures on one sheet: a row for each\n" +
         "prompt and seed; columns for before, after and, where there is a key, after with the key.",
     )
-    .argument("<BEFORE>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument("<BEFORE>", MODEL_ARGUMENT)
     .argument("<AFTER>", "what the erasure made of it")
     .option("--prompt <text>", "what to show; repeat it for several", collect)
     .option("--out <file>", "the sheet, a .png; an old file is replaced")

@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import { convert } from "../../index";
+import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
-import { predictionOption } from "../load-model";
+import { MODEL_ARGUMENT, predictionOption } from "../load-model";
 import { emit, print } from "../output";
 import { requireOptions } from "../require-options";
 import { addSaveOptions, checkSaveTarget, type SaveFlags } from "../save-target";
@@ -21,7 +22,7 @@ export function registerConvert(program: Command): void {
     .description(
       "Write a checkpoint as a diffusers folder or as one file. All weights keep their bytes; needs no libtorch.",
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model');
+    .argument("<MODEL>", MODEL_ARGUMENT);
   addSaveOptions(command);
   command
     .addOption(predictionOption())
@@ -38,8 +39,11 @@ Examples:
     requireOptions(command, ["out"]);
     const { out, force = false, json = false, prediction } = flags;
     const format = await checkSaveTarget(command, model, flags);
-    await interruptible("nothing is left half written", (signal) =>
-      convert(model, out, { format, force, signal, ...(prediction === undefined ? {} : { prediction }) }),
+    await interruptible("nothing is left half written", async (signal) =>
+      convert(await fromHub(model, flags, signal), out, {
+        ...{ format, force, signal },
+        ...(prediction === undefined ? {} : { prediction }),
+      }),
     );
     if (json) emit({ event: "done", path: out, format });
     else print(out);

@@ -12,12 +12,15 @@ import {
   NEIGHBOUR_FLAGS,
   RUN_STATE_FILE,
   SAVED_FILES,
+  TRAINED_RANK,
+  whyNoLora,
 } from "../../internal";
 import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { duration, losses, plural, quoted } from "../format";
+import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
 import { addMethodFlags, addOptionFlags, helpInParts, methodOptions } from "../option-flags";
-import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
 import { neighbours } from "../neighbours";
 import { emit, print, say } from "../output";
 import { collect, parseInteger } from "../parse-value";
@@ -32,6 +35,7 @@ interface Flags extends LoadFlags {
   method: string;
   out: string;
   format: SaveFormat;
+  as: "weights" | "lora";
   rank?: number;
   force?: boolean;
   key?: string;
@@ -55,7 +59,7 @@ export function registerErase(program: Command): void {
       "Remove concepts from a checkpoint. The result is a checkpoint of its own; the input stays as it is.\n" +
         "KPOP also gives a key: a small file, saved apart, with which the concepts come back.",
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument("<MODEL>", MODEL_ARGUMENT)
     .optionsGroup("Options:")
     .option("--concept <text>", "what to erase; repeat it for several", collect)
     .option("--out <dir>", "folder for the result")
@@ -67,7 +71,16 @@ export function registerErase(program: Command): void {
     .addOption(
       new Option("--format <name>", "layout of the result").choices(SAVE_FORMATS).default("diffusers"),
     )
-    .option("--rank <n>", `of the layers of --format lora (default: ${LORA_RANK})`, parseInteger)
+    .addOption(
+      new Option("--as <what>", "what is trained: weights, or a LoRA that --format lora saves as it is")
+        .choices(["weights", "lora"])
+        .default("weights"),
+    )
+    .option(
+      "--rank <n>",
+      `of --as lora (default: ${TRAINED_RANK}), or of the layers of --format lora (default: ${LORA_RANK})`,
+      parseInteger,
+    )
     .option("--key <file>", "where the key goes (default: DIR.key.safetensors beside DIR)")
     .option(
       "--passphrase-file <file>",
@@ -107,7 +120,8 @@ Examples:
 
 function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
   const methods = METHOD_NAMES.map(methodNamed);
-  if (flags.rank !== undefined && flags.format !== "lora") command.error("error: --rank needs --format lora");
+  if (flags.rank !== undefined && flags.format !== "lora" && flags.as !== "lora")
+    command.error("error: --rank needs --format lora or --as lora");
   if (flags.rank !== undefined && flags.rank < 1)
     command.error(`error: Expected --rank to be at least 1 but received ${flags.rank}`);
   if (flags.checkpoint === undefined) {
@@ -128,7 +142,11 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
     command.error(
       `error: ${method.name} changes no weights: what it does is saved by --format diffusers alone`,
     );
-  return methodOptions(command, method, methods);
+  const own = methodOptions(command, method, methods);
+  const why = flags.as === "lora" ? whyNoLora(method, own) : undefined;
+  if (why !== undefined)
+    command.error(`error: Expected --as to be "weights" with "${method.name}", which ${why}`);
+  return own;
 }
 
 async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
@@ -145,10 +163,11 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   let preparing: Progress | undefined;
   let prepared: PrepareReport | undefined;
   const progress = new Progress("iteration", json);
-  const place = await reserveOutputs(model, { ...flags, artefacts });
+  const source = await interruptible("keeping what has arrived", (signal) => fromHub(model, flags, signal));
+  const place = await reserveOutputs(source, { ...flags, artefacts });
   try {
     await interruptible(doing, async (signal) => {
-      const base = await loadModel(model, flags, signal);
+      const base = await loadModel(source, flags, signal);
       const resumed = await savedIteration(flags);
       say(`Erasing ${quoted(flags.concept)} with ${flags.method} on ${base.device} in ${base.dtype}`);
       if (resumed > 0) say(`Going on after iteration ${resumed}`);
@@ -213,6 +232,9 @@ function commonOptions(flags: Flags) {
     method,
     ...(preserve === undefined ? {} : { preserve }),
     ...(seed === undefined ? {} : { seed }),
+    ...(flags.as === "weights"
+      ? {}
+      : { as: flags.as, ...(flags.rank === undefined ? {} : { rank: flags.rank }) }),
     ...(checkpoint === undefined
       ? {}
       : {

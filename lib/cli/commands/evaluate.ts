@@ -4,17 +4,18 @@ import { evaluate, KpopError } from "../../index";
 import type { ComparedModel, Comparison, EvaluateOptions, EvaluationProgress, Shard } from "../../index";
 import { EVALUATE_OPTIONS } from "../../internal";
 import { describeComparison, describeEvaluation } from "../describe-evaluation";
+import { flagsFromHub } from "../from-hub";
 import { count, duration, plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
-import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { addOptionFlags, optionValues } from "../option-flags";
 import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
 import { afterShards, shardOf } from "../shard";
-import { commandLine, invocation } from "../shell";
+import { commandLine, invocation, ownCommand } from "../shell";
 
 /** Options that have a flag of their own name. */
 const FLAGGED = Object.keys(EVALUATE_OPTIONS).filter((name) => !/File|Directory$/.test(name));
@@ -47,11 +48,11 @@ export function registerEvaluate(program: Command): void {
         "Several models get the same prompts and seeds; each is compared with the first, picture by picture.\n" +
         `Pictures are kept in DIR, so that an interrupted evaluation goes on; the result is DIR/${RESULT_FILE}.`,
     )
-    .argument("<MODEL...>", 'diffusers folders, single-file .safetensors, or "pocket", the built-in model')
+    .argument("<MODEL...>", MODEL_ARGUMENT)
     .option("--out <dir>", "folder for the pictures and the result")
     .option(
       "--classifier <path>",
-      'a ResNet: a folder, a .safetensors with torchvision\'s keys, or "pocket", the one for models made from pocket',
+      'a ResNet: a folder, a .safetensors with torchvision\'s keys, "hf:user/name", or "pocket", the one for models made from pocket',
     )
     .option(
       "--cross-classifier <path>",
@@ -59,7 +60,7 @@ export function registerEvaluate(program: Command): void {
     )
     .option(
       "--clip <path>",
-      'a CLIP model\'s folder, or "pocket": adds CLIP scores; the classifier where none is given',
+      'a CLIP model\'s folder, "hf:user/name", or "pocket": adds CLIP scores; the classifier where none is given',
     );
   addKeyOptions(
     command,
@@ -99,11 +100,13 @@ async function evaluateCommand(names: readonly string[], flags: Flags, typed: Gi
   const progress = new Progress("picture", json);
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
     const key = await loadKey(flags, passphrase);
+    const judging = judges(await flagsFromHub(flags, ["classifier", "crossClassifier", "clip"], signal));
     const options: EvaluateOptions = {
       ...given,
-      ...judges(flags),
+      ...judging,
       cacheDirectory: join(flags.out, "images"),
       resultFile,
+      command: ownCommand(),
       signal,
       onProgress({ phase, ...state }) {
         const { done, total, etaSeconds, model } = state;

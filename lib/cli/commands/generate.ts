@@ -8,7 +8,7 @@ import { plural } from "../format";
 import { drawPrompts, planPrompts } from "../generate-prompts";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
-import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
+import { addLoadOptions, loadModel, MODEL_ARGUMENT, type LoadFlags } from "../load-model";
 import { emit, print, say } from "../output";
 import { addOptionFlags, optionValues } from "../option-flags";
 import { collect } from "../parse-value";
@@ -39,7 +39,7 @@ export function registerGenerate(program: Command): void {
         "With --prompts a picture for each row of a prompt file goes to DIR, with the row's seed, guidance and size where no " +
         "option says otherwise, named by its case number.",
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument("<MODEL>", MODEL_ARGUMENT)
     .option("--prompt <text>", "what to show; repeat it for several", collect)
     .option("--prompts <file>", "prompt file to draw, a CSV or a .txt with a prompt on each line")
     .option(

@@ -2,6 +2,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { inspect } from "../../index";
 import { describeInspection } from "../describe-inspection";
+import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
 import { emit, print } from "../output";
 import { invocation } from "../shell";
@@ -20,7 +21,7 @@ export function registerInspect(program: Command): void {
       "Tell what a file or folder is: a checkpoint, a key, a delta, a LoRA, a run's manifest or saved state, or\n" +
         "other safetensors. Reads headers only; needs no libtorch.",
     )
-    .argument("<PATH>", 'a folder or file, or "pocket", the built-in model')
+    .argument("<PATH>", 'a folder or file, "hf:user/name" of the hub, or "pocket", the built-in model')
     .option("--hash", "SHA-256 of every weight file, which reads them whole")
     .addOption(new Option("--json", "print it all as one JSON object"))
     .addHelpText(
@@ -32,7 +33,9 @@ Examples:
 `,
     )
     .action(async (path: string, { hash = false, json = false }: Flags) => {
-      const found = await interruptible("nothing was changed", (signal) => inspect(path, { hash, signal }));
+      const found = await interruptible("nothing was changed", async (signal) =>
+        inspect(await fromHub(path, { json }, signal), { hash, signal }),
+      );
       if (json) emit(found);
       else print(describeInspection(path, found));
     });

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { verify } from "../../index";
 import type { Device } from "../../index";
 import { describeVerification } from "../describe-certificate";
+import { flagsFromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
 import { emit, print } from "../output";
 import { collect, parseInteger } from "../parse-value";
@@ -75,11 +76,14 @@ Examples:
 `;
 
 async function verifyCommand(path: string, flags: Flags): Promise<void> {
-  const { evaluation, artefact, json = false, ...given } = flags;
+  const { json = false } = flags;
   const progress = new Progress("picture", json);
   const started = performance.now();
-  const found = await interruptible("nothing was changed", (signal) =>
-    verify(path, {
+  const found = await interruptible("nothing was changed", async (signal) => {
+    const local = await flagsFromHub(flags, ["model", "base", "classifier", "clip"], signal);
+    const { evaluation, artefact, ...given } = local;
+    delete given.json;
+    return await verify(path, {
       ...given,
       ...(evaluation === undefined ? {} : { evaluations: evaluation }),
       ...(artefact === undefined ? {} : { artefacts: artefact }),
@@ -88,8 +92,8 @@ async function verifyCommand(path: string, flags: Flags): Promise<void> {
         const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
         progress.update(done, total, "drawn again", etaSeconds);
       },
-    }),
-  ).finally(() => progress.stop());
+    });
+  }).finally(() => progress.stop());
   if (json) emit(found);
   else print(describeVerification(path, found));
   process.exitCode = found.ok ? 0 : 1;

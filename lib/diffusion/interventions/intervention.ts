@@ -48,6 +48,8 @@ export interface NetworkInput {
   readonly context: Tensor;
   /** What networks of Stable Diffusion XL are told beside; undefined of others. */
   readonly added?: AddedConditions | undefined;
+  /** The texts, where they are known. */
+  readonly texts?: readonly string[] | undefined;
 }
 
 /** An intervention at work on one trajectory. */

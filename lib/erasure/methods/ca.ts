@@ -4,7 +4,6 @@ import { anchored, captionsOf } from "../shared/anchors";
 import { caLoss, drawAnchors, fitCaLoss, trainOnCaLoss } from "../shared/ca-loss";
 import { fitWords, TOKEN_EMBEDDING, TrainedWords, wordsOf } from "../shared/trained-words";
 import { training } from "../shared/training-options";
-import { filterFor } from "../shared/update-filter";
 
 /**
  * CA: concept ablation (Kumari et al. 2023, arXiv 2303.13516).
@@ -72,9 +71,8 @@ export const ca = defineMethod({
     const words = await TrainedWords.instead(job, o.parameters, () =>
       wordsOf(base.tokenizer, anchored(o, concepts)),
     );
-    const learned = words?.tensors() ?? job.weights();
-    const filter = await filterFor(job, o);
-    const weights = await job.learn("weights", learned, { ...o, decoupled: true, filter });
+    const adam = { ...o, decoupled: true };
+    const weights = words === null ? await job.adam(adam) : await job.learn("weights", words.tensors(), adam);
     await trainOnCaLoss(job, o, made, { student, weights }, words ?? job);
     await words?.write();
   },

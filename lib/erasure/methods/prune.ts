@@ -31,6 +31,7 @@ export const prune = defineMethod({
   kind: "training",
   cost: "4 UNet evaluations an iteration, 3 on the teacher's trajectories; with CA's loss 2 a picture",
   entrant: false,
+  noLora: "learns which weights become zero",
   options: {
     /** Whose loss the mask is learned with: "esd" (P-ESD, default), or "ca" (P-AC), which takes the options of CA's anchors. */
     loss: choice("esd", ["esd", "ca"], "whose loss the mask is learned with: esd or ca"),

@@ -81,7 +81,7 @@ export const race = defineMethod({
         // The trajectory leads towards the concept, not to what was found.
         await latents.advance(i, found === null ? { conditional: predicted } : {});
         const erase = await backward(predicted.mse(target));
-        const near = start === null || i < plain ? null : await backward(distance(start.tensors()), o.lasso);
+        const near = start === null || i < plain ? null : await backward(distance(start.weights()), o.lasso);
         return { erase, lasso: near, ...(await preservation.step(i, batch, backward)) };
       });
       return { attack: found?.loss ?? null, ...losses, ...(await preservation.search(i, batch)) };

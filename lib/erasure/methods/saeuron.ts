@@ -119,7 +119,8 @@ function shared<T extends object>(weights: T): T {
 /** @throws INVALID_ARGUMENT where it is of another site or width; what `SparseAutoencoder.load` throws */
 async function openAutoencoder(job: ErasureJob, o: Complete<typeof OPTIONS>): Promise<SparseAutoencoder> {
   const { device, unet } = job.base;
-  const found = job.give(await SparseAutoencoder.load(o.autoencoder, { device }));
+  const cancel = job.signal === undefined ? {} : { signal: job.signal };
+  const found = job.give(await SparseAutoencoder.load(o.autoencoder, { device, ...cancel }));
   const width = siteWidth(unet, o.site);
   if (found.site === o.site && found.width === width) return found;
   throw new KpopError(

@@ -129,8 +129,7 @@ export const stereo = defineMethod({
       await job.iterate(o.inversionIterations, (i) => words.step(r, i - first), undefined, total);
     }
 
-    for (const [name, weight] of job.weights())
-      await weight.copyFrom(teacher[job.network].parameter(name).to("float32"));
+    await job.reset();
     const names = [...concepts, ...Array.from({ length: o.rounds }, (_, r) => words.names(r)).flat()];
     const all = fill(names); // one name after the other, each in all templates
     const apart = concepts.length * o.templates.length;

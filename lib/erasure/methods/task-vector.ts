@@ -32,6 +32,7 @@ export const taskVector = defineMethod({
   kind: "training",
   cost: "1 UNet evaluation a picture and iteration, after drawing the concept's pictures",
   entrant: false,
+  noLora: "takes off what it trains",
   options: {
     /** How much of τ is taken off, for all concepts or for each; or how that is looked for. Default 1. */
     alpha: alphaOption(),

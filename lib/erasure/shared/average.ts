@@ -1,3 +1,4 @@
+import type { Lora } from "../../diffusion/lora";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { noGrad } from "../../runtime/grad-mode";
 import { scope } from "../../runtime/scope";
@@ -14,37 +15,58 @@ export class Average implements StatePart {
     private readonly job: ErasureJob,
     /** Predicts with the averaged weights. */
     readonly model: StableDiffusion,
+    /** Their change, where a LoRA is learned: it is the factors that are averaged, so that their rank stays. */
+    private readonly lora: Lora | null,
     private readonly momentum: number,
   ) {}
 
   /** At the weights as they are. @param momentum m, from 0 to 1 */
   static async create(job: ErasureJob, momentum: number): Promise<Average> {
     const model = await job.student.derive(new Set(job.trained), "float32", job.network, []);
-    return new Average(job, model, momentum);
+    const lora = job.lora === null ? null : await job.lora.copy(job.base.device);
+    return new Average(job, model, lora, momentum);
   }
 
-  /** Takes the result's weights in, once they have been updated. */
+  /** What a LoRA begins with may have been filtered since. */
+  async prepare(): Promise<void> {
+    for (const [name, factor] of this.lora?.tensors() ?? [])
+      await factor.copyFrom(this.job.learned().get(name)!);
+  }
+
+  /** Takes what has been learned in, once it has been updated. */
   async update(): Promise<void> {
     const average = this.tensors();
-    for (const [name, weight] of this.job.weights()) {
+    for (const [name, weight] of this.job.learned()) {
       const mean = average.get(name)!;
       const next = () => mean.mul(this.momentum).add(weight.detach().mul(1 - this.momentum));
       await scope(() => noGrad(() => mean.copyFrom(next())));
     }
+    await this.restored();
   }
 
   /** Makes the average the result. */
   async write(): Promise<void> {
     const average = this.tensors();
-    for (const [name, weight] of this.job.weights()) await weight.copyFrom(average.get(name)!);
+    for (const [name, weight] of this.job.learned()) await weight.copyFrom(average.get(name)!);
+    await this.job.settle();
   }
 
-  tensors(): ReadonlyMap<string, Tensor> {
+  /** The averaged weights, by key. */
+  weights(): ReadonlyMap<string, Tensor> {
     const network = this.model[this.job.network];
     return new Map(this.job.trained.map((name) => [name, network.parameter(name)]));
   }
 
+  tensors(): ReadonlyMap<string, Tensor> {
+    return this.lora?.tensors() ?? this.weights();
+  }
+
+  async restored(): Promise<void> {
+    await this.lora?.write(this.model.unet, this.job.teacher.unet);
+  }
+
   dispose(): void {
     this.model.dispose();
+    this.lora?.dispose();
   }
 }

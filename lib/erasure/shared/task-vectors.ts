@@ -27,7 +27,7 @@ export class TaskVectors implements StatePart {
       tau.set(name, this.job.hold(change));
     }
     this.done.push(tau);
-    for (const name of trained) await weights.get(name)!.copyFrom(teacher.unet.parameter(name));
+    await this.job.reset();
   }
 
   /** What was taken, as artefacts of the run. */

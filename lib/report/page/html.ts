@@ -1,5 +1,18 @@
-import type { Block, Cell, Grid, Row, Section, Table } from "./blocks";
-import { colourOf } from "./palette";
+import type {
+  Block,
+  Cell,
+  Column,
+  Filter,
+  Grid,
+  GridRow,
+  Keys,
+  Row,
+  Section,
+  Shot,
+  Table,
+  Tile,
+} from "./blocks";
+import { colourOf, type Look } from "./palette";
 import { SCRIPT } from "./script";
 import { STYLE } from "./style";
 
@@ -54,64 +67,128 @@ function block(of: Block): string {
         .join("\n")}</div>`;
     case "grid":
       return grid(of.grid);
+    case "tiles":
+      return `<div class="tiles">${of.tiles.map(tile).join("\n")}</div>`;
+    case "facts":
+      return `<dl>${of.facts
+        .map(([name, value]) => `<dt>${escape(name)}</dt><dd>${escape(value)}</dd>`)
+        .join("\n")}</dl>`;
+    case "code":
+      return `<div class="code"><button type="button">Copy</button><pre>${of.lines.map((line) => `<code>${escape(line)}</code>`).join("\n")}</pre></div>`;
+    case "details":
+      return `<details><summary>${mark(of.look)}${escape(of.title)}</summary>\n${of.blocks.map(block).join("\n")}\n</details>`;
   }
 }
 
-function table({ caption, columns, rows }: Table): string {
+function tile({ label, value, note, look }: Tile): string {
+  return `<div class="tile"><h3>${mark(look)}${escape(label)}</h3><b>${escape(value)}</b><small>${escape(note)}</small></div>`;
+}
+
+function table({ caption, columns, rows, filters = [] }: Table): string {
   const heads = columns.map(
-    ({ title, help }) =>
-      `<th scope="col"${help === undefined ? "" : ` title="${escape(help)}"`}><button type="button">${escape(title)}</button></th>`,
+    ({ title, help, words }) =>
+      `<th scope="col"${leftIf(words)}${help === undefined ? "" : ` title="${escape(help)}"`}><button type="button">${escape(title)}</button></th>`,
   );
-  return `<div class="scroll"><table class="data">
+  const choices = filterBar(filters, rows);
+  return `${choices}<div class="scroll"><table class="data">
 <caption>${escape(caption)}</caption>
 <thead><tr>${heads.join("")}</tr></thead>
 <tbody>
-${rows.map(tableRow).join("\n")}
+${rows.map((row) => tableRow(row, columns)).join("\n")}
 </tbody>
-</table></div>`;
+</table></div>${choices === "" ? "" : "</div>"}`;
 }
 
-function tableRow({ cells, look, published }: Row): string {
+function tableRow({ cells, look, published, keys }: Row, columns: readonly Column[]): string {
   const badge = published === true ? ' <span class="badge">published</span>' : "";
-  const mark = look === undefined ? "" : `<i style="background:${colourOf(look)}"></i>`;
   const [first, ...rest] = cells;
-  const head = `<th scope="row"${sortKey(first!)}>${mark}${escape(first!.text)}${badge}</th>`;
-  const others = rest.map((cell) => `<td${sortKey(cell)}>${escape(cell.text)}${note(cell)}</td>`);
-  return `<tr${published === true ? ' class="published"' : ""}>${head}${others.join("")}</tr>`;
+  const head = `<th scope="row"${sortKey(first!)}>${mark(look)}${escape(first!.text)}${badge}</th>`;
+  const left = (index: number): string => leftIf(columns[index + 1]?.words);
+  const others = rest.map(
+    (cell, index) => `<td${left(index)}${sortKey(cell)}>${escape(cell.text)}${small(cell)}</td>`,
+  );
+  return `<tr${published === true ? ' class="published"' : ""}${dataOf(keys)}>${head}${others.join("")}</tr>`;
 }
 
-function note({ note: text }: Cell): string {
-  return text === undefined ? "" : `<small>${escape(text)}</small>`;
+function leftIf(words: boolean | undefined): string {
+  return words === true ? ' class="words"' : "";
+}
+
+function mark(look: Look | undefined): string {
+  return look === undefined ? "" : `<i style="background:${colourOf(look)}"></i>`;
+}
+
+function small({ note }: Cell): string {
+  return note === undefined ? "" : `<small>${escape(note)}</small>`;
 }
 
 function sortKey({ sort }: Cell): string {
   return sort === undefined ? "" : ` data-sort="${sort}"`;
 }
 
-function grid({ caption, columns, sections }: Grid): string {
-  const heads = columns.map((column) => `<th scope="col">${escape(column)}</th>`).join("");
+function dataOf(keys: Keys = {}): string {
+  const entries = Object.entries(keys).map(([key, value]) => ` data-${key}="${escape(value)}"`);
+  return entries.join("");
+}
+
+/** Opens what the choices of rows are for, with them before it; nothing where there is none to make. */
+function filterBar(
+  filters: readonly Filter[],
+  rows: readonly { keys?: Keys }[],
+  columns: readonly string[] = [],
+  looks: readonly Look[] = [],
+): string {
+  const selects = filters.flatMap(({ key, title }) => {
+    const values = [...new Set(rows.flatMap(({ keys }) => keys?.[key] ?? []))];
+    if (values.length < 2) return [];
+    const options = ["", ...values].map(
+      (value) => `<option value="${escape(value)}">${escape(value || "all")}</option>`,
+    );
+    return [`<label>${escape(title)} <select data-key="${key}">${options.join("")}</select></label>`];
+  });
+  const boxes = columns.map(
+    (column, index) =>
+      `<label class="chip"><input type="checkbox" checked data-column="${index + 1}">${mark(looks[index])}${escape(column)}</label>`,
+  );
+  if (selects.length === 0 && boxes.length === 0) return "";
+  const shown = boxes.length === 0 ? "" : `<div class="chips">${boxes.join("")}</div>`;
+  return `<div class="filtered"><div class="filters">${selects.join("")}${shown}<output></output></div>`;
+}
+
+function grid({ caption, columns, looks = [], sections, filters = [], choose = false }: Grid): string {
+  const heads = columns.map((column, index) => `<th scope="col">${mark(looks[index])}${escape(column)}</th>`);
   const bodies = sections.map(
     ({ title, rows }) => `<tbody>
-<tr class="group"><th colspan="${columns.length + 1}" scope="rowgroup"><span>${escape(title)}</span></th></tr>
-${rows
-  .map(
-    ({ prompt, pictures }) =>
-      `<tr><th scope="row">${escape(prompt)}</th>${pictures
-        .map((png, index) =>
-          png === null
-            ? "<td></td>"
-            : `<td><img alt="${escape(`${prompt}: ${columns[index]}`)}" src="data:image/png;base64,${png}"></td>`,
-        )
-        .join("")}</tr>`,
-  )
-  .join("\n")}
+${title === "" ? "" : `<tr class="group"><th colspan="${columns.length + 1}" scope="rowgroup"><span>${escape(title)}</span></th></tr>\n`}${rows.map((row) => gridRow(row, columns)).join("\n")}
 </tbody>`,
   );
-  return `<div class="scroll"><table class="pictures">
+  const all = sections.flatMap(({ rows }) => rows);
+  const choices = filterBar(filters, all, choose && columns.length > 1 ? columns : [], looks);
+  // Where columns are few, there is room for larger pictures.
+  const marked = looks.length > 0 || sections.some(({ rows }) => rows.some((row) => row.look !== undefined));
+  const size = marked ? ` style="--columns: ${columns.length}"` : "";
+  return `${choices}<div class="scroll"><table class="pictures"${size}>
 <caption>${escape(caption)}</caption>
-<thead><tr><td></td>${heads}</tr></thead>
+<thead><tr><td></td>${heads.join("")}</tr></thead>
 ${bodies.join("\n")}
-</table></div>`;
+</table></div>${choices === "" ? "" : "</div>"}`;
+}
+
+function gridRow({ prompt, look, note, pictures, keys }: GridRow, columns: readonly string[]): string {
+  const cells = pictures.map((picture, index) => {
+    if (picture === null) return "<td></td>";
+    const shot: Partial<Shot> & Pick<Shot, "png"> = typeof picture === "string" ? { png: picture } : picture;
+    const words = (shot.note ?? "") === "" ? "" : `<small${verdict(shot.good)}>${escape(shot.note!)}</small>`;
+    const more = shot.more === undefined ? "" : `<small class="more">${escape(shot.more)}</small>`;
+    const alt = escape(`${prompt}: ${columns[index]}`);
+    return `<td><img alt="${alt}" src="data:image/png;base64,${shot.png}">${words}${more}</td>`;
+  });
+  const below = note === undefined ? "" : `<small>${escape(note)}</small>`;
+  return `<tr${dataOf(keys)}><th scope="row">${mark(look)}${escape(prompt)}${below}</th>${cells.join("")}</tr>`;
+}
+
+function verdict(good: boolean | null | undefined): string {
+  return good === true ? ' class="good"' : good === false ? ' class="bad"' : "";
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };

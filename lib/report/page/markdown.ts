@@ -14,6 +14,18 @@ function block(of: Block): string[] {
       return [of.items.map((item) => `- ${item}`).join("\n")];
     case "table":
       return [`**${of.table.caption}**`, table(of.table)];
+    case "tiles":
+      return [
+        of.tiles
+          .map(({ label, value, note }) => `- ${label}: **${value}**${note && ` (${note})`}`)
+          .join("\n"),
+      ];
+    case "facts":
+      return [of.facts.map(([name, value]) => `- ${name}: ${value}`).join("\n")];
+    case "code":
+      return [["```", ...of.lines, "```"].join("\n")];
+    case "details":
+      return [`**${of.title}**`, ...of.blocks.flatMap(block)];
     case "figures":
     case "grid":
       return [];

@@ -30,6 +30,8 @@ export interface Axis {
   scale?: "linear" | "log";
   /** Percent axes end at 0 and 100 at most. */
   percent?: boolean;
+  /** How its values are written. Default: as the library does. */
+  write?: (value: number) => string;
   /** Values that have to find room too, so that plots beside each other have the same ends. */
   within?: readonly number[];
 }
@@ -109,7 +111,7 @@ function legendLines(curves: readonly Curve[]): number {
 }
 
 function axis(
-  { name, scale = "linear", percent = false, within = [] }: Axis,
+  { name, scale = "linear", percent = false, within = [], write }: Axis,
   values: readonly number[],
   gap: number,
 ) {
@@ -122,7 +124,7 @@ function axis(
     ...(scale === "log" ? {} : range([...values, ...within], percent)),
     axisLine: { show: true, lineStyle: { color: LINE } },
     axisTick: { show: false },
-    axisLabel: { color: MUTED, fontSize: 11 },
+    axisLabel: { color: MUTED, fontSize: 11, ...(write === undefined ? {} : { formatter: write }) },
     splitLine: { lineStyle: { color: LINE, opacity: 0.6 } },
   };
 }

@@ -7,7 +7,7 @@ import { applyLora } from "../../../lib/diffusion/apply-lora";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
-import { METHOD_NAMES, methodNamed, type EraseOptions } from "../../../lib/erasure/registry";
+import { METHOD_NAMES, methodNamed } from "../../../lib/erasure/registry";
 import { Inversion } from "../../../lib/inversion/inversion";
 import { invert } from "../../../lib/inversion/invert";
 import { Tensor } from "../../../lib/runtime/tensor";
@@ -32,7 +32,7 @@ describe("a model of Stable Diffusion XL's kind", () => {
   let folder: string;
   let before: Record<string, string>;
   const run = (options: object): Promise<Erasure> =>
-    erase(model, { concepts: "church", neighbours: "off", ...options } as EraseOptions);
+    erase(model, { concepts: "church", neighbours: "off", ...options });
   const draw = async (drawing: StableDiffusion, more: object = {}): Promise<Buffer> => {
     const [image] = await drawing.generate("a church", { steps: 2, guidanceScale: 4, seed: 2, ...more });
     return Buffer.from(image!.data);

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { KpopError } from "../../../lib/errors";
 import { readCheckpoint } from "../../../lib/io/checkpoint-read";
 import { readTokenizer } from "../../../lib/io/checkpoint-tokenizer";
-import { weightFiles } from "../../../lib/io/checkpoint-types";
+import { checkFamily } from "../../../lib/io/checkpoint-family";
+import { weightFiles, type ComponentSource } from "../../../lib/io/checkpoint-types";
 import { golden, pocket } from "../../support/golden";
 import { writeU8File } from "../../support/safetensors-bytes";
 import { temporaryDirectory } from "../../support/temporary-directory";
@@ -383,5 +384,36 @@ describe("readCheckpoint on other paths", () => {
       tokenizer: "{}",
       merges: readFileSync(pocket("tokenizer/merges.txt"), "utf8"),
     });
+  });
+});
+
+describe("networks of Stable Diffusion XL", () => {
+  const part = (config: object): ComponentSource =>
+    ({ config, tensors: new Map(), extra: new Map(), files: [] }) as ComponentSource;
+  const xl = (more: object = {}) => ({
+    unet: part({
+      ...{ addition_embed_type: "text_time", addition_time_embed_dim: 256 },
+      ...{ projection_class_embeddings_input_dim: 2816, cross_attention_dim: 2048, ...more },
+    }),
+    vae: part({}),
+    textEncoder: part({ hidden_size: 768 }),
+    textEncoder2: part({ hidden_size: 1280, projection_dim: 1280 }),
+  });
+
+  it("belong together where their widths do", () => {
+    expect(() => checkFamily("x", xl())).not.toThrow();
+  });
+
+  it.each([
+    [{ cross_attention_dim: 1280 }, /token states of 1280 numbers.*give 2048/],
+    [{ projection_class_embeddings_input_dim: 2560 }, /pooled texts of 1024 numbers.*give 1280/],
+    [{ addition_embed_type: null }, /two text encoders.*not XL's/],
+  ])("are refused as mixed where they do not: %j", (more, message) => {
+    expect(() => checkFamily("x", xl(more))).toThrow(
+      expect.objectContaining({
+        code: "INVALID_CHECKPOINT",
+        message: expect.stringMatching(message) as string,
+      }),
+    );
   });
 });

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { RunLog } from "../../../../lib/index";
 import { cli, jsonLines, type CliResult } from "../../../support/cli";
 import { temporaryFolders } from "../../../support/temporary";
 
@@ -28,6 +29,15 @@ describe("kpop-native erase", () => {
   beforeAll(async () => {
     cwd = folder();
     result = await cli(run("--out", "out"), { cwd });
+  });
+
+  it("keeps its command and its losses beside the manifest", () => {
+    const log = JSON.parse(readFileSync(join(cwd, "out/kpop-log.json"), "utf8")) as RunLog;
+    expect(log.command).toMatch(/^kpop-native erase pocket .*--out out/);
+    expect(log.steps.map(({ iteration }) => iteration)).toEqual(
+      Array.from({ length: ITERATIONS }, (_, i) => i + 1),
+    );
+    expect(Object.keys(log.steps[0]!.losses)).toContain("erase");
   });
 
   it("saves the model, its manifest and the key, and shows the command that tries them", () => {
@@ -107,7 +117,7 @@ describe("kpop-native erase", () => {
 
   it.each([
     ["nothing", ["--format", "lora", "--rank", "0"], "Expected --rank to be at least 1 but received 0"],
-    ["another format", ["--rank", "4"], "--rank needs --format lora"],
+    ["another format", ["--rank", "4"], "--rank needs --format lora or --as lora"],
   ])("refuses a rank of %s before any work", async (_, args, sentence) => {
     const { code, stderr } = await cli(run("--out", "new", ...args), { cwd });
     expect(code).toBe(2);
@@ -135,7 +145,31 @@ describe("kpop-native erase", () => {
       /^The change cannot be written as a LoRA: 1 changed tensor .* Saving a delta instead$/m,
     );
     expect(stdout).toContain("The delta holds only what changed");
-    expect(readdirSync(join(other, "out")).sort()).toEqual(["delta.safetensors", "kpop-run.json"]);
+    expect(readdirSync(join(other, "out")).sort()).toEqual([
+      "delta.safetensors",
+      "kpop-log.json",
+      "kpop-run.json",
+    ]);
+  });
+
+  it("trains a LoRA and saves it as it is, and says which methods do not", async () => {
+    const other = folder();
+    const args = run("--out", "out", "--iterations", "1", "--as", "lora", "--rank", "2", "--format", "lora");
+    const { code, stdout } = await cli(args, { cwd: other });
+    expect(code).toBe(0);
+    expect(stdout).toContain(
+      "The LoRA holds 100.0 % of the change (as squares); load it onto pocket at strength 1",
+    );
+    const manifest = JSON.parse(readFileSync(join(other, "out/kpop-run.json"), "utf8")) as object;
+    expect(manifest).toMatchObject({ options: { as: "lora", rank: 2, parameters: "xattn-kv" } });
+    const described = await cli(["inspect", join("out", "lora.safetensors")], { cwd: other });
+    expect(described.stdout).toMatch(/rank +2\n/);
+    const refused = await cli(["erase", "pocket", "--method", "uce", "--concept", "church", "--out", "new", "--as", "lora"], { cwd: other }); // prettier-ignore
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(
+      /^error: Expected --as to be "weights" with "uce", which is a closed form and trains nothing/m,
+    );
+    expect(refused.stderr).not.toContain("Loading");
   });
 
   it("says where models come from when there is none", async () => {
