@@ -93,7 +93,9 @@ export async function evaluate(
   if (several === null && "shard" in only!) return only;
   const models = found as Evaluation[];
   const seconds = (performance.now() - started) / 1000;
-  const result = several === null ? models[0]! : compared(models, several, { seconds, ...by(o) });
+  const ran = o.command === undefined ? {} : { command: o.command };
+  const measured = several === null ? models[0]! : compared(models, several, seconds);
+  const result = { ...measured, ...ran };
   if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(result));
   await run.end?.();
   return result;
@@ -144,7 +146,6 @@ async function evaluateEach(run: Run, o: ParsedOptions): Promise<(Evaluation | E
         generated,
         directory,
         seconds: seconds(),
-        ...(models.length > 1 ? {} : by(o)),
       };
     };
     for (const one of models)
@@ -208,15 +209,10 @@ function checkModels(given: readonly (StableDiffusion | string | ComparedModel)[
 function compared(
   found: readonly Evaluation[],
   models: readonly ComparedModel[],
-  whole: Pick<Comparison, "seconds" | "command">,
+  seconds: number,
 ): Comparison {
   const named = found.map((evaluation, i) => ({ name: models[i]!.name!, ...evaluation }));
-  return { models: named, differences: compareModels(named), ...whole };
-}
-
-/** The command of a result, where it is known. */
-function by({ command }: ParsedOptions): { command?: string } {
-  return command === undefined ? {} : { command };
+  return { models: named, differences: compareModels(named), seconds };
 }
 
 function naming(model: string, listener: ParsedOptions["onProgress"]): ParsedOptions["onProgress"] {

@@ -70,8 +70,9 @@ function judgesOf(models: readonly ReportedModel[]): Block[] {
   const facts = new Map<string, string>();
   for (const { source } of measuredOf(models)) {
     const { classifier, clip } = source.evaluation;
-    for (const judge of [classifier, ...(clip === undefined ? [] : [clip])])
-      facts.set(basename(judge.origin), judge.sha256 ?? "the caller's own, without a hash");
+    for (const judge of [classifier, clip])
+      if (judge !== undefined)
+        facts.set(basename(judge.origin), judge.sha256 ?? "the caller's own, without a hash");
   }
   return facts.size === 0 ? [] : [{ kind: "facts", facts: [...facts] }];
 }

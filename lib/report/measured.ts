@@ -139,7 +139,9 @@ function conditions(all: readonly Measured[]): string {
   const drawings = unique(({ source }) => source.drawing);
   const judges = unique(({ source: { evaluation } }) =>
     [
-      `the classifier ${basename(evaluation.classifier.origin)}`,
+      ...(evaluation.classifier === undefined
+        ? ["no classifier"]
+        : [`the classifier ${basename(evaluation.classifier.origin)}`]),
       ...(evaluation.clip === undefined ? [] : [`scores by the CLIP ${basename(evaluation.clip.origin)}`]),
     ].join(", "),
   );
@@ -149,7 +151,8 @@ function conditions(all: readonly Measured[]): string {
 }
 
 /** Members of a result that have places of their own on the page, or none. */
-const PLACED = ["classes", "esr", "psr", "clipScore", "classifier", "clip", "pictures", "images", "generated", "directory", "seconds", "command"]; // prettier-ignore
+// UA is ESR-1, and IRA PSR-1.
+const PLACED = ["classes", "esr", "psr", "accuracy", "clipScore", "crossClassifier", "classifier", "clip", "pictures", "images", "generated", "directory", "seconds", "command"]; // prettier-ignore
 
 /** What else was measured, by the names that results have for it. */
 function otherMeasures(all: readonly Measured[]): Block[] {
@@ -195,6 +198,8 @@ export async function picturesSection(
   const classes = new Map<string, { group: string; seeds: Set<number> }>();
   for (const { source } of all)
     for (const { class: name, seed } of source.evaluation.pictures) {
+      // Pictures of a prompt file may be of no class.
+      if (name === undefined) continue;
       const group = source.evaluation.classes.find((one) => one.name === name)!.group;
       const known = classes.get(name) ?? { group, seeds: new Set() };
       // What one evaluation calls erased is erased, whatever the others looked for.

@@ -343,6 +343,29 @@ describe("evaluate", () => {
       expect((await Image.load(found.pictures[2]!.path)).data).toEqual(alone!.data);
     });
 
+    it("is drawn in shards, whichever settings its rows have, and then found whole", async () => {
+      const own = temporaryDirectory();
+      const shared = {
+        ...base,
+        prompts: file,
+        cacheDirectory: own,
+        resultFile: join(own, "evaluation.json"),
+      };
+      let made = 0;
+      for (const index of [0, 1]) {
+        const part = await evaluate(golden.model, { ...shared, ...judged(), shard: { index, count: 2 } });
+        expect(part.generated).toBe(part.images);
+        made += part.images;
+      }
+      expect(made).toBe(4);
+      expect(await evaluate(golden.model, { ...shared, ...judged() })).toMatchObject({
+        images: 4,
+        generated: 0,
+      });
+      const several = evaluate([golden.model, { model: golden.model }], { ...shared, shard: { index: 0, count: 2 } } as never); // prettier-ignore
+      await expect(several).rejects.toThrow(/shard to be left out with several models/);
+    });
+
     it("gives UA, IRA and CRA, means over classes at the first place", async () => {
       const found = await evaluate(golden.model, { ...base, prompts: file, cacheDirectory, ...judged(), topK: [2] }); // prettier-ignore
       expect(found.crossClasses).toEqual([
