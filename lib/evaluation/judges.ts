@@ -1,4 +1,4 @@
-import { invalid } from "../check";
+import { invalid, tell } from "../check";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError } from "../errors";
 import type { Classifier } from "./classifier";
@@ -8,6 +8,7 @@ import type { ParsedOptions } from "./evaluate-options";
 import { ImageClassifier } from "./image-classifier";
 import { judgeOf, type Judge } from "./judge";
 import { Metrics } from "./measure";
+import type { MetricJob } from "./metric";
 import { allMetrics } from "./metrics";
 import type { Plan } from "./shots";
 
@@ -63,7 +64,23 @@ export async function openJudges(
     crossClasses,
     clip,
     topK: classifier === null || classes.length === 0 ? [] : checkTopK(o, classifier),
-    metrics: own(await Metrics.open(asked, o as never, { device: base.device, models, signal: o.signal })),
+    metrics: own(
+      await Metrics.open(asked, o as never, {
+        device: base.device,
+        models,
+        signal: o.signal,
+        onReference: referenceListener(o),
+      }),
+    ),
+  };
+}
+
+/** Tells how far the pictures of a reference are. */
+function referenceListener({ onProgress }: ParsedOptions): NonNullable<MetricJob["onReference"]> {
+  const started = performance.now();
+  return async (done, total) => {
+    const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
+    await tell(onProgress, { phase: "reference", done, total, generated: 0, etaSeconds });
   };
 }
 

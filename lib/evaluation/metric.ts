@@ -10,13 +10,20 @@ export interface MetricJob {
   /** How many models are compared; 1 where one is evaluated alone. */
   readonly models: number;
   readonly signal: AbortSignal | undefined;
+  /** Told how many pictures of a reference have been looked at while it opens. */
+  onReference?(done: number, total: number): Promise<void>;
 }
+
+/** What becomes of the class that a picture is asked to show. */
+export type PictureGroup = "erased" | "preserved";
 
 /** Pictures that are measured together. */
 export interface MetricBatch {
   readonly images: readonly Image[];
   /** What each was asked for with. */
   readonly prompts: readonly string[];
+  /** The group of each one's class; null without a class. */
+  readonly groups: readonly (PictureGroup | null)[];
   /** The first model's pictures for the same prompts and seeds, in that order; null where the pictures are its own. */
   readonly firsts: readonly Image[] | null;
 }
