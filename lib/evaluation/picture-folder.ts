@@ -10,12 +10,13 @@ const PICTURE = /\.(?:png|jpe?g|webp)$/i;
  * @throws INVALID_ARGUMENT when there are none; NOT_FOUND, IO_ERROR
  */
 export async function picturesIn(folder: string): Promise<string[]> {
-  const names = await onDisk("read", folder, () => readdir(folder));
-  const pictures = names.filter((name) => PICTURE.test(name)).sort();
+  const entries = await onDisk("read", folder, () => readdir(folder, { withFileTypes: true }));
+  const files = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+  const pictures = files.filter((name) => PICTURE.test(name)).sort();
   if (pictures.length === 0)
     throw new KpopError(
       "INVALID_ARGUMENT",
-      `Expected ${folder} to hold pictures (PNG, JPEG or WebP) but found none among its ${names.length} entries`,
+      `Expected ${folder} to hold pictures (PNG, JPEG or WebP) but found none among its ${files.length} files`,
     );
   return pictures.map((name) => join(folder, name));
 }

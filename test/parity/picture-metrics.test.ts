@@ -8,20 +8,11 @@ import { LPIPS } from "../../lib/models/lpips";
 import { Random } from "../../lib/runtime/random";
 import { Tensor } from "../../lib/runtime/tensor";
 import { relativeError } from "../support/compare";
-import { seededWeights } from "../support/seeded-weights";
+import { scaledWeights } from "../support/metric-files";
 
 // The references are the packages pytorch-fid, lpips and clip-mmd: test/fixtures/metrics/make.py.
 const fixture = (name: string) => join(__dirname, "..", "fixtures", "metrics", name);
 const read = <T>(name: string): T => JSON.parse(readFileSync(fixture(name), "utf8")) as T;
-
-/** Seeded weights, convolutions scaled so that activations keep their size. */
-function scaledWeights(
-  shapes: Readonly<Record<string, readonly number[]>>,
-  gain: number,
-): Map<string, Tensor> {
-  const weights = [...seededWeights(shapes)];
-  return new Map(weights.map(([key, value]) => [key, value.shape.length === 4 ? value.mul(gain) : value]));
-}
 
 /** In [0, 1], as the fixtures' script draws them. */
 const pictures = (seed: number, image: readonly number[]): Tensor =>

@@ -8,7 +8,7 @@ import { noGrad } from "../../runtime/grad-mode";
 import { scope, unscoped } from "../../runtime/scope";
 import { hashNetwork } from "../judge";
 import { loadMetricNetwork } from "../load-network";
-import { defineMetric, type Figure, type Measurement, type PictureGroup } from "../metric";
+import { defineMetric, type Figure, type Measurement, type OpenMetric, type PictureGroup } from "../metric";
 import { stacked } from "../preprocess";
 import { meanOf, type Mean } from "../rates";
 
@@ -35,7 +35,7 @@ export const lpips = defineMetric({
   check(o) {
     filePath("lpips.weights", o.weights);
   },
-  async open({ weights }, { device, models, signal }) {
+  async open({ weights }, { device, models, signal }): Promise<OpenMetric<PictureDistances, number>> {
     const origin = weights!;
     if (models < 2)
       throw new KpopError(
