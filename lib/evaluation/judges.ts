@@ -8,7 +8,6 @@ import type { ParsedOptions } from "./evaluate-options";
 import { ImageClassifier } from "./image-classifier";
 import { judgeOf, type Judge } from "./judge";
 import { Metrics } from "./measure";
-import type { MetricJob } from "./metric";
 import { allMetrics } from "./metrics";
 import type { Plan } from "./shots";
 
@@ -69,18 +68,9 @@ export async function openJudges(
         device: base.device,
         models,
         signal: o.signal,
-        onReference: referenceListener(o),
+        onReference: (progress) => tell(o.onProgress, { phase: "reference", generated: 0, ...progress }),
       }),
     ),
-  };
-}
-
-/** Tells how far the pictures of a reference are. */
-function referenceListener({ onProgress }: ParsedOptions): NonNullable<MetricJob["onReference"]> {
-  const started = performance.now();
-  return async (done, total) => {
-    const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
-    await tell(onProgress, { phase: "reference", done, total, generated: 0, etaSeconds });
   };
 }
 

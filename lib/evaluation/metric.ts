@@ -1,3 +1,4 @@
+import type { ImageSetProgress } from "../diffusion/image-set";
 import { KpopError } from "../errors";
 import type { Image } from "../io/image";
 import { group, open, type Complete, type Given, type Option, type OptionSet } from "../options/option";
@@ -10,8 +11,8 @@ export interface MetricJob {
   /** How many models are compared; 1 where one is evaluated alone. */
   readonly models: number;
   readonly signal: AbortSignal | undefined;
-  /** Told how many pictures of a reference have been looked at while it opens. */
-  onReference?(done: number, total: number): Promise<void>;
+  /** Told, while it opens, how many pictures of a reference it has looked at. */
+  onReference?(progress: Pick<ImageSetProgress, "done" | "total" | "etaSeconds">): Promise<void>;
 }
 
 /** What becomes of the class that a picture is asked to show. */

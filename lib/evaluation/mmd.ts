@@ -14,7 +14,8 @@ const BLOCK = 256;
  */
 export async function meanDiscrepancy(first: Tensor, second: Tensor): Promise<number> {
   const within = (await meanKernel(first, first)) + (await meanKernel(second, second));
-  return SCALE * (within - 2 * (await meanKernel(first, second)));
+  // What rounds to less than nothing is two equal sets.
+  return SCALE * Math.max(0, within - 2 * (await meanKernel(first, second)));
 }
 
 /** Mean of exp(-‖x - y‖² / 2σ²) over all pairs of rows. */

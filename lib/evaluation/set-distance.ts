@@ -213,18 +213,21 @@ async function lookAt<S extends object>(
   { signal, onReference }: MetricJob,
 ): Promise<SummarizedSet<S>> {
   const paths = await picturesIn(folder);
-  if (paths.length < comparison.fewest) throw tooFew(comparison, folder, paths.length);
+  if (paths.length < comparison.fewest) throw tooFew(comparison, `pictures of ${folder}`, paths.length);
   const chunks: Tensor[] = [];
+  const [started, total] = [performance.now(), paths.length];
   try {
-    for (let from = 0; from < paths.length; from += BATCH) {
+    for (let from = 0; from < total; from += BATCH) {
       throwIfAborted(signal);
       const images = [];
       for (const file of paths.slice(from, from + BATCH)) images.push(await Image.load(file));
       chunks.push(await featuresOf(comparison, images));
-      await onReference?.(from + images.length, paths.length);
+      const done = from + images.length;
+      const etaSeconds = ((performance.now() - started) / 1000 / done) * (total - done);
+      await onReference?.({ done, total, etaSeconds });
     }
     const summary = unscoped(() => scope(() => comparison.summary(Tensor.cat(chunks))));
-    return { summary, pictures: paths.length };
+    return { summary, pictures: total };
   } finally {
     for (const chunk of chunks) chunk.dispose();
   }
@@ -297,7 +300,7 @@ function tooFew(
 ): KpopError {
   return new KpopError(
     "INVALID_ARGUMENT",
-    `Expected at least ${fewest} pictures for ${name} but ${where} ${count === 1 ? "is" : "are"} ${count}`,
+    `Expected at least ${fewest} pictures for ${name} but ${where} are ${count}`,
   );
 }
 

@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { evaluate } from "../../../lib/evaluation/evaluate";
 import { ClipScorer } from "../../../lib/evaluation/clip-scorer";
 import { frechetDistance, gaussianOf } from "../../../lib/evaluation/frechet";
 import type { Measurement, MetricBatch, MetricJob, PictureGroup } from "../../../lib/evaluation/metric";
@@ -13,6 +14,7 @@ import { LPIPS } from "../../../lib/models/lpips";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { relativeError } from "../../support/compare";
 import { evaluationFixture, noisePicture } from "../../support/evaluation";
+import { loadGolden } from "../../support/golden-model";
 import { saveWeights } from "../../support/metric-files";
 import { discPicture } from "../../support/pictures";
 import { temporaryDirectory } from "../../support/temporary-directory";
@@ -71,11 +73,11 @@ describe("cmmd", () => {
 
   it("compares all pictures and each group with a folder of pictures", async () => {
     const [erased, preserved, reference] = [discs(3), [noisePicture(40, 40), ...discs(1, 90)], discs(4, 50)];
-    const told: [number, number][] = [];
+    const told: unknown[] = [];
     const folder = await folderOf(reference);
     const opened = await cmmd.open(options({ reference: folder }), {
       ...job(),
-      onReference: async (...progress) => void told.push(progress),
+      onReference: async (progress) => void told.push(progress),
     });
     const result = await resultOf(opened, batch(erased, "erased"), batch(preserved, "preserved"));
     expect(result).toEqual({
@@ -88,7 +90,7 @@ describe("cmmd", () => {
     expect(result!.erased!.value).toBeCloseTo(await byLoops(erased, reference), 6);
     expect(result!.preserved!.value).toBeCloseTo(await byLoops(preserved, reference), 6);
     expect(result!.preserved!.value).not.toBeCloseTo(result!.erased!.value, 3);
-    expect(told).toEqual([[4, 4]]);
+    expect(told).toEqual([{ done: 4, total: 4, etaSeconds: 0 }]);
     expect(cmmd.figures(result!)).toEqual([
       { name: "CMMD", value: result!.all.value, digits: 3 },
       { name: "CMMD, erased", value: result!.erased!.value, digits: 3 },
@@ -227,9 +229,11 @@ describe("fid", () => {
 
   it("refuses one picture, on either side", async () => {
     const reference = await folderOf(discs(1));
-    await expect(fid.open(options({ reference }), job())).rejects.toThrow(/at least 2 pictures for fid.*1$/);
+    await expect(fid.open(options({ reference }), job())).rejects.toThrow(
+      /at least 2 pictures for fid.* are 1$/,
+    );
     const opened = await fid.open(options({ reference: await folderOf(discs(2)) }), job());
-    await expect(resultOf(opened, batch(discs(1)))).rejects.toThrow(/at least 2 pictures for fid.*1$/);
+    await expect(resultOf(opened, batch(discs(1)))).rejects.toThrow(/at least 2 pictures for fid.* are 1$/);
   });
 
   it("refuses torchvision's network, which has the same keys, and other layouts", async () => {
@@ -329,6 +333,32 @@ describe("lpips", () => {
       /one size for lpips.*40 × 40 and another 48 × 40/,
     );
     opened.dispose();
+  });
+
+  it("is measured by evaluate of all models but the first, as sets are without a reference", async () => {
+    const golden = await loadGolden("small");
+    const clip = evaluationFixture("clip");
+    const found = await evaluate([golden.model, { name: "again", model: golden.model }], {
+      prompts: [{ prompt: "a b" }, { prompt: "c d" }],
+      steps: 2,
+      width: 32,
+      height: 32,
+      cacheDirectory: temporaryDirectory(),
+      lpips: { weights },
+      cmmd: { clip },
+    });
+    expect(found.models[0]!.metrics).toBeUndefined();
+    const sha256 = expect.stringMatching(/^[0-9a-f]{64}$/);
+    expect(found.models[1]!.metrics).toEqual({
+      lpips: { all: { value: 0, low: 0, high: 0, total: 2 }, judge: { origin: weights, sha256 } },
+      cmmd: {
+        all: { value: expect.closeTo(0, 9), pictures: 2, referencePictures: 2 },
+        reference: null,
+        judge: { origin: clip, sha256 },
+      },
+    });
+    expect(found.models.map(({ pictures }) => pictures[0]!.metrics)).toEqual([undefined, { lpips: 0 }]);
+    await golden.dispose();
   });
 
   it("refuses one model, and weights of another layout", async () => {
