@@ -19,6 +19,9 @@ import { saveWeights } from "../../support/metric-files";
 import { discPicture } from "../../support/pictures";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
+/** What features of one picture differ by, by the layout of the weights and the size of the batch. */
+const FLOAT32 = 2e-5;
+
 const job = (models = 1): MetricJob => ({ device: "cpu", models, signal: undefined });
 const batch = (images: readonly Image[], group: PictureGroup | null = null): MetricBatch => ({
   images,
@@ -213,11 +216,11 @@ describe("fid", () => {
 
     const features = await featuresOf([...own, ...others]);
     const expected = frechetDistance(gaussianOf(features.slice(0, 0, 3)), gaussianOf(features.slice(0, 3)));
-    expect(Math.abs(found!.all.value / (await expected) - 1)).toBeLessThan(1e-6);
+    expect(Math.abs(found!.all.value / (await expected) - 1)).toBeLessThan(FLOAT32);
 
     const saved = await safetensors.load(file);
     for (const [key, plain] of Object.entries(await statisticsOf(features.slice(0, 3))))
-      expect(await relativeError(saved.get(key)!, plain)).toBeLessThan(1e-6);
+      expect(await relativeError(saved.get(key)!, plain)).toBeLessThan(FLOAT32);
     const again = await resultOf(await fid.open(options({ reference: file }), job()), batch(own));
     expect(again!.all).toMatchObject({ pictures: 3, referencePictures: 3 });
     expect(Math.abs(again!.all.value / found!.all.value - 1)).toBeLessThan(1e-6);
