@@ -7,7 +7,7 @@ import type { Measurement, MetricBatch, MetricJob, PictureGroup } from "../../..
 import { centreSquare, cmmd } from "../../../lib/evaluation/metrics/cmmd";
 import { fid } from "../../../lib/evaluation/metrics/fid";
 import { lpips } from "../../../lib/evaluation/metrics/lpips";
-import { Image } from "../../../lib/io/image";
+import type { Image } from "../../../lib/io/image";
 import * as safetensors from "../../../lib/io/safetensors";
 import { InceptionV3 } from "../../../lib/models/inception";
 import { LPIPS } from "../../../lib/models/lpips";
