@@ -157,9 +157,9 @@ describe("kpop-native evaluate", () => {
   });
 
   it("measures what options name, and tells how far the reference is", async () => {
-    const drawn = ["--preserved", "dog", "--out", "m"];
+    const drawn = ["--preserved", "dog", "--out", "measured"];
     expect((await evaluate(...drawn)).code).toBe(0);
-    const reference = join("m/images", readdirSync(join(cwd, "m/images"))[0]!);
+    const reference = join("measured/images", readdirSync(join(cwd, "measured/images"))[0]!);
     const metric = ["--cmmd-clip", "pocket", "--cmmd-reference", reference];
     expect((await evaluate(...drawn, ...metric)).stdout).toMatch(/^CMMD +0\.000$/m);
     const lines = jsonLines((await evaluate(...drawn, ...metric, "--json")).stdout);
