@@ -166,6 +166,9 @@ describe("kpop-native evaluate", () => {
     expect(lines[0]).toMatchObject({ event: "step", phase: "reference", done: 2, total: 2 });
     expect(lines.at(-1)).toMatchObject({ metrics: { cmmd: { all: { pictures: 2, referencePictures: 2 } } } });
     const { code, stderr } = await evaluate("--preserved", "dog", "--out", "n", "--fid-reference", reference);
-    expect([code, stderr]).toEqual([1, expect.stringMatching(/fid\.weights to be a non-empty string/)]);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/Expected --fid-weights to be a non-empty string/),
+    ]);
   });
 });
