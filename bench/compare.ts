@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ImageClassifier, inspect, KpopError } from "../lib/index";
+import { joinRun, makeFolder, partOf } from "../lib/internal";
 import { ROWS } from "./entrants";
 import { machine } from "./machine";
 import { parseOptions } from "./options";
@@ -22,7 +23,8 @@ import { storedTrial, type Assignment } from "./trial";
 
 /**
  * Compares the methods: the search for options, then all other trials, then the report. Finished trials stay, so that the
- * same command goes on after an interruption.
+ * same command goes on after an interruption, and several processes measure a part each: the report is written by the
+ * command without a shard.
  * @param own the command that measures a trial
  * @returns the process's exit code: 0 done, 1 some trials failed, 130 interrupted
  * @throws INVALID_ARGUMENT before anything is run
@@ -33,7 +35,7 @@ export async function compare(
   { signal, say }: Pick<RunnerOptions, "signal" | "say">,
 ): Promise<number> {
   const options = parseOptions(args, new Date().toISOString().slice(0, 10));
-  const { out, jobs } = options;
+  const { out, jobs, shard } = options;
   const resultsFile = join(out, "results.json");
   if (options.reportOnly) {
     writeReport(out, readResults(resultsFile), say);
@@ -45,27 +47,45 @@ export async function compare(
   const settings = used
     ? { ...options.settings, styles: await knownStyles(options.settings, say) }
     : options.settings;
-  const store = Store.open(out, settings, say);
+  const open = (): Store => Store.open(out, settings, say);
+  // A run that the folder does not take is refused before other shards hear of it.
+  if (Store.isAt(out)) open();
+  else await makeFolder(out);
+  const endRun = await joinRun(join(out, "shards.json"), () => Promise.resolve({ ...settings }), {
+    part: shard !== undefined,
+  });
+  const store = open();
   const startedAt = new Date().toISOString();
 
   const runAll = async (specs: readonly TrialSpec[], later: number) => {
-    const trials = specs.map((spec) => storedTrial(spec, settings, store, own, say));
+    const trials = specs.map((spec) => storedTrial(spec, { settings, store, own, say, signal }));
     const { results, failures } = await runTrials(trials, { jobs, signal, later, logs: join(out, "logs"), say });
     return { records: results.filter((record) => record !== null), failures };
   }; // prettier-ignore
   const search = searchTrials(protocol, settings);
   const estimate = mainTrials(protocol, settings, []).length;
-  say(`${search.length + estimate} trials, ${jobs} at a time, into ${out}`);
-  const found = await runAll(search, estimate);
-  const main = await runAll(signal.aborted ? [] : mainTrials(protocol, settings, found.records), 0);
+  const part = shard === undefined ? "" : `, of which shard ${shard.index}/${shard.count} measures its part`;
+  say(`${search.length + estimate} trials, ${jobs} at a time, into ${out}${part}`);
+  // Everyone's other trials depend on the whole search: what no other shard is at is done here.
+  const ownFirst = new Set([...partOf(shard, search), ...search]);
+  const found = await runAll([...ownFirst], partOf(shard, Array(estimate).fill(null)).length);
+  const searched = search.flatMap((spec) => store.read(spec, say) ?? []);
+  const main = await runAll(signal.aborted ? [] : partOf(shard, mainTrials(protocol, settings, searched)), 0);
   if (signal.aborted) {
     say(`Interrupted; what is finished is kept in ${out}, and the same command goes on`);
     return 130;
   }
   const failures = [...found.failures, ...main.failures];
+  if (shard !== undefined) {
+    say(
+      `This shard's trials are done; when all shards are, the same command with --shard 0/1 writes the report`,
+    );
+    return failures.length === 0 ? 0 : 1;
+  }
   const results = collect(store, settings, protocol, { failures, startedAt, say });
   writeAtomically(resultsFile, `${JSON.stringify(results)}\n`);
   writeReport(out, results, say);
+  await endRun?.();
   return results.failures.length === 0 ? 0 : 1;
 }
 

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
-import { KpopError, type ComputeDtype, type Device } from "../lib/index";
+import { KpopError, type ComputeDtype, type Device, type Shard } from "../lib/index";
+import { findShard, FormError, readShard } from "../lib/internal";
 import { newCommand, parseCommand } from "./command";
 import { COMPARED, ROWS } from "./entrants";
 import { integer, listOf, number, oneOf, refuse } from "./flags";
@@ -14,6 +15,8 @@ export interface CompareOptions {
   settings: Settings;
   out: string;
   jobs: number;
+  /** The part of the trials that this process measures; undefined for all, and the report. */
+  shard: Shard | undefined;
   /** Write the report from the results that are there, and run nothing. */
   reportOnly: boolean;
 }
@@ -33,6 +36,7 @@ interface Flags {
   device: Device;
   dtype: ComputeDtype;
   jobs?: number;
+  shard?: Shard;
   out?: string;
   report: boolean;
 }
@@ -57,7 +61,8 @@ const command = () =>
     .option("--seed <n>", "of everything", integer("--seed", 0), 0)
     .option("--device <name>", "auto, cpu, cuda, cuda:0", device, "auto")
     .option("--dtype <name>", "float32, bfloat16 or float16", oneOf("--dtype", ["float32", "bfloat16", "float16"]), "float32")
-    .option("--jobs <n>", "trials at a time; default 2 with pocket, else 1", integer("--jobs", 1))
+    .option("--jobs <n>", "trials at a time; default 2 with pocket, else and in a shard 1", integer("--jobs", 1))
+    .option("--shard <i/n>", "measure part i of n, 0/n to n-1/n; default what torchrun, Slurm or Kubernetes says", shard)
     .option("--out <dir>", "default bench/results/DATE, with -quick for a quick run")
     .option("--report", "write the report again from what is finished", false)
     .addHelpText("after", "\nnpm run bench -- speed --help tells of the other benchmark: speed against Python."); // prettier-ignore
@@ -95,10 +100,14 @@ export function parseOptions(args: readonly string[], today: string): CompareOpt
     guidanceScale: flags.guidanceScale ?? defaults.guidanceScale,
     seed: flags.seed,
   };
+  const found = flags.shard ?? findShard(process.env);
+  const part =
+    found === undefined || found.count === 1 ? undefined : { index: found.index, count: found.count };
   return {
     settings,
+    shard: part,
     out: flags.out ?? join("bench", "results", quick ? `${today}-quick` : today),
-    jobs: flags.jobs ?? (builtIn ? Math.min(2, availableParallelism()) : 1),
+    jobs: flags.jobs ?? (builtIn && part === undefined ? Math.min(2, availableParallelism()) : 1),
     reportOnly: flags.report,
   };
 }
@@ -107,6 +116,15 @@ export function parseOptions(args: readonly string[], today: string): CompareOpt
 function builtInPart(name: string): string | null {
   const path = join(ROOT, "models", "pocket", name);
   return existsSync(path) ? relative(".", path) : null;
+}
+
+function shard(value: string): Shard {
+  try {
+    return readShard(value);
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    return refuse("--shard", error.message.replace(/^Expected (.*)\.$/, "$1"), value);
+  }
 }
 
 function device(value: string): Device {

@@ -5,6 +5,8 @@ import { isDeepStrictEqual } from "node:util";
 import { KpopError } from "../lib/index";
 import type { Settings, TrialRecord, TrialSpec } from "./results";
 
+const SETTINGS_FILE = "settings.json";
+
 /** The folder of one run: settings.json, a file for each finished trial, and what unfinished ones go on from. */
 export class Store {
   constructor(readonly directory: string) {}
@@ -17,11 +19,16 @@ export class Store {
   static open(directory: string, settings: Settings, notice: (sentence: string) => void): Store {
     const store = new Store(directory);
     mkdirSync(store.trialsFolder, { recursive: true });
-    const path = join(directory, "settings.json");
+    const path = join(directory, SETTINGS_FILE);
     const kept = readJson(path, notice) as Settings | null;
     if (kept === null) writeAtomically(path, `${JSON.stringify(settings, null, 2)}\n`);
     else store.checkSame(kept, settings);
     return store;
+  }
+
+  /** Whether a folder holds a run. */
+  static isAt(directory: string): boolean {
+    return existsSync(join(directory, SETTINGS_FILE));
   }
 
   private get trialsFolder(): string {
@@ -51,6 +58,11 @@ export class Store {
   workFolder(spec: TrialSpec): string {
     const hash = createHash("sha256").update(JSON.stringify(spec)).digest("hex").slice(0, 8);
     return join(this.directory, "work", `${spec.name}-${hash}`);
+  }
+
+  /** Held by the process that measures a trial. */
+  lockPath(spec: TrialSpec): string {
+    return `${this.workFolder(spec)}.lock`;
   }
 
   /** A finished trial; null when there is none, or it was another one under the same name. */

@@ -1,9 +1,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { withLock } from "../lib/internal";
 import { CASES } from "./plan";
 import { protocolNamed } from "./protocols";
 import type { Settings, TrialRecord, TrialSpec } from "./results";
-import type { Command, Trial } from "./runner";
+import type { Command, RunnerOptions, Trial } from "./runner";
 import { balance, erasing, preserving } from "./statistics";
 import { Store } from "./store";
 
@@ -27,22 +28,36 @@ export async function measureTrial({ directory, settings, spec }: Assignment): P
   return { spec, ...outcome, wallSeconds, finishedAt: new Date().toISOString() };
 }
 
-/** The trial for the runner: its record is kept in the store, and taken from there. */
+/** What a trial's record comes from, and where it is kept. */
+export interface TrialKeeping extends Pick<RunnerOptions, "say" | "signal"> {
+  settings: Settings;
+  store: Store;
+  own(this: void, assignment: Assignment): Command;
+}
+
+/**
+ * The trial for the runner: its record is kept in the store, and taken from there. Of several processes one measures it,
+ * and the others wait for it, or take its place when it dies.
+ */
 export function storedTrial(
   spec: TrialSpec,
-  settings: Settings,
-  store: Store,
-  own: (assignment: Assignment) => Command,
-  say: (sentence: string) => void,
+  { settings, store, own, say, signal }: TrialKeeping,
 ): Trial<TrialRecord> {
   return {
     name: spec.name,
     finished: () => store.read(spec, say),
-    async run(start) {
-      const record = await start<TrialRecord>(own({ directory: store.directory, settings, spec }));
-      store.write(record);
-      return record;
-    },
+    run: (start) =>
+      withLock(
+        store.lockPath(spec),
+        async () => {
+          const found = store.read(spec, say);
+          if (found !== null) return found;
+          const record = await start<TrialRecord>(own({ directory: store.directory, settings, spec }));
+          store.write(record);
+          return record;
+        },
+        { signal, onWait: (holder) => say(`${spec.name} is measured by ${holder}: waiting for it`) },
+      ),
     describe,
   };
 }

@@ -46,7 +46,7 @@ export interface InvertTrace {
   error?: unknown;
 }
 
-/** An erasure is attacked: `tracingChannel("kpop-native:attack")`. */
+/** An erasure is attacked: `tracingChannel("kpop-native:attack")`. A shard tells no result. */
 export interface AttackTrace {
   operation: "attack";
   /** Path of the attacked checkpoint. */
@@ -80,7 +80,7 @@ export interface GenerateTrace {
   error?: unknown;
 }
 
-/** A model is measured: `tracingChannel("kpop-native:evaluate")`. */
+/** A model is measured: `tracingChannel("kpop-native:evaluate")`. A shard, which measures nothing, tells no result. */
 export interface EvaluateTrace {
   /** Path of the checkpoint. */
   model: string;
@@ -143,7 +143,7 @@ export async function traced<N extends keyof TraceMessages, R>(
   name: N,
   started: () => Omit<TraceMessages[N], "result" | "error">,
   run: () => Promise<R>,
-  told?: (result: R) => Told<TraceMessages[N]>,
+  told?: (result: R) => Told<TraceMessages[N]> | undefined,
 ): Promise<R> {
   // A step tells of its run, whoever listens to that.
   if (!CHANNELS[name].hasSubscribers && !STEP.hasSubscribers) return run();

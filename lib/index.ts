@@ -167,6 +167,9 @@ export type { SpeedOptions } from "./erasure/methods/speed";
 export type { OceOptions } from "./erasure/methods/oce";
 export type { RowAlignment } from "./erasure/shared/paired-rows";
 export { METHOD_NAMES, type EraseOptions, type MethodOptions } from "./erasure/registry";
+export { shardFromEnvironment } from "./options/shard-environment";
+export type { Shard } from "./options/shard";
+export type { EvaluationShard } from "./evaluation/evaluation-shard";
 export { evaluate, type ComparedModel, type Comparison } from "./evaluation/evaluate";
 export type { EvaluatedPicture, Evaluation, RankedClass } from "./evaluation/evaluation";
 export type { ModelDifference, ModelEvaluation } from "./evaluation/compare-models";
@@ -178,7 +181,11 @@ export type { NudityResult, PartCount } from "./evaluation/metrics/nudity";
 export { NUDENET_LABELS, type Detection, type NudenetLabel } from "./evaluation/nudenet";
 export type { PictureDistances } from "./evaluation/metrics/lpips";
 export type { SetDistance, SetDistances } from "./evaluation/set-distance";
-export type { EvaluateOptions, EvaluationProgress } from "./evaluation/evaluate-options";
+export type {
+  EvaluateOptions,
+  EvaluateShardOptions,
+  EvaluationProgress,
+} from "./evaluation/evaluate-options";
 export type { Judge } from "./evaluation/judge";
 export { Classifier, type ClassifyOptions, type Ranking } from "./evaluation/classifier";
 export { ImageClassifier, type LoadClassifierOptions } from "./evaluation/image-classifier";
@@ -196,9 +203,9 @@ export {
   type Mean,
   type Rate,
 } from "./evaluation/rates";
-export { attack, type AttackResult } from "./attack/attack";
+export { attack, type AttackResult, type AttackShard } from "./attack/attack";
 export type { AttackedInput } from "./attack/measure";
-export type { AttackProgress, CommonAttackOptions } from "./attack/attack-options";
+export type { AttackPart, AttackProgress, CommonAttackOptions } from "./attack/attack-options";
 export { ATTACK_NAMES, type AttackOptions } from "./attack/registry";
 export type { ConceptPair } from "./attack/concept-vector";
 export type { AttackInput } from "./attack/input";

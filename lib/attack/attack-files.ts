@@ -19,13 +19,15 @@ export async function saveInput(
   await lora?.save(join(directory, `${fileName(name)}-lora.safetensors`));
 }
 
-/** A measured picture: NAME-SEED.png. */
+/** A measured picture, NAME-SEED.png. @returns its file's name */
 export async function savePicture(
   directory: string,
   { name }: AttackInput,
   { image, seed }: Verdict,
-): Promise<void> {
-  await image.save(join(directory, `${fileName(name)}-${seed}.png`));
+): Promise<string> {
+  const file = `${fileName(name)}-${seed}.png`;
+  await image.save(join(directory, file));
+  return file;
 }
 
 function fileName(name: string): string {

@@ -6,6 +6,7 @@ import { fillTemplate } from "../evaluation/template";
 import { conceptImages } from "../inversion/inversion-options";
 import { integer, path, text } from "../options/kinds";
 import { complete, type Complete, type Given, type Option } from "../options/option";
+import { shardOption, type Shard } from "../options/shard";
 import {
   parseRunOptions,
   RUN_OPTIONS,
@@ -71,13 +72,26 @@ export const ATTACK_OPTIONS = Object.freeze({
   directory: path(undefined, "folder for the inputs found, their pictures, and the result"),
   /** Where the original's pictures are kept, for later attacks. Default: kpop-native/images in the user's cache folder. */
   cacheDirectory: path(undefined, "where the original's pictures are kept"),
+  /**
+   * Search and measure this part of the attack's targets; `checkpoint` has to be given. An attack that searches for
+   * each picture has as many targets, any other one has one, and its other shards draw pictures to learn from. Default:
+   * all.
+   */
+  shard: shardOption(),
 });
 
 /** Options that every attack takes. `onStep` tells of the search. */
-export interface CommonAttackOptions extends RunOptions, Given<typeof ATTACK_OPTIONS> {
+export interface CommonAttackOptions extends RunOptions, Omit<Given<typeof ATTACK_OPTIONS>, "shard"> {
   /** Name of the erased class; the classifier has to know it. */
   concept: string;
   onProgress?(progress: AttackProgress): void;
+}
+
+/** What makes an attack one of several processes; every one is told all else alike. */
+export interface AttackPart {
+  shard: Shard;
+  /** Where the processes find each other's results. */
+  checkpoint: { directory: string; every?: number };
 }
 
 /** Keys of `CommonAttackOptions`, and the method's name. */
@@ -105,7 +119,7 @@ export type Drawing = Pick<Given<typeof ATTACK_OPTIONS>, "sampler"> &
 
 /** @throws INVALID_ARGUMENT naming the option */
 export function parseAttackOptions(
-  options: CommonAttackOptions,
+  options: CommonAttackOptions & { shard?: Shard | undefined },
   attack: { name: string; needsPictures: boolean; options: object },
 ): ParsedAttackOptions {
   knownKeys(`the options of "${attack.name}"`, options, [
@@ -117,6 +131,8 @@ export function parseAttackOptions(
   const o = complete(ATTACK_OPTIONS, { ...options }, { concepts: [concept] });
   if (o.images === undefined && attack.needsPictures && o.original === undefined)
     throw invalid("images", "pictures of the concept, or original the model that draws them,", o.images);
+  if (o.shard !== undefined && options.checkpoint === undefined)
+    throw invalid("checkpoint", "given with shard: in its directory the shards find each other", undefined);
   const { steps, guidanceScale, sampler } = o;
   return {
     ...o,

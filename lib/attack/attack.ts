@@ -1,27 +1,32 @@
 import { join } from "node:path";
 import { invalid } from "../check";
-import { contentOf, digest, modelIdentity, optionsIdentity } from "../diffusion/identity";
 import { makePictures } from "../diffusion/make-pictures";
 import type { PromptKey } from "../diffusion/prompt-key";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, pathOf, withModel } from "../diffusion/with-model";
 import { traced } from "../diagnostics";
 import { throwIfAborted } from "../errors";
+import type { Classifier } from "../evaluation/classifier";
 import { classifierFor } from "../evaluation/classifier-for";
+import { judgeOf } from "../evaluation/judge";
 import type { Rate } from "../evaluation/rates";
 import { writeFileAtomically } from "../files/atomic";
+import { joinRun } from "../files/join-run";
 import { formatJson } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
-import { Image } from "../io/image";
 import { complete, fit, type Complete, type OptionSet } from "../options/option";
+import type { Shard } from "../options/shard";
 import { unscoped } from "../runtime/scope";
 import type { StepReport } from "../training/step-report";
-import { ATTACK_OPTIONS, parseAttackOptions, type ParsedAttackOptions } from "./attack-options";
-import { AttackJob } from "./job";
+import { originalIdentity, searchIdentity, shardsIdentity } from "./attack-identity";
+import { ATTACK_OPTIONS, parseAttackOptions } from "./attack-options";
+import type { AttackPart, ParsedAttackOptions } from "./attack-options";
 import { measure, type AttackedInput } from "./measure";
 import type { AttackInput } from "./input";
+import { MeasuredInputs } from "./measured-inputs";
 import type { AttackMethod } from "./method";
 import { attackNamed, type AttackOptions } from "./registry";
+import { remembered, search, type Searched } from "./search";
 import { Target } from "./target";
 
 /** What an attack has shown. */
@@ -46,16 +51,48 @@ export interface AttackResult {
   dispose(): void;
 }
 
+/** What a shard of an attack has done: its targets are searched and measured. */
+export interface AttackShard {
+  shard: Shard;
+  method: string;
+  concept: string;
+  /** Inputs that it has found. */
+  found: number;
+  unetEvaluations: number;
+  seconds: number;
+}
+
+/** Where shards of an attack find each other, in the folder of its state. */
+const SHARDS_FILE = "shards.json";
+
 /**
  * Attacks an erasure: looks for inputs that bring the erased concept back, and measures how often they do.
  *
  * An input counts by the share of its pictures that a classifier takes for the concept before any other class, with
  * Wilson's 95 % interval, beside that of the concept's plain name on the same seeds.
+ *
+ * Several processes attack together, each a `shard` of the targets: the call with `resume` and without a shard finds what
+ * they have, and gives the result.
  * @param model the erased model, loaded, or what `StableDiffusion.load` takes; it is left as it was
  * @throws INVALID_ARGUMENT (no pictures and no original; a class that the classifier does not know), NUMERIC_FAILURE,
  *   OUT_OF_MEMORY, NO_SPACE, IO_ERROR, ABORTED, and for paths what loading them throws
  */
-export async function attack(model: StableDiffusion | string, options: AttackOptions): Promise<AttackResult> {
+export async function attack(
+  model: StableDiffusion | string,
+  options: AttackOptions & AttackPart,
+): Promise<AttackShard>;
+export async function attack(
+  model: StableDiffusion | string,
+  options: AttackOptions & { shard: Shard | undefined },
+): Promise<AttackResult | AttackShard>;
+export async function attack(
+  model: StableDiffusion | string,
+  options: AttackOptions & { shard?: undefined },
+): Promise<AttackResult>;
+export async function attack(
+  model: StableDiffusion | string,
+  options: AttackOptions & { shard?: Shard | undefined },
+): Promise<AttackResult | AttackShard> {
   if (typeof options !== "object" || options === null) throw invalid("options", "an object", options);
   const method = attackNamed(options.method ?? "concept-inversion");
   const o = parseAttackOptions(options, method);
@@ -82,12 +119,11 @@ export async function attack(model: StableDiffusion | string, options: AttackOpt
           return withModel(o.original, signal, (original) => run(method, own, o, attacked, original));
         }),
       ),
-    ({ before, after, inputs, unetEvaluations }) => ({
-      before: before.value,
-      after: after.value,
-      inputs: inputs.length,
-      unetEvaluations,
-    }),
+    (found) => {
+      if ("shard" in found) return undefined;
+      const { before, after, inputs, unetEvaluations } = found;
+      return { before: before.value, after: after.value, inputs: inputs.length, unetEvaluations };
+    },
   );
 }
 
@@ -97,7 +133,7 @@ async function run(
   o: ParsedAttackOptions,
   model: StableDiffusion,
   original: StableDiffusion | null,
-): Promise<AttackResult> {
+): Promise<AttackResult | AttackShard> {
   const started = performance.now();
   fit(ATTACK_OPTIONS, o as Complete<typeof ATTACK_OPTIONS>, model);
   fit(method.options, own, model);
@@ -116,35 +152,55 @@ async function run(
   try {
     const output = classifier.indexOf(o.concept);
     if (o.directory !== undefined) await makeFolder(o.directory);
+    const subject = { method, own, o, model, original };
+    const { directory: state } = o.run.checkpoint ?? {};
+    if (o.shard !== undefined) await makeFolder(state!);
+    const part = o.shard !== undefined;
+    const endRun =
+      state === undefined
+        ? null
+        : await joinRun(join(state, SHARDS_FILE), () => shardsIdentity(subject), { part });
+    const resume = o.run.resume || part || endRun !== null;
     // They are no part of the attacker's budget: anyone has pictures.
     const images = o.images ?? (method.needsPictures ? await draw(original!, o) : []);
     const target = new Target(model, classifier, output, o.drawing, signal);
     const { concept, template, prompt } = o;
-    const identity = async () =>
-      digest({
-        model: await modelIdentity(model, signal),
-        pictures: await contentOf(await loaded(images)),
-        options: await optionsIdentity(method.options, own),
-        ...{ method: method.name, concept, prompt, drawing: o.drawing, seed: o.run.seed },
-      });
+    const identity = remembered(() => searchIdentity(subject, images));
     const succeeds = async (input: AttackInput, seed: number) => (await target.try(input, seed, 1))[0]!.hit;
-    const job = new AttackJob(
+    const searched = await search(
+      method,
+      own,
       { model, concept, template, prompt, images, drawing: o.drawing, succeeds },
-      { ...o.run, identity },
+      {
+        run: { ...o.run, resume },
+        shard: o.shard,
+        identity,
+        onFound: (inputs) => void found.push(...inputs),
+      },
     );
-    found.push(...(await job.run(() => method.run(job, own))));
     const plain = original === null ? null : new Target(original, classifier, output, o.drawing, signal);
-    const measured = await measure(target, plain, found, o);
+    const kept = await keptOf(classifier, o, resume, async () => [
+      await identity(),
+      await originalIdentity(subject),
+    ]);
+    if (o.shard !== undefined) {
+      if (found.length > 0) await measure(target, plain, found, o, kept);
+      const { unetEvaluations } = searched;
+      const done = { shard: o.shard, method: method.name, concept, found: found.length, unetEvaluations };
+      free();
+      return { ...done, seconds: (performance.now() - started) / 1000 };
+    }
+    const measured = await measure(target, plain, found, o, kept);
     const result = {
       method: method.name,
       reference: method.reference,
       concept,
       ...measured,
-      unetEvaluations: job.evaluations.total,
-      history: job.history,
+      ...searched,
       seconds: (performance.now() - started) / 1000,
     };
     if (o.directory !== undefined) await writeResult(o.directory, result);
+    await endRun?.();
     return { ...result, dispose: free };
   } catch (error) {
     free();
@@ -154,27 +210,44 @@ async function run(
   }
 }
 
+/** What was measured already; null where no state is kept, or nothing tells what the classifier is. */
+async function keptOf(
+  classifier: Classifier,
+  { run: { checkpoint, signal }, directory }: ParsedAttackOptions,
+  resume: boolean,
+  identity: () => Promise<unknown[]>,
+): Promise<MeasuredInputs | null> {
+  if (checkpoint === undefined) return null;
+  const judge = await judgeOf(classifier, signal);
+  if (judge.sha256 === null) return null;
+  return new MeasuredInputs(checkpoint.directory, [...(await identity()), judge], {
+    resume,
+    pictures: directory,
+  });
+}
+
 /** Paths of the original's pictures of the concept. */
 async function draw(original: StableDiffusion, o: ParsedAttackOptions): Promise<string[]> {
   const { prompt, pictures, cacheDirectory, onProgress } = o;
   const { seed, signal } = o.run;
   const { steps: samplingSteps, ...drawing } = o.drawing;
   const items = Array.from({ length: pictures }, (_, i) => ({ prompt, seed: seed + i }));
-  const set = await makePictures(
-    { base: original, signal, onPrepare: (report) => onProgress?.({ phase: "pictures", ...report }) },
-    items,
-    { samplingSteps, ...drawing, cacheDirectory },
-  );
+  const make = (shard?: Shard) =>
+    makePictures(
+      { base: original, signal, onPrepare: (report) => onProgress?.({ phase: "pictures", ...report }) },
+      items,
+      { samplingSteps, ...drawing, cacheDirectory, shard },
+    );
+  // Every search needs all of them: by the time that a shard has its part, others have most of the rest.
+  if (o.shard !== undefined) await make(o.shard);
+  const set = await make();
   return items.map((_, index) => set.path(index));
 }
 
-async function loaded(images: readonly (Image | string)[]): Promise<Image[]> {
-  const all: Image[] = [];
-  for (const image of images) all.push(image instanceof Image ? image : await Image.load(image));
-  return all;
-}
-
-async function writeResult(directory: string, result: Omit<AttackResult, "dispose">): Promise<void> {
+async function writeResult(
+  directory: string,
+  result: Omit<AttackResult, "dispose"> & Searched,
+): Promise<void> {
   const inputs = result.inputs.map(({ tokens, key, latents, lora, ...rest }) => ({
     ...rest,
     ...(tokens === undefined ? {} : { tokens: tokens.map(({ token }) => token) }),

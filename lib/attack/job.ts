@@ -16,6 +16,8 @@ export interface AttackParts {
   readonly prompt: string;
   /** Pictures of the concept; empty where none are needed. */
   readonly images: readonly (Image | string)[];
+  /** Which of the attack's searches this is; 0 of an attack that has one. */
+  readonly target: number;
   /** How pictures are drawn. */
   readonly drawing: Drawing;
   /** Draws one picture of an input from the noise of `seed`, and says whether the classifier names the concept. */
@@ -29,6 +31,7 @@ export class AttackJob extends Job implements AttackParts {
   readonly template: string;
   readonly prompt: string;
   readonly images: readonly (Image | string)[];
+  readonly target: number;
   readonly drawing: Drawing;
   readonly succeeds: AttackParts["succeeds"];
 
@@ -39,6 +42,7 @@ export class AttackJob extends Job implements AttackParts {
     this.template = parts.template;
     this.prompt = parts.prompt;
     this.images = parts.images;
+    this.target = parts.target;
     this.drawing = parts.drawing;
     this.succeeds = (input, seed) => parts.succeeds(input, seed);
   }

@@ -1,8 +1,11 @@
+import { join } from "node:path";
 import { rate, type Rate } from "../evaluation/rates";
+import { sha256File } from "../files/sha256-file";
 import { EvaluationCounter } from "../training/evaluations";
 import { saveInput, savePicture } from "./attack-files";
 import type { ParsedAttackOptions } from "./attack-options";
 import type { AttackInput } from "./input";
+import type { MeasuredInput, MeasuredInputs } from "./measured-inputs";
 import type { Target } from "./target";
 
 /** An input that was found, and how often it brings the concept back. */
@@ -20,19 +23,17 @@ export interface Measured {
   measuringEvaluations: number;
 }
 
-/** Draws and judges: the plain name on both models, then every input. */
-export async function measure(...given: Parameters<typeof measured>): Promise<Measured> {
-  const counter = new EvaluationCounter();
-  const result = await counter.run(() => measured(...given));
-  return { ...result, measuringEvaluations: counter.total };
-}
-
-async function measured(
+/**
+ * Draws and judges: the plain name on both models, then every input.
+ * @param kept what was measured already, if that is kept
+ */
+export async function measure(
   target: Target,
   original: Target | null,
   inputs: readonly AttackInput[],
   o: ParsedAttackOptions,
-): Promise<Omit<Measured, "measuringEvaluations">> {
+  kept: MeasuredInputs | null,
+): Promise<Measured> {
   const { imagesPerInput, directory, prompt } = o;
   const plain: AttackInput = { name: "name", prompt };
   const common = { seed: o.run.seed + (o.images?.length ?? o.pictures), count: imagesPerInput };
@@ -42,6 +43,24 @@ async function measured(
     some.reduce((sum, { count }) => sum + count, 0);
   const clock = new Clock(size(ranges) + size(plainRanges) * (original === null ? 1 : 2), o.onProgress);
 
+  let measuringEvaluations = 0;
+
+  const draw = async (
+    by: Target,
+    input: AttackInput,
+    { seed, count }: { seed: number; count: number },
+    folder: string | undefined,
+  ): Promise<MeasuredInput> => {
+    const counter = new EvaluationCounter();
+    const verdicts = await counter.run(() => by.try(input, seed, count));
+    const pictures: Record<string, string> = {};
+    if (folder !== undefined)
+      for (const verdict of verdicts) {
+        const name = await savePicture(folder, input, verdict);
+        pictures[name] = await sha256File(join(folder, name));
+      }
+    return { hits: verdicts.filter(({ hit }) => hit).length, evaluations: counter.total, pictures };
+  };
   const tried = async (
     by: Target,
     input: AttackInput,
@@ -49,11 +68,15 @@ async function measured(
     folder: string | undefined,
   ): Promise<Rate> => {
     let hits = 0;
-    for (const { seed, count } of where) {
-      const verdicts = await by.try(input, seed, count);
-      hits += verdicts.filter(({ hit }) => hit).length;
-      clock.add(count);
-      if (folder !== undefined) for (const verdict of verdicts) await savePicture(folder, input, verdict);
+    for (const range of where) {
+      const measured = () => draw(by, input, range, folder);
+      const { name } = input;
+      const of = by === target ? "attacked" : "original";
+      const which = { name, prompt: input.prompt, ...range, of, saved: folder !== undefined };
+      const found = kept === null ? await measured() : await kept.find(which, measured);
+      hits += found.hits;
+      measuringEvaluations += found.evaluations;
+      clock.add(range.count);
     }
     return rate(hits, size(where));
   };
@@ -71,6 +94,7 @@ async function measured(
     after: rate(hits, size(ranges)),
     ...(unharmed === null ? {} : { original: unharmed }),
     inputs: found,
+    measuringEvaluations,
   };
 }
 

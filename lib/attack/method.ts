@@ -27,6 +27,8 @@ export interface AttackDefinition<N extends string, S extends OptionSet> {
   check?(o: Complete<S>): void;
   /** Refuses what does not fit a model. @throws INVALID_ARGUMENT */
   fit?(o: Complete<S>, model: StableDiffusion): void;
+  /** Searches that know nothing of each other, which `run` does one at a time, `job.target` by `job.target`. Default 1. */
+  targets?(o: Complete<S>, pictures: number): number;
   /** The inputs found, for the caller to dispose of. */
   run(job: AttackJob, o: Complete<S>): Promise<AttackInput[]>;
 }

@@ -3,6 +3,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { KpopError, StableDiffusion } from "../index";
 import type { ComputeDtype, Device } from "../index";
+import { localDevice } from "../internal";
 import { say } from "./output";
 
 /** Flags of every command that loads a model. */
@@ -17,7 +18,10 @@ export interface LoadFlags {
 
 export function addLoadOptions(command: Command): void {
   command
-    .option("--device <name>", "auto, cpu, cuda, cuda:0 and so on (default: auto, a GPU if there is one)")
+    .option(
+      "--device <name>",
+      "auto, cpu, cuda, cuda:0 and so on (default: auto, a GPU if there is one; of several processes each its own)",
+    )
     .addOption(
       new Option("--dtype <name>", "what weights are held and computed in; float32 when not given").choices([
         "float32",
@@ -42,7 +46,7 @@ export function predictionOption(): Option {
 /** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
 export async function loadModel(
   model: string,
-  { device, dtype, delta, prediction, mapped }: LoadFlags,
+  { device = localDevice(), dtype, delta, prediction, mapped }: LoadFlags,
   signal: AbortSignal,
 ): Promise<StableDiffusion> {
   if (model !== "pocket" && (await stat(model).catch(() => null)) === null) throw noModel(model);

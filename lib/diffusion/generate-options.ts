@@ -1,7 +1,8 @@
 import { invalid } from "../check";
 import type { Image } from "../io/image";
-import { choice, integer, number, steps, tensor, text } from "../options/kinds";
+import { choice, integer, number, path, steps, tensor, text } from "../options/kinds";
 import type { Given, Option } from "../options/option";
+import { shardOption } from "../options/shard";
 import type { LearnedToken } from "./learned-tokens";
 import { PromptKey } from "./prompt-key";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
@@ -77,6 +78,13 @@ export const GENERATE_OPTIONS = Object.freeze({
   latents: tensor("starting noise, one for each picture"),
   /** Learned tokens that the prompts may name: inversions. */
   tokens,
+  /** Make every count-th batch alone, from index on: its pictures are given, in their order. Default: all. */
+  shard: shardOption(),
+  /**
+   * Folder that keeps the pictures as they are made; a batch that lies there is not made again. Processes that share a call
+   * by `shard` share it; one of other options or another model is refused. Default: none.
+   */
+  keepIn: { ...path(undefined, "folder that keeps the pictures as they are made"), flag: null },
 });
 
 /** How pictures are made. */

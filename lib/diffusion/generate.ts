@@ -4,6 +4,7 @@ import { KpopError, throwIfAborted } from "../errors";
 import { forcesZeros } from "../io/checkpoint-types";
 import { Image } from "../io/image";
 import { complete, fit, type Complete } from "../options/option";
+import { partOf } from "../options/shard";
 import { noGrad } from "../runtime/grad-mode";
 import { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
@@ -12,9 +13,11 @@ import { repeated, rows, type Condition } from "./condition";
 import { denoise } from "./denoise";
 import { freshNoise } from "./fresh-noise";
 import { GENERATE_OPTIONS, type GenerateOptions } from "./generate-options";
+import { contentOf, modelIdentity } from "./identity";
 import type { Guidance } from "./guidance";
 import { steersGuidance } from "./interventions/intervention";
 import { compareKeyModel } from "./key-model";
+import { KeptPictures } from "./kept-pictures";
 import { checkLearnedTokens } from "./learned-tokens";
 import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
@@ -32,7 +35,7 @@ export async function generate(
     () => ({
       model: model.source.path,
       prompts: [...o.prompts],
-      pictures: o.total,
+      pictures: partOf(o.shard, batches(o)).flat().length,
       steps: o.steps,
       sampler: o.sampler.name,
       width: o.width,
@@ -40,9 +43,23 @@ export async function generate(
     }),
     async () => {
       if (o.key !== undefined) await compareKeyModel(o.key, model, o.signal);
-      return unscoped(() => noGrad(() => scope(() => run(model, o))));
+      const { keepIn } = o;
+      const kept = keepIn === undefined ? null : await KeptPictures.open(keepIn, await identityOf(model, o));
+      return unscoped(() => noGrad(() => scope(() => run(model, o, kept))));
     },
   );
+}
+
+/** All that the pictures of a call depend on. @throws NOT_FOUND, IO_ERROR, ABORTED */
+async function identityOf(model: Model, o: Checked): Promise<Record<string, unknown>> {
+  const { prompts, count, seed, steps, guidanceScale, negativePrompt = null, width, height } = o;
+  const { keyGuidance, batchSize, sampler, key = null, latents = null, tokens } = o;
+  return {
+    model: await modelIdentity(model, o.signal),
+    ...{ prompts, count, seed, steps, sampler: sampler.name, guidanceScale, negativePrompt, width, height },
+    ...{ keyGuidance, batchSize, key: await contentOf(key) },
+    ...{ latents: await contentOf(latents), tokens: await contentOf(tokens) },
+  };
 }
 
 type Checked = ReturnType<typeof checkGenerate>;
@@ -105,15 +122,18 @@ function pixels(
   return [side("width"), side("height")];
 }
 
-async function run(model: Model, o: Checked): Promise<Image[]> {
+async function run(model: Model, o: Checked, kept: KeptPictures | null): Promise<Image[]> {
   const texts = await model.condition(o.prompts, { tokens: o.tokens });
   const guided = o.guidanceScale !== 1;
   const negative = guided ? await negativeOf(model, o) : null;
   const own = guided ? await steeringTexts(model) : [];
   const images: Image[] = [];
+  const part = partOf(o.shard, batches(o));
+  const total = part.flat().length;
   let done = 0;
-  for (const indices of batches(o)) {
-    const pictures = await scope(async () => {
+  for (const indices of part) {
+    const found = (await kept?.read(indices, o)) ?? null;
+    const draw = async (): Promise<Image[]> => {
       const seeds = indices.map((index) => o.seed + (index % o.count));
       const noise =
         o.latents === undefined
@@ -132,14 +152,16 @@ async function run(model: Model, o: Checked): Promise<Image[]> {
         })),
       };
       const start = noise.to({ dtype: "float32", device: model.device });
-      const latents = await denoiseAll(model, o, start, seeds, guidance, done);
+      const latents = await denoiseAll(model, o, start, seeds, guidance, { done, total });
       return decode(model, latents);
-    });
+    };
+    const pictures = found ?? (await scope(draw));
+    if (found === null) await kept?.save(indices, pictures);
     indices.forEach((index, i) => (images[index] = pictures[i]!));
     done += indices.length;
     await tell(o.onImages, pictures, indices);
   }
-  return images;
+  return images.filter((image) => image !== undefined);
 }
 
 /** What guidance leads away from. */
@@ -192,7 +214,7 @@ async function denoiseAll(
   noise: Tensor,
   seeds: readonly number[],
   guidance: Guidance,
-  done: number,
+  { done, total }: { done: number; total: number },
 ): Promise<Tensor> {
   const samplerRun = o.sampler.create<Tensor>(model.schedule, o.steps);
   const fresh = samplerRun.stochastic
@@ -211,7 +233,7 @@ async function denoiseAll(
   for await (const { step, steps, latents } of states) {
     if (step === steps) result = latents.clone();
     const finished = step === steps ? noise.shape[0]! : 0;
-    await tell(o.onStep, { step, steps, images: done + finished, totalImages: o.total });
+    await tell(o.onStep, { step, steps, images: done + finished, totalImages: total });
   }
   throwIfAborted(o.signal);
   return result!;

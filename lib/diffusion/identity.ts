@@ -8,17 +8,14 @@ import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
 import { VERSION } from "../version";
 import { hashChanges, hashInputs, interventionsIdentity } from "./model-hash";
-import type { StableDiffusion } from "./stable-diffusion";
+import type { Model } from "./model";
 
 /**
  * All that a model's results depend on: weights as they are in memory, configurations, interventions, place and
  * versions, as JSON holds it.
  * @throws NOT_FOUND, IO_ERROR, ABORTED
  */
-export async function modelIdentity(
-  model: StableDiffusion,
-  signal?: AbortSignal,
-): Promise<Record<string, unknown>> {
+export async function modelIdentity(model: Model, signal?: AbortSignal): Promise<Record<string, unknown>> {
   const { source, device, dtype, interventions } = model;
   return {
     versions: { "kpop-native": VERSION, libtorch: addon().builtForTorch },
@@ -30,7 +27,8 @@ export async function modelIdentity(
       forcesZeros(source),
     ]),
     interventions: await interventionsIdentity(interventions),
-    device,
+    // Which of a machine's GPUs it is decides nothing, and shards each have their own.
+    device: device.replace(/:\d+$/, ""),
     dtype,
   };
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { forEachLimited } from "../files/for-each-limited";
-import { formatJson, parseJsonObject, readText } from "../files/json-file";
+import { formatJson, parseJsonObject, readText, readTextIfThere } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
 import { pngSize } from "../io/png-structure";
 import { onDisk } from "../files/system-error";
@@ -29,10 +29,7 @@ export async function openFolder(parent: string, identity: ImageSetIdentity): Pr
   const folder = join(parent, name);
   await makeFolder(folder);
   const path = join(folder, DESCRIPTION_FILE);
-  const text = await readText(path).catch((error: unknown) => {
-    if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
-    throw error;
-  });
+  const text = await readTextIfThere(path);
   const expected = formatJson(identity);
   if (text === null) await writeFileAtomically(path, expected);
   else if (text !== expected) {

@@ -5,11 +5,12 @@ import { Image } from "../io/image";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
 import type { Given } from "../options/option";
+import { partOf, shardOption, type Shard } from "../options/shard";
 import { checkGenerate, startingNoise } from "./generate";
 import { DRAWING_OPTIONS, type GenerateOptions } from "./generate-options";
 import { fileName, findMissing, noteMachine, openFolder } from "./image-set-files";
 import { imageSetIdentity, type SharedOptions } from "./image-set-identity";
-import { seesKey } from "./prompt-key";
+import { seesKey, type PromptKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
 import { StableDiffusion } from "./stable-diffusion";
 
@@ -37,6 +38,8 @@ export interface ImageSetOptions extends Given<typeof DRAWING_OPTIONS> {
   signal?: AbortSignal;
   /** Each set has a folder of its own in this one. */
   directory: string;
+  /** Make every count-th batch alone, from index on: the set given has those pictures. Default: all. */
+  shard?: Shard;
   onProgress?(progress: ImageSetProgress): void;
 }
 
@@ -91,7 +94,8 @@ export class ImageSet {
  * Repeated or resumed, a list gives the same bytes. Rounding depends on the size of a batch and, with several threads, on
  * the place in it; so batches always have `batchSize` pictures, filled up with repetitions, and the picture at index i of
  * the list always stands at place i modulo `batchSize`, whichever pictures are there already. A list
- * shorter than a batch takes the time of a whole one.
+ * shorter than a batch takes the time of a whole one. Processes that share a list by `shard` make what one alone makes, to
+ * the byte where they compute alike, and each leaves every picture whole: afterwards the call without a shard finds them.
  * @param items repetitions are made once
  * @throws INVALID_ARGUMENT, NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED
  */
@@ -106,17 +110,17 @@ export async function generateImageSet(
   const directory = await openFolder(resolve(options.directory), identity);
   const paths = items.map((item) => join(directory, fileName(model, item)));
   const wanted = new Map(items.map((item, i) => [paths[i]!, { ...item, path: paths[i]!, place: i }]));
-  const missing = await findMissing([...wanted.values()], shared);
-  // Together only those that see a key, or do not: `generate` would split a batch of both.
-  const sees = ({ prompt }: Picture): boolean => key === undefined || seesKey(key, prompt);
-  const groups = [missing.filter(sees), missing.filter((picture) => !sees(picture))];
-  const batches = groups.flatMap((group) => inBatches(group, shared.batchSize));
+  const own = partOf(options.shard, inGroups([...wanted.values()], shared.batchSize, key)).flatMap((batch) =>
+    batch.filter((picture) => picture !== undefined),
+  );
+  const missing = await findMissing(own, shared);
+  const batches = inGroups(missing, shared.batchSize, key);
   if (batches.length > 0) await noteMachine(directory, model.device);
   const clock = new Clock(batches.length * stepsOf(model, shared));
   let generated = 0;
   const report = (etaSeconds: number): Promise<void> => {
-    const done = wanted.size - missing.length + generated;
-    return tell(onProgress, { done, total: wanted.size, generated, etaSeconds });
+    const done = own.length - missing.length + generated;
+    return tell(onProgress, { done, total: own.length, generated, etaSeconds });
   };
   for (const batch of batches) {
     const images = await generateBatch(model, batch, shared, {
@@ -135,7 +139,14 @@ export async function generateImageSet(
     }
   }
   await report(0);
-  return new ImageSet(directory, items, paths, generated);
+  if (options.shard === undefined) return new ImageSet(directory, items, paths, generated);
+  const part = own.sort((a, b) => a.place - b.place);
+  return new ImageSet(
+    directory,
+    part.map(({ place }) => items[place]!),
+    part.map(({ path }) => path),
+    generated,
+  );
 }
 
 /** A picture that is drawn again. */
@@ -175,9 +186,10 @@ function check(
   options: ImageSetOptions,
 ): SharedOptions {
   if (!(model instanceof StableDiffusion)) throw invalid("model", "a StableDiffusion", model);
-  knownKeys("the image set options", options, [...DRAWING, "directory", "signal", "onProgress"]);
+  knownKeys("the image set options", options, [...DRAWING, "directory", "shard", "signal", "onProgress"]);
   jobOptions(options, "onProgress");
   filePath("directory", options.directory);
+  if (options.shard !== undefined) shardOption().check("shard", options.shard, { concepts: [] });
   if (!Array.isArray(items) || items.length === 0)
     throw invalid("items", "a non-empty list of prompts with seeds", items);
   for (const item of items as readonly ImageSetItem[]) {
@@ -208,8 +220,15 @@ function stepsOf(model: StableDiffusion, { sampler, steps }: SharedOptions): num
   return samplerNamed(sampler).timesteps(model.schedule, steps).length;
 }
 
-interface Picture extends PlacedItem {
-  path: string;
+/** Batches, those that see a key together and those that do not: `generate` would split one of both. */
+function inGroups<P extends PlacedItem>(
+  pictures: readonly P[],
+  size: number,
+  key: PromptKey | undefined,
+): (P | undefined)[][] {
+  const sees = ({ prompt }: P): boolean => key === undefined || seesKey(key, prompt);
+  const groups = [pictures.filter(sees), pictures.filter((picture) => !sees(picture))];
+  return groups.flatMap((group) => inBatches(group, size));
 }
 
 /** Batches by place; undefined where there is nothing to make. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { cacheFolder } from "../runtime/cache-directory";
+import type { Shard } from "../options/shard";
 import type { PrepareReport } from "../training/step-report";
 import { generateImageSet, type ImageSet, type ImageSetItem } from "./image-set";
 import type { SamplerName } from "./samplers";
@@ -13,6 +14,8 @@ export interface PictureOptions {
   sampler?: SamplerName;
   /** Where they are kept; "" is the user's cache directory. */
   cacheDirectory: string;
+  /** The part of them that is made. Default: all. */
+  shard?: Shard | undefined;
 }
 
 /** The job that pictures are made for; an erasure's context is one. */
@@ -33,7 +36,7 @@ const TOGETHER = 4;
 export async function makePictures(
   job: PictureJob,
   items: readonly ImageSetItem[],
-  { samplingSteps: steps, guidanceScale, sampler, cacheDirectory }: PictureOptions,
+  { samplingSteps: steps, guidanceScale, sampler, cacheDirectory, shard }: PictureOptions,
 ): Promise<ImageSet> {
   const { base, signal, onPrepare } = job;
   const drawing = { steps, guidanceScale, ...(sampler === undefined ? {} : { sampler }) };
@@ -41,6 +44,7 @@ export async function makePictures(
     directory: cacheDirectory === "" ? join(cacheFolder(), "images") : cacheDirectory,
     ...drawing,
     batchSize: TOGETHER,
+    ...(shard === undefined ? {} : { shard }),
     ...(signal === undefined ? {} : { signal }),
     ...(onPrepare === undefined
       ? {}

@@ -14,15 +14,13 @@ export class DrawnShots {
   constructor(
     readonly shots: readonly Shot[],
     private readonly places: readonly { readonly set: ImageSet; readonly index: number }[],
+    /** Number of the pictures; a shard has only its part of those that are asked for. */
+    readonly length: number,
     /** How many of them were made by the call that gave these; the others were there. */
     readonly generated: number,
     /** The folder of their set; where they are of several, the folder of those. */
     readonly directory: string,
   ) {}
-
-  get length(): number {
-    return this.shots.length;
-  }
 
   /** Where picture `i` lies. */
   path(i: number): string {
@@ -53,23 +51,29 @@ export async function drawShots(
     groups.set(key, [...(groups.get(key) ?? []), i]);
   });
   const places: { set: ImageSet; index: number }[] = [];
-  const total = new Set(shots.map(({ prompt, seed, drawing }) => JSON.stringify([prompt, seed, drawing])))
+  const unique = new Set(shots.map(({ prompt, seed, drawing }) => JSON.stringify([prompt, seed, drawing])))
     .size;
-  let [done, generated, directory] = [0, 0, shared.directory];
+  const total = Math.ceil(unique / (shared.shard?.count ?? 1));
+  let [done, generated, length, directory] = [0, 0, 0, shared.directory];
   for (const members of groups.values()) {
+    let last: ImageSetProgress | undefined;
     const items = members.map((i) => ({ prompt: shots[i]!.prompt, seed: shots[i]!.seed }));
     const set = await generateImageSet(model, items, {
       ...shared,
       ...shots[members[0]!]!.drawing,
       // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener
-      onProgress: (own) => tell(onProgress, ofAll(own, { done, generated, total })),
+      onProgress: (own) => {
+        last = own;
+        return tell(onProgress, groups.size === 1 ? own : ofAll(own, { done, generated, total }));
+      },
     });
-    members.forEach((i, index) => (places[i] = { set, index }));
-    done += new Set(items.map((item) => JSON.stringify(item))).size;
+    if (shared.shard === undefined) members.forEach((i, index) => (places[i] = { set, index }));
+    done += last?.total ?? 0;
     generated += set.generated;
+    length += set.length;
     if (groups.size === 1) directory = set.directory;
   }
-  return new DrawnShots(shots, places, generated, directory);
+  return new DrawnShots(shots, places, length, generated, directory);
 }
 
 /** How far all sets are; those to come take as long for each picture as this one. */
@@ -78,7 +82,7 @@ function ofAll(
   before: { done: number; generated: number; total: number },
 ): ImageSetProgress {
   const left = own.total - own.done;
-  const later = before.total - before.done - own.total;
+  const later = Math.max(0, before.total - before.done - own.total);
   const each = left > 0 ? own.etaSeconds / left : 0;
   return {
     done: before.done + own.done,

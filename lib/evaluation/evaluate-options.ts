@@ -5,6 +5,7 @@ import { checkPromptRows, type PromptRow } from "../diffusion/prompt-file";
 import { integer, path, single, text, texts } from "../options/kinds";
 import { complete, type Complete, type Given, type Option } from "../options/option";
 import { readInteger } from "../options/read";
+import { shardOption, type Shard } from "../options/shard";
 import { Classifier } from "./classifier";
 import { ClipScorer } from "./clip-scorer";
 import { METRIC_OPTIONS } from "./metrics";
@@ -101,12 +102,19 @@ export const EVALUATE_OPTIONS = Object.freeze({
   resultFile: path(undefined, "file that the result is written to"),
   /** Where pictures are kept. Default: kpop-native/images in the user's cache folder. */
   cacheDirectory: path(undefined, "where pictures are kept"),
+  /** Make this part of the pictures and measure nothing; `resultFile` has to be given. Default: all, and measure. */
+  shard: shardOption(),
 });
 
 /** What is measured, and with what. */
-export interface EvaluateOptions extends Given<typeof EVALUATE_OPTIONS> {
+export interface EvaluateOptions extends Omit<Given<typeof EVALUATE_OPTIONS>, "shard"> {
   signal?: AbortSignal;
   onProgress?(progress: EvaluationProgress): void;
+}
+
+/** The options of a process that makes a part of an evaluation's pictures; every part is told all others alike. */
+export interface EvaluateShardOptions extends EvaluateOptions {
+  shard: Shard;
 }
 
 /** Options after checks and defaults. */
@@ -119,7 +127,9 @@ export interface ParsedOptions extends Complete<typeof EVALUATE_OPTIONS> {
 }
 
 /** @throws INVALID_ARGUMENT */
-export function parseEvaluateOptions(options: EvaluateOptions): ParsedOptions {
+export function parseEvaluateOptions(
+  options: EvaluateOptions & { shard?: Shard | undefined },
+): ParsedOptions {
   knownKeys("the evaluate options", options, [...Object.keys(EVALUATE_OPTIONS), "signal", "onProgress"]);
   jobOptions(options, "onProgress");
   const o = complete(EVALUATE_OPTIONS, { ...options }, { concepts: [] });
@@ -127,6 +137,8 @@ export function parseEvaluateOptions(options: EvaluateOptions): ParsedOptions {
     throw invalid("imagesPerClass", "left out with prompts, which ask for a picture each,", o.imagesPerClass);
   if (typeof o.prompts !== "string" && o.promptColumn !== undefined)
     throw invalid("promptColumn", "left out without a prompt file", o.promptColumn);
+  if (o.shard !== undefined && o.resultFile === undefined)
+    throw invalid("resultFile", "given with shard: beside it the shards find each other", o.resultFile);
   const drawing = Object.keys(DRAWING_OPTIONS) as (keyof typeof DRAWING_OPTIONS)[];
   return {
     ...o,

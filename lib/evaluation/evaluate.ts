@@ -6,13 +6,17 @@ import { StableDiffusion } from "../diffusion/stable-diffusion";
 import { checkModel, pathOf, withModel } from "../diffusion/with-model";
 import { throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
+import { joinRun } from "../files/join-run";
 import { formatJson } from "../files/json-file";
 import { makeFolder } from "../files/make-folder";
 import { checkOutputFile } from "../io/check-output";
+import type { Shard } from "../options/shard";
 import { cacheFolder } from "../runtime/cache-directory";
 import { compareModels, type ModelDifference, type ModelEvaluation } from "./compare-models";
 import { drawShots, type DrawnShots } from "./draw-shots";
-import { parseEvaluateOptions, type EvaluateOptions, type ParsedOptions } from "./evaluate-options";
+import { parseEvaluateOptions, type ParsedOptions } from "./evaluate-options";
+import type { EvaluateOptions, EvaluateShardOptions } from "./evaluate-options";
+import { picturesIdentity, shardsFile, type EvaluationShard } from "./evaluation-shard";
 import type { Evaluation } from "./evaluation";
 import { judgesOf, openJudges, type Judges } from "./judges";
 import { look } from "./look";
@@ -44,14 +48,23 @@ export interface Comparison {
  * (ESR-k and PSR-k of KPOP's Table 2; 95 % intervals by Wilson's score) and, if there is one, to a CLIP (Table 4).
  *
  * The pictures are of classes, or of the rows of a prompt file. They are kept in `cacheDirectory` and never made twice, so
- * an interrupted evaluation goes on where it stopped.
+ * an interrupted evaluation goes on where it stopped, and several processes make the pictures together, each its `shard` of
+ * them: the call without a shard finds them and measures.
  * @param model a loaded model, or what `StableDiffusion.load` takes
  * @throws INVALID_ARGUMENT (a class that the classifier does not know, too), ABORTED, OUT_OF_MEMORY, NO_SPACE, IO_ERROR, and
  *   for paths what loading them throws
  */
 export async function evaluate(
   model: StableDiffusion | string,
-  options: EvaluateOptions,
+  options: EvaluateShardOptions,
+): Promise<EvaluationShard>;
+export async function evaluate(
+  model: StableDiffusion | string,
+  options: EvaluateOptions & { shard: Shard | undefined },
+): Promise<Evaluation | EvaluationShard>;
+export async function evaluate(
+  model: StableDiffusion | string,
+  options: EvaluateOptions & { shard?: undefined },
 ): Promise<Evaluation>;
 /**
  * Measures several models on the same prompts and seeds, one after the other, and compares each with the first picture by
@@ -63,22 +76,36 @@ export async function evaluate(
 ): Promise<Comparison>;
 export async function evaluate(
   given: StableDiffusion | string | readonly (StableDiffusion | string | ComparedModel)[],
-  options: EvaluateOptions,
-): Promise<Evaluation | Comparison> {
+  options: EvaluateOptions & { shard?: Shard | undefined },
+): Promise<Evaluation | EvaluationShard | Comparison> {
   const o = parseEvaluateOptions(options);
   throwIfAborted(o.signal);
   const started = performance.now();
   const several = Array.isArray(given) ? checkModels(given) : null;
   if (several === null) checkModel("model", given);
+  else if (o.shard !== undefined) throw invalid("shard", "left out with several models", o.shard);
   if (o.resultFile !== undefined) await checkResultFile(o.resultFile);
-  const models = await evaluateEach(several ?? [{ model: given as StableDiffusion | string }], o);
+  const run: Run = { models: several ?? [{ model: given as StableDiffusion | string }], end: null };
+  const found = await evaluateEach(run, o);
+  const [only] = found;
+  if (several === null && "shard" in only!) return only;
+  const models = found as Evaluation[];
   const seconds = (performance.now() - started) / 1000;
   const result = several === null ? models[0]! : compared(models, several, seconds);
   if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(result));
+  await run.end?.();
   return result;
 }
 
-async function evaluateEach(models: readonly ComparedModel[], o: ParsedOptions): Promise<Evaluation[]> {
+/** What is evaluated in one call. */
+interface Run {
+  readonly models: readonly ComparedModel[];
+  /** Takes away what shards left of themselves; null where there were none. */
+  end: (() => Promise<void>) | null;
+}
+
+async function evaluateEach(run: Run, o: ParsedOptions): Promise<(Evaluation | EvaluationShard)[]> {
+  const { models } = run;
   const made: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(item: T): T => {
     made.push(item);
@@ -86,16 +113,23 @@ async function evaluateEach(models: readonly ComparedModel[], o: ParsedOptions):
   };
   try {
     const plan = await planShots(o);
-    const found: Evaluation[] = [];
+    const found: (Evaluation | EvaluationShard)[] = [];
     let judges: Judges | undefined;
     let first: DrawnShots | null = null;
-    const measure = async ({ model, name, key }: ComparedModel): Promise<Evaluation> => {
+    const measure = async ({ model, name, key }: ComparedModel): Promise<Evaluation | EvaluationShard> => {
       const started = performance.now();
       const told = models.length === 1 ? o : { ...o, onProgress: naming(name!, o.onProgress) };
       const drawn = await withBase(model, o, async (base) => {
         judges ??= await openJudges(plan, o, base, models.length, own);
+        if (o.resultFile !== undefined && models.length === 1)
+          run.end = await joinRun(shardsFile(o.resultFile), () => picturesIdentity(base, o, plan), {
+            part: o.shard !== undefined,
+          });
         return await draw(base, plan.shots, told, key);
       });
+      const seconds = (): number => (performance.now() - started) / 1000;
+      const { length: images, generated, directory } = drawn;
+      if (o.shard !== undefined) return { shard: o.shard, images, generated, directory, seconds: seconds() };
       const pictures = await look(drawn, plan.classes, judges!, first, told);
       const metrics = await judges!.metrics.results();
       first ??= drawn;
@@ -104,10 +138,10 @@ async function evaluateEach(models: readonly ComparedModel[], o: ParsedOptions):
         ...(await judgesOf(judges!, o.signal)),
         ...(metrics === null ? {} : { metrics }),
         pictures,
-        images: drawn.length,
-        generated: drawn.generated,
-        directory: drawn.directory,
-        seconds: (performance.now() - started) / 1000,
+        images,
+        generated,
+        directory,
+        seconds: seconds(),
       };
     };
     for (const one of models)
@@ -120,7 +154,11 @@ async function evaluateEach(models: readonly ComparedModel[], o: ParsedOptions):
             preserved: [...o.preserved],
           }),
           () => measure(one),
-          ({ images, generated, esr, psr }) => ({ images, generated, esr: values(esr), psr: values(psr) }),
+          (done) => {
+            if ("shard" in done) return undefined;
+            const { images, generated, esr, psr } = done;
+            return { images, generated, esr: values(esr), psr: values(psr) };
+          },
         ),
       );
     return found;
@@ -199,6 +237,7 @@ async function draw(
   return drawShots(base, shots, {
     ...o.generation,
     ...(key === undefined ? {} : { key }),
+    ...(o.shard === undefined ? {} : { shard: o.shard }),
     directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
     ...job(o),
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener

@@ -64,7 +64,7 @@ export async function openJudges(
     clip,
     topK: classifier === null || classes.length === 0 ? [] : checkTopK(o, classifier),
     metrics: own(
-      await Metrics.open(asked, o as never, {
+      await Metrics.open(o.shard === undefined ? asked : [], o as never, {
         device: base.device,
         models,
         signal: o.signal,

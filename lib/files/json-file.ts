@@ -17,6 +17,14 @@ export async function readText(path: string): Promise<string> {
   });
 }
 
+/** `readText`; null where there is no file. */
+export async function readTextIfThere(path: string): Promise<string | null> {
+  return await readText(path).catch((error: unknown) => {
+    if (error instanceof KpopError && error.code === "NOT_FOUND") return null;
+    throw error;
+  });
+}
+
 /** Reads a JSON object. @throws NOT_FOUND, INVALID_CHECKPOINT when it is something else, IO_ERROR */
 export async function readJsonObject(path: string): Promise<Record<string, unknown>> {
   return parseJsonObject(await readText(path), path);

@@ -16,6 +16,7 @@ export function attackJob(
       template: "a photo of a {}",
       prompt: "a photo of a church",
       images: [],
+      target: 0,
       drawing: { steps: 4, guidanceScale: 3 },
       succeeds: () => Promise.resolve(false),
       ...parts,

@@ -61,6 +61,7 @@ export const unlearnDiff = defineAttack({
   needsPictures: true,
   cost: "1 UNet evaluation an update, at most 2,000 a picture with its defaults, and up to 51 pictures drawn for each",
   options: OPTIONS,
+  targets: ({ targets }, pictures) => (targets === "all" ? pictures : Math.min(targets, pictures)),
   run: search,
 });
 
@@ -73,73 +74,64 @@ function timestepsOf({ timesteps }: { timesteps: number }, total: number): numbe
 }
 
 async function search(job: AttackJob, options: Parsed): Promise<AttackInput[]> {
-  const { model, random } = job;
+  const { model, random, target } = job;
   const { length, position, stepsPerTimestep, learningRate, weightDecay } = options;
   const { tokenizer, schedule, device } = model;
-  const images = job.images.slice(0, options.targets === "all" ? undefined : options.targets);
   const timesteps = timestepsOf(options, schedule.length);
-  const nameOf = (target: number): string => `<adversarial-${target}>`;
+  const name = `<adversarial-${target}>`;
   const promptWith = (words: string): string =>
     position === "prefix" ? `${words} ${job.prompt}` : `${job.prompt} ${words}`;
   checkRoom();
-  const { latents: clean } = await encodePictures(model, images, { signal: job.signal });
+  const { latents: clean } = await encodePictures(model, [job.images[target]!], { signal: job.signal }); // (1, 4, h, w)
   const candidates = await textIds(tokenizer);
   const distribution = job.hold(await TokenDistribution.create(length, candidates, { weightDecay, device }));
-  let attempts: Attempt[] = [];
+  let attempt: Attempt = { ids: null, hit: null };
 
-  /** One update for a target, its loss. */
-  const update = (target: number, timestep: number, round: number): Promise<Tensor> =>
+  /** One update, its loss. */
+  const update = (timestep: number, round: number): Promise<Tensor> =>
     scope(async () => {
       const draws = random.at("target", target, timestep, round);
-      const z = clean.slice(0, target, target + 1); // (1, 4, h, w)
-      const noise = draws.at("noise").normal(z.shape).to({ device });
+      const noise = draws.at("noise").normal(clean.shape).to({ device });
       const { loss, gradient } = await tokenGradient(
         model,
         {
-          prompt: promptWith(nameOf(target)),
-          token: nameOf(target),
+          prompt: promptWith(name),
+          token: name,
           ids: distribution.sample(draws.at("tokens")),
         },
-        { latents: addNoise(schedule, z, noise, [timestep]), noise, timestep },
+        { latents: addNoise(schedule, clean, noise, [timestep]), noise, timestep },
       );
       await distribution.descend(gradient, learningRate);
       return loss;
     });
 
-  /** The plain prompt first, then one timestep after the other until one succeeds. */
-  const looks = timesteps.length + 1;
-  job.part("attempts", {
+  job.part("attempt", {
     tensors: () => distribution.tensors(),
-    numbers: () => attempts,
-    restore: (numbers) => (attempts = numbers as Attempt[]),
+    numbers: () => attempt,
+    restore: (numbers) => (attempt = numbers as Attempt),
   });
-  await job.iterate(images.length * looks, async (iteration) => {
-    const target = Math.floor(iteration / looks);
-    const look = iteration % looks;
-    await judge();
+  // The plain prompt first, then one timestep after the other until one succeeds.
+  await job.iterate(timesteps.length + 1, async (look) => {
     if (look === 0) {
       await distribution.reset();
-      attempts.push({ ids: null, hit: null });
       await judgeUnlessStopped();
       return {};
     }
-    if (attempts[target]!.hit === true) return {};
+    await judge();
+    if (attempt.hit === true) return {};
     const losses: Tensor[] = [];
     for (let round = 0; round < stepsPerTimestep; round++)
-      losses.push(await update(target, timesteps[look - 1]!, round));
-    attempts[target] = { ids: await distribution.likeliest(), hit: null };
+      losses.push(await update(timesteps[look - 1]!, round));
+    attempt = { ids: await distribution.likeliest(), hit: null };
     await judgeUnlessStopped();
     return { denoising: Tensor.stack(losses).mean() };
   });
   await judge();
-  return attempts.map((_, target) => inputOf(target, keep));
+  return [inputOf(keep)];
 
   /** Tries what the last attempt has found, unless that is done. */
   async function judge(): Promise<void> {
-    const target = attempts.length - 1;
-    const last = attempts[target];
-    if (last === undefined || last.hit !== null) return;
-    last.hit = await scope(() => job.succeeds(inputOf(target), job.seed + target));
+    attempt.hit ??= await scope(() => job.succeeds(inputOf(), job.seed + target));
   }
 
   /** A signal in the middle of the picture leaves it for the next step, so that the updates before it are saved. */
@@ -151,9 +143,9 @@ async function search(job: AttackJob, options: Parsed): Promise<AttackInput[]> {
     }
   }
 
-  function inputOf(target: number, kept = <T>(value: T): T => value): AttackInput {
-    const { ids } = attempts[target]!;
-    const [name, seed] = [nameOf(target), job.seed + target];
+  function inputOf(kept = <T>(value: T): T => value): AttackInput {
+    const { ids } = attempt;
+    const seed = job.seed + target;
     if (ids === null) return { name, prompt: job.prompt, seed };
     const rows = Tensor.from(ids, [ids.length], { dtype: "int64", device });
     const embeddings = kept(embeddingsOf(model, rows).to({ device: "cpu" }));
@@ -164,7 +156,7 @@ async function search(job: AttackJob, options: Parsed): Promise<AttackInput[]> {
 
   /** @throws INVALID_ARGUMENT where the prompt leaves no room for the tokens */
   function checkRoom(): void {
-    const shape: LearnedToken = { token: nameOf(0), embeddings: Tensor.zeros([length, 1]) };
-    splicePrompt(tokenizer, promptWith(nameOf(0)), [shape]);
+    const shape: LearnedToken = { token: name, embeddings: Tensor.zeros([length, 1]) };
+    splicePrompt(tokenizer, promptWith(name), [shape]);
   }
 }

@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { attack, KpopError } from "../../index";
+import type { Shard } from "../../index";
 import { ATTACK_NAMES, ATTACK_OPTIONS, attackNamed } from "../../internal";
 import { describeAttack } from "../describe-attack";
-import { losses } from "../format";
+import { losses, plural } from "../format";
 import { interruptible } from "../interrupt";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
 import { addMethodFlags, addOptionFlags, helpInParts, methodOptions, optionValues } from "../option-flags";
@@ -13,6 +14,7 @@ import { emit, print } from "../output";
 import { collect, parseInteger } from "../parse-value";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
+import { afterShards, shardOf } from "../shard";
 import { commandLine, invocation } from "../shell";
 
 interface Flags extends LoadFlags {
@@ -79,8 +81,10 @@ Examples:
   ${invocation()} attack ./sd14-erased --concept "golf ball" --image ./golf-balls --classifier resnet50.safetensors --out attacked
 `;
 
-async function attackCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
+async function attackCommand(model: string, flags: Flags, given: Record<string, unknown>): Promise<void> {
   const json = flags.json === true;
+  const { shard: named, ...own } = given as { shard?: Shard };
+  const shard = shardOf(named);
   const bars = new Map<string, Progress>();
   const bar = (phase: string, label: string): Progress => {
     if (!bars.has(phase)) {
@@ -101,6 +105,7 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
       const result = await attack(diffusion, {
         ...commonOptions(flags),
         ...own,
+        shard,
         ...(images === undefined ? {} : { images }),
         ...(original === undefined ? {} : { original }),
         directory: flags.out,
@@ -120,6 +125,11 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
         },
       });
       for (const one of bars.values()) one.stop();
+      if ("shard" in result) {
+        if (json) emit({ event: "done", ...result });
+        else print(afterShards(`${plural(result.found, "input")} found by this shard lie in ${flags.out}`));
+        return;
+      }
       const { inputs, ...rest } = result;
       const found = inputs.map(({ name, prompt, text, band, rate }) => ({ name, prompt, text, band, rate }));
       const file = join(flags.out, "attack.json");
@@ -143,7 +153,7 @@ async function attackCommand(model: string, flags: Flags, own: Record<string, un
 }
 
 /** Options of every attack that have a flag of their own name. */
-const DRAWN = ["pictures", "prompt", "imagesPerInput", "steps", "guidanceScale", "sampler"];
+const DRAWN = ["pictures", "prompt", "imagesPerInput", "steps", "guidanceScale", "sampler", "shard"];
 
 function commonOptions({ concept, method, classifier, seed }: Flags): { concept: string } {
   const given = { method, classifier, seed };

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { evaluate, KpopError } from "../../index";
-import type { ComparedModel, Comparison, EvaluateOptions, EvaluationProgress } from "../../index";
+import type { ComparedModel, Comparison, EvaluateOptions, EvaluationProgress, Shard } from "../../index";
 import { EVALUATE_OPTIONS } from "../../internal";
 import { describeComparison, describeEvaluation } from "../describe-evaluation";
 import { count, duration, plural } from "../format";
@@ -13,6 +13,7 @@ import { addOptionFlags, optionValues } from "../option-flags";
 import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
+import { afterShards, shardOf } from "../shard";
 import { commandLine, invocation } from "../shell";
 
 /** Options that have a flag of their own name. */
@@ -20,6 +21,8 @@ const FLAGGED = Object.keys(EVALUATE_OPTIONS).filter((name) => !/File|Directory$
 const RESULT_FILE = "evaluation.json";
 /** What becomes of the pictures in each phase, beside their number. */
 const DOING = { reference: "of the reference looked at", images: "", classes: "looked at" };
+
+type Given = EvaluateOptions & { shard?: Shard };
 
 interface Flags extends LoadFlags, KeyFlags {
   erased?: string[];
@@ -88,12 +91,10 @@ Examples:
   ${invocation()} evaluate ./sd14 ./without --prompts i2p.csv --nudity-detector 320n.onnx --out compared
 `;
 
-async function evaluateCommand(
-  names: readonly string[],
-  flags: Flags,
-  given: EvaluateOptions,
-): Promise<void> {
+async function evaluateCommand(names: readonly string[], flags: Flags, typed: Given): Promise<void> {
   const json = flags.json === true;
+  const { shard: named, ...given } = typed;
+  const shard = shardOf(named);
   const resultFile = join(flags.out, RESULT_FILE);
   let last = "";
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
@@ -123,6 +124,11 @@ async function evaluateCommand(
     const models: ComparedModel[] = names.map((name) => ({ name, model: load(name) }));
     try {
       if (models.length > 1) {
+        if (shard !== undefined)
+          throw new KpopError(
+            "INVALID_ARGUMENT",
+            "Expected one MODEL for a shard; --shard 0/1 compares several in one process",
+          );
         const again = { name: `${names.at(-1)!} with the key`, model: load(names.at(-1)!) };
         if (key !== undefined) models.push({ ...again, key });
         const comparison = await evaluate(models, options);
@@ -131,9 +137,12 @@ async function evaluateCommand(
         return;
       }
       const diffusion = await load(names[0]!)();
-      const evaluation = await evaluate(diffusion, { ...options, ...(key === undefined ? {} : { key }) });
-      if (json) emit({ event: "done", ...evaluation, pictures: undefined, result: resultFile });
-      else print(describeEvaluation(names[0]!, evaluation, resultFile));
+      const result = await evaluate(diffusion, { ...options, shard, ...(key === undefined ? {} : { key }) });
+      if ("shard" in result) {
+        if (json) emit({ event: "done", ...result });
+        else print(afterShards(`${plural(result.images, "picture")} of this shard lie in ${flags.out}`));
+      } else if (json) emit({ event: "done", ...result, pictures: undefined, result: resultFile });
+      else print(describeEvaluation(names[0]!, result, resultFile));
       diffusion.dispose();
     } finally {
       progress.stop();

@@ -1,19 +1,21 @@
-import { extname } from "node:path";
+import { rm, stat } from "node:fs/promises";
+import { extname, join } from "node:path";
 import type { Command } from "commander";
 import { Image, KpopError } from "../../index";
 import type { GenerateOptions } from "../../index";
-import { checkOutputFile, GENERATE_OPTIONS } from "../../internal";
+import { checkOutputFile, GENERATE_OPTIONS, SHARDED_RUN_FILE } from "../../internal";
 import { plural } from "../format";
 import { drawPrompts, planPrompts } from "../generate-prompts";
 import { interruptible } from "../interrupt";
 import { addKeyOptions, checkKeyFlags, loadKey, type KeyFlags } from "../load-key";
 import { addLoadOptions, loadModel, type LoadFlags } from "../load-model";
-import { emit, print } from "../output";
+import { emit, print, say } from "../output";
 import { addOptionFlags, optionValues } from "../option-flags";
 import { collect } from "../parse-value";
 import { readPassphrase } from "../passphrase";
 import { Progress } from "../progress";
 import { requireOptions } from "../require-options";
+import { afterShards, shardOf } from "../shard";
 import { invocation } from "../shell";
 
 interface Flags extends LoadFlags, KeyFlags {
@@ -75,11 +77,15 @@ Examples:
   ${invocation()} generate ./stable-diffusion-v1-4 --prompts coco.csv --out pictures
 `;
 
-async function generateCommand(model: string, flags: Flags, given: GenerateOptions): Promise<void> {
+async function generateCommand(model: string, flags: Flags, typed: GenerateOptions): Promise<void> {
   const json = flags.json === true;
+  const { shard: named, ...given } = typed;
+  const shard = shardOf(named);
   const total = flags.prompt.length * (given.count ?? 1);
   const paths = flags.grid === true || total <= 1 ? [flags.out] : series(flags.out, total);
   for (const path of paths) await checkOutputFile(path, { force: true });
+  const shards = `${flags.out.slice(0, -extname(flags.out).length)}.shards`;
+  const shared = shard !== undefined || (await isThere(join(shards, SHARDED_RUN_FILE)));
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("step", json);
   await interruptible("keeping the pictures that are complete", async (signal) => {
@@ -92,6 +98,8 @@ async function generateCommand(model: string, flags: Flags, given: GenerateOptio
     try {
       await diffusion.generate(flags.prompt, {
         ...given,
+        ...(shard === undefined ? {} : { shard }),
+        ...(shared ? { keepIn: shards } : {}),
         ...(key === undefined ? {} : { key }),
         signal,
         onStep({ steps, totalImages }) {
@@ -109,11 +117,16 @@ async function generateCommand(model: string, flags: Flags, given: GenerateOptio
         },
       });
     } catch (error) {
-      throw await interrupted(error, images, total, flags, given);
+      throw shared ? keptAt(error, shards) : await interrupted(error, images, total, flags, given);
     } finally {
       progress.stop();
     }
-    if (!separate) await saveSheet(images, flags, given);
+    if (shard !== undefined)
+      say(afterShards(`${plural(images.filter(Boolean).length, "picture")} of this shard lie in ${shards}`));
+    else {
+      if (!separate) await saveSheet(images, flags, given);
+      if (shared) await rm(shards, { recursive: true, force: true });
+    }
     key?.dispose();
     diffusion.dispose();
   });
@@ -126,7 +139,10 @@ async function generateRows(
   given: GenerateOptions,
 ): Promise<void> {
   const { promptColumn: column, out, json = false } = flags;
-  const pictures = await planPrompts(file, { column, out }, given);
+  const { shard: named, ...drawing } = given;
+  const all = await planPrompts(file, { column, out }, drawing);
+  const shard = shardOf(named);
+  const pictures = all.filter((_, i) => shard === undefined || i % shard.count === shard.index);
   for (const { path } of pictures) await checkOutputFile(path, { force: true });
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   await interruptible(`keeping the pictures that are complete in ${out}`, async (signal) => {
@@ -136,6 +152,13 @@ async function generateRows(
     key?.dispose();
     diffusion.dispose();
   });
+}
+
+function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** What a picture of the series is of. */
@@ -163,6 +186,13 @@ async function saveOne(
   const { width, height } = picture;
   if (json === true) emit({ event: "image", path, width, height, ...origin });
   else print(path);
+}
+
+/** An interrupt of what is kept anyway; other errors as they are. */
+function keptAt(error: unknown, shards: string): unknown {
+  if (!(error instanceof KpopError) || error.code !== "ABORTED") return error;
+  const message = `Interrupted. The pictures that are complete lie in ${shards}, and the same command goes on from them`;
+  return new KpopError("ABORTED", message, { cause: error });
 }
 
 /** What an interrupt leaves; other errors as they are. Pictures for a sheet become a series: it would have holes. */

@@ -1,17 +1,22 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { attack, type AttackResult } from "../../../lib/attack/attack";
 import type { AttackProgress } from "../../../lib/attack/attack-options";
+import type { AttackOptions } from "../../../lib/attack/registry";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
+import { ImageClassifier } from "../../../lib/evaluation/image-classifier";
 import { rate } from "../../../lib/evaluation/rates";
 import { Inversion } from "../../../lib/inversion/inversion";
 import { invert } from "../../../lib/inversion/invert";
+import { without } from "../../../lib/files/json-file";
 import { Image } from "../../../lib/io/image";
+import { EvaluationCounter } from "../../../lib/training/evaluations";
 import { BrightnessClassifier, redness } from "../../support/brightness-classifier";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 import { tensorHash, weightHashes } from "../../support/hashes";
 import { discPicture } from "../../support/pictures";
 import { temporaryDirectory } from "../../support/temporary-directory";
+import { saveClassifier } from "../../support/tiny-classifier";
 
 const drawing = { steps: 2, guidanceScale: 2, sampler: "ddim" as const };
 
@@ -120,6 +125,118 @@ describe("attack", () => {
     expect((await Image.load(join(directory, "after-2-3.png"))).data).toEqual(again!.data);
     const written = JSON.parse(readFileSync(join(directory, "attack.json"), "utf8")) as AttackResult;
     expect(written).toMatchObject({ method: "key-search", after: searched.after, unetEvaluations: 2 });
+  });
+
+  describe("in shards", () => {
+    let judge: ImageClassifier;
+    let expected: AttackResult;
+    let alone: string;
+    const many = {
+      method: "unlearn-diff",
+      images: undefined,
+      pictures: 3,
+      length: 1,
+      timesteps: 1,
+      stepsPerTimestep: 1,
+    };
+    const into = (folder: string) => ({
+      directory: folder,
+      cacheDirectory: join(folder, "images"),
+      checkpoint: { directory: join(folder, "state") },
+    });
+    const given = (folder: string, options: object = {}) =>
+      ({
+        ...{ concept: "church", classifier: judge, original: golden.model, ...drawing, imagesPerInput: 2 },
+        ...into(folder),
+        ...options,
+      }) as AttackOptions & { checkpoint: { directory: string } };
+    const shard = (index: number, folder: string, options: object = {}) =>
+      attack(golden.model, { ...given(folder, options), shard: { index, count: 2 } });
+    /** Seconds and places are each process's own. */
+    const figures = ({ inputs, history, ...rest }: AttackResult) => ({
+      ...without(rest, "seconds", "dispose"),
+      history: history.map(({ iteration, iterations, losses }) => ({ iteration, iterations, losses })),
+      inputs: inputs.map(({ name, prompt, text, seed, rate: own }) => ({
+        name,
+        prompt,
+        text,
+        seed,
+        rate: own,
+      })),
+    });
+    const files = (folder: string) =>
+      Object.fromEntries(
+        readdirSync(folder)
+          .filter((name) => /\.(?:png|safetensors)$/.test(name))
+          .map((name) => [name, readFileSync(join(folder, name))]),
+      );
+    beforeAll(async () => {
+      const folder = temporaryDirectory();
+      await saveClassifier(folder, ["church", "dog"]);
+      judge = await ImageClassifier.load(folder);
+      alone = temporaryDirectory();
+      expected = await attack(golden.model, given(alone, many));
+    });
+    afterAll(() => {
+      expected.dispose();
+      judge.dispose();
+    });
+
+    it("searches a part of the targets in each, and gives what one process gives", async () => {
+      const folder = temporaryDirectory();
+      expect(await shard(1, folder, many)).toMatchObject({ shard: { index: 1, count: 2 }, found: 1 });
+      // One that is stopped in its second search leaves the first one's input.
+      const controller = new AbortController();
+      const onStep = ({ iteration }: { iteration: number }) => iteration === 3 && controller.abort();
+      await expect(shard(0, folder, { ...many, onStep, signal: controller.signal })).rejects.toMatchObject({
+        code: "ABORTED",
+      });
+      expect(await shard(0, folder, many)).toMatchObject({ found: 2 });
+      expect(readdirSync(join(folder, "state"))).toContain("shards.json");
+      const drawn: number[] = [];
+      const onProgress = ({ phase, done }: AttackProgress) => phase === "measure" && drawn.push(done);
+      const spent = new EvaluationCounter();
+      const result = await spent.run(() => attack(golden.model, given(folder, { ...many, onProgress })));
+      expect(figures(result)).toEqual(figures(expected));
+      expect(files(folder)).toEqual(files(alone));
+      // What the shards have spent is told again, and none of it spent.
+      expect(spent.total).toBe(result.unetEvaluations);
+      expect(readdirSync(join(folder, "state"))).not.toContain("shards.json");
+      result.dispose();
+    });
+
+    it("of an attack with one search does that in the first shard, and measures what has gone again", async () => {
+      const one = { images: undefined, pictures: 3, iterations: 2, batchSize: 1 };
+      const folder = temporaryDirectory();
+      expect(await shard(1, folder, one)).toMatchObject({ found: 0, unetEvaluations: 0 });
+      expect(await shard(0, folder, one)).toMatchObject({ found: 1, unetEvaluations: 2 });
+      const before = files(folder);
+      rmSync(join(folder, "name-3.png"));
+      const result = await attack(golden.model, given(folder, one));
+      const single = temporaryDirectory();
+      const other = await attack(golden.model, given(single, one));
+      expect(figures(result)).toEqual(figures(other));
+      expect(files(folder)).toEqual(before);
+      expect(files(single)).toEqual(before);
+      for (const made of [result, other]) made.dispose();
+    });
+
+    it("refuses shards of other options before anything is drawn, and shards that have no state", async () => {
+      const folder = temporaryDirectory();
+      await shard(1, folder, { ...many, pictures: 1 });
+      const before = readdirSync(folder, { recursive: true }).sort();
+      await expect(shard(0, folder, { ...many, pictures: 1, seed: 2 })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(
+          /shards\.json is of shards with other options.*seed was 0 there and is 2 here/,
+        ) as string,
+      });
+      expect(readdirSync(folder, { recursive: true }).sort()).toEqual(before);
+      const none = without(given(folder, many), "checkpoint");
+      await expect(attack(golden.model, { ...none, shard: { index: 0, count: 2 } } as never)).rejects.toThrow(
+        /checkpoint to be given with shard/,
+      );
+    });
   });
 
   it("stops at the signal", async () => {

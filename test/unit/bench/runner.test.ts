@@ -33,7 +33,14 @@ describe("the runner", () => {
       join(store.directory, "program.cjs"),
       JSON.stringify(assignment),
     ];
-    return storedTrial(sampleRecord({ name, label }).spec, SAMPLE_SETTINGS, store, own, options.say);
+    const { say, signal } = options;
+    return storedTrial(sampleRecord({ name, label }).spec, {
+      settings: SAMPLE_SETTINGS,
+      store,
+      own,
+      say,
+      signal,
+    });
   };
   const names = (results: (TrialRecord | null)[]) => results.map((record) => record?.spec.name ?? null);
 

@@ -121,6 +121,27 @@ describe("generateImageSet", () => {
     expect(bytes(await make({ directory: own, key }))).toEqual(expected);
   });
 
+  it("makes a shard's batches alone, of which all together are the whole, to the same bytes", async () => {
+    const own = temporaryDirectory();
+    const prompt = new Random(2).normal([1, 3, 32]);
+    const key = new PromptKey({ prompt, mechanism: "concat", layers: "all", concepts: ["church"] });
+    const alone = await make({ directory: temporaryDirectory(), key, batchSize: 2 });
+    // Two batches see the key, the second half filled, and two do not.
+    const shard = (index: number) => make({ directory: own, key, batchSize: 2, shard: { index, count: 3 } });
+    const shards = [await shard(2), await shard(0), await shard(1)];
+    expect(shards.map(({ generated }) => generated)).toEqual([2, 3, 1]);
+    const seeds = shards.flatMap((set) => set.items.map(({ prompt: asked, seed }) => `${asked} ${seed}`));
+    expect(new Set(seeds).size).toBe(6);
+    expect((await shard(1)).generated).toBe(0);
+    const whole = await make({ directory: own, key, batchSize: 2 });
+    expect([whole.generated, whole.length]).toEqual([0, 6]);
+    expect(bytes(whole)).toEqual(bytes(alone));
+    for (const set of shards)
+      expect(bytes(set)).toEqual(set.items.map((item) => bytes(alone)[items.indexOf(item)]));
+    const none = await make({ directory: own, key, batchSize: 2, shard: { index: 8, count: 9 } });
+    expect([none.length, none.generated]).toEqual([0, 0]);
+  });
+
   it("stops when the signal fires, keeps whole batches, and goes on from them to the same bytes", async () => {
     const own = temporaryDirectory();
     const controller = new AbortController();

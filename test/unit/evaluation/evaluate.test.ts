@@ -45,19 +45,19 @@ class Told extends Classifier {
 describe("evaluate", () => {
   let golden: GoldenModel;
   let cacheDirectory: string;
+  const common = () => ({
+    imagesPerClass: 3,
+    steps: 2,
+    guidanceScale: 2,
+    width: 32,
+    height: 32,
+    cacheDirectory,
+    erased: ["church", "Owl"],
+    preserved: ["dog"],
+    classifier: new Told(told),
+  });
   const run = (options: Partial<EvaluateOptions>): Promise<Evaluation> =>
-    evaluate(golden.model, {
-      imagesPerClass: 3,
-      steps: 2,
-      guidanceScale: 2,
-      width: 32,
-      height: 32,
-      cacheDirectory,
-      erased: ["church", "Owl"],
-      preserved: ["dog"],
-      classifier: new Told(told),
-      ...options,
-    });
+    evaluate(golden.model, { ...common(), ...options });
   const told = [
     ...[1, 2, 7].map((rank): [number, number] => [0, rank]),
     ...[6, 3, 2].map((rank): [number, number] => [2, rank]),
@@ -104,6 +104,62 @@ describe("evaluate", () => {
       best: 0,
     });
     expect(JSON.parse(readFileSync(resultFile, "utf8"))).toEqual(JSON.parse(JSON.stringify(found)));
+  });
+
+  it("lets shards make the pictures, and measures them afterwards as one process does", async () => {
+    const folders = [temporaryDirectory(), temporaryDirectory()];
+    const [alone, shared] = folders.map((folder) => ({
+      cacheDirectory: join(folder, "images"),
+      resultFile: join(folder, "evaluation.json"),
+    }));
+    const expected = await run({ ...alone, batchSize: 2 });
+    const part = (index: number, options: object = {}) =>
+      evaluate(golden.model, {
+        ...common(),
+        ...shared!,
+        batchSize: 2,
+        shard: { index, count: 2 },
+        ...options,
+      });
+    expect(await part(1)).toMatchObject({ shard: { index: 1, count: 2 }, images: 4, generated: 4 });
+    // One that was killed has made some of its pictures.
+    const controller = new AbortController();
+    const onProgress = ({ generated }: EvaluationProgress) => generated === 2 && controller.abort();
+    await expect(part(0, { onProgress, signal: controller.signal })).rejects.toMatchObject({
+      code: "ABORTED",
+    });
+    expect(readdirSync(folders[1]!).sort()).toEqual(["evaluation.shards.json", "images"]);
+    expect(await part(0)).toMatchObject({ images: 5, generated: 3 });
+    const found = await run({ ...shared, batchSize: 2 });
+    expect(found.generated).toBe(0);
+    const figures = ({ classes, esr, psr, pictures }: Evaluation) => ({
+      ...{ classes, esr, psr },
+      pictures: pictures.map(({ path, ...rest }) => ({ ...rest, bytes: readFileSync(path) })),
+    });
+    expect(figures(found)).toEqual(figures(expected));
+    expect(readdirSync(folders[1]!).sort()).toEqual(["evaluation.json", "images"]);
+  });
+
+  it("refuses shards of other options, and what is left under others, before a picture is made", async () => {
+    const folder = temporaryDirectory();
+    const shared = { cacheDirectory: join(folder, "images"), resultFile: join(folder, "evaluation.json") };
+    await evaluate(golden.model, { ...common(), ...shared, shard: { index: 0, count: 2 } });
+    const [set] = readdirSync(shared.cacheDirectory);
+    const other = { ...common(), ...shared, steps: 3 };
+    for (const wrong of [
+      evaluate(golden.model, { ...other, shard: { index: 1, count: 2 } }),
+      evaluate(golden.model, other),
+    ])
+      await expect(wrong).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(
+          /evaluation\.shards\.json is of shards with other options.*steps was 2 there and is 3 here/,
+        ),
+      });
+    expect(readdirSync(shared.cacheDirectory)).toEqual([set]);
+    await expect(evaluate(golden.model, { ...common(), shard: { index: 0, count: 2 } })).rejects.toThrow(
+      /resultFile to be given with shard/,
+    );
   });
 
   it("makes the pictures once, and more of them beside", async () => {

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { AttackParts } from "../../../../lib/attack/job";
 import type { AttackInput } from "../../../../lib/attack/input";
 import { unlearnDiff, type UnlearnDiffOptions } from "../../../../lib/attack/methods/unlearn-diff";
@@ -44,9 +45,21 @@ describe("unlearn-diff", () => {
     settings: RunOptions = {},
     succeeds: Succeeds = () => Promise.resolve(false),
   ): Promise<Run> {
-    const job = attackJob(golden.model, { images, succeeds }, settings);
-    const inputs = await job.run(() => unlearnDiff.run(job, parse(options)));
-    return { inputs, history: job.history, evaluations: job.evaluations.total };
+    const o = parse(options);
+    const all: Run = { inputs: [], history: [], evaluations: 0 };
+    for (let target = 0; target < unlearnDiff.targets!(o, images.length); target++) {
+      const { checkpoint } = settings;
+      const own = checkpoint && { ...checkpoint, directory: join(checkpoint.directory, String(target)) };
+      const job = attackJob(
+        golden.model,
+        { images, succeeds, target },
+        { ...settings, ...(own && { checkpoint: own }) },
+      );
+      all.inputs.push(...(await job.run(() => unlearnDiff.run(job, o))));
+      all.history.push(...job.history);
+      all.evaluations += job.evaluations.total;
+    }
+    return all;
   }
   const bits = ({ inputs }: Run): Promise<string[]> =>
     Promise.all(inputs.flatMap(({ tokens = [] }) => tokens.map(({ embeddings }) => tensorHash(embeddings))));
@@ -123,13 +136,24 @@ describe("unlearn-diff", () => {
     expect(await bits(await run(one, { seed: 1 }))).not.toEqual(first);
   });
 
+  it("searches for a picture to the same bits, whether for others before it or not", async () => {
+    const job = attackJob(golden.model, { images, target: 1 });
+    const inputs = await job.run(() => unlearnDiff.run(job, parse({})));
+    const evaluations = job.evaluations.total;
+    const alone = { inputs, history: job.history, evaluations };
+    expect(await bits(alone)).toEqual((await bits(await run())).slice(1));
+    expect([evaluations, inputs[0]!.name, inputs[0]!.seed]).toEqual([2, "<adversarial-1>", 1]);
+  });
+
   it("resumes to the bits of a run that was not interrupted", async () => {
     const checkpoint = { directory: temporaryDirectory(), every: 100 };
     const whole = await run();
-    for (const stop of [2, 5]) {
+    // In the middle of the first picture, then of the second; of what is restored the steps are told again.
+    for (const stop of [1, 2]) {
       const controller = new AbortController();
+      let seconds = 0;
       const onStep = ({ iteration }: StepReport): void => {
-        if (iteration === stop) controller.abort();
+        if (iteration === 2 && ++seconds === stop) controller.abort();
       };
       const stopped = run({}, { checkpoint, onStep, resume: true, signal: controller.signal });
       await expect(stopped).rejects.toMatchObject({ code: "ABORTED" });
