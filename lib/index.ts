@@ -61,6 +61,8 @@ export { CLIPTextModel, type CLIPTextForwardOptions } from "./models/clip-text";
 export { CLIPModel } from "./models/clip";
 export type { CLIPConfig, CLIPTextConfig, CLIPVisionConfig } from "./models/clip-config";
 export { ResNet, type ResNetConfig, type ResNetForwardOptions } from "./models/resnet";
+export { InceptionV3 } from "./models/inception";
+export { LPIPS, type LPIPSConfig } from "./models/lpips";
 export type { ParameterSelector } from "./models/parameter-selector";
 export type { LearnedToken } from "./diffusion/learned-tokens";
 export {
@@ -180,6 +182,8 @@ export type { PromptRow } from "./diffusion/prompt-file";
 export type { MetricNotes, MetricResults } from "./evaluation/metrics";
 export type { NudityResult, PartCount } from "./evaluation/metrics/nudity";
 export { NUDENET_LABELS, type Detection, type NudenetLabel } from "./evaluation/nudenet";
+export type { PictureDistances } from "./evaluation/metrics/lpips";
+export type { SetDistance, SetDistances } from "./evaluation/set-distance";
 export type {
   EvaluateOptions,
   EvaluateShardOptions,

@@ -36,7 +36,7 @@ export interface NativeModule {
   dispose(): void;
 }
 
-export type NativeModuleKind = "unet" | "vae" | "clip-text" | "clip" | "resnet";
+export type NativeModuleKind = "unet" | "vae" | "clip-text" | "clip" | "resnet" | "inception" | "lpips";
 
 /** Adam or AdamW over a fixed list of parameters. */
 export interface NativeOptimizer {
@@ -173,6 +173,13 @@ export interface NativeAddon {
     images: NativeTensor,
     grad: boolean,
     train: boolean,
+  ): Promise<NativeTensor>;
+  inceptionForward(module: NativeModule, images: NativeTensor, grad: boolean): Promise<NativeTensor>;
+  lpipsForward(
+    module: NativeModule,
+    first: NativeTensor,
+    grad: boolean,
+    second: NativeTensor,
   ): Promise<NativeTensor>;
 
   createAdam(

@@ -96,6 +96,11 @@ export class ClipScorer {
     return new ZeroShotClassifier(this, classes, template);
   }
 
+  /** Length of the vectors. */
+  get dimensions(): number {
+    return this.network.config.projection_dim;
+  }
+
   /** Unit vectors of pictures: (B, projection_dim) float32. */
   async imageFeatures(images: readonly Image[]): Promise<Tensor> {
     const pixels = preprocess(images, this.preprocessing, this.device);

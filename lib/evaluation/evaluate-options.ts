@@ -12,9 +12,9 @@ import { METRIC_OPTIONS } from "./metrics";
 
 /** How far an evaluation is. */
 export interface EvaluationProgress extends ImageSetProgress {
-  /** "estimate" comes once, when the first steps have shown how long the pictures take; then "images" as they are made, and
-   *  "classes" as they are looked at. */
-  phase: "estimate" | "images" | "classes";
+  /** "reference" comes first, as the pictures are looked at that a metric compares with; then "estimate", once, when the
+   *  first steps have shown how long the pictures take, "images" as they are made, and "classes" as they are looked at. */
+  phase: "reference" | "estimate" | "images" | "classes";
   /** Name of the model; only where there are several. */
   model?: string;
 }

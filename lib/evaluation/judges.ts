@@ -1,4 +1,4 @@
-import { invalid } from "../check";
+import { invalid, tell } from "../check";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError } from "../errors";
 import type { Classifier } from "./classifier";
@@ -68,6 +68,7 @@ export async function openJudges(
         device: base.device,
         models,
         signal: o.signal,
+        onReference: (progress) => tell(o.onProgress, { phase: "reference", generated: 0, ...progress }),
       }),
     ),
   };

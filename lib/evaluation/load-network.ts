@@ -3,7 +3,7 @@ import { localPath } from "../io/local-path";
 import * as safetensors from "../io/safetensors";
 import type { SafetensorsFile } from "../io/safetensors";
 import type { Module } from "../models/module";
-import { throwIfAborted } from "../errors";
+import { KpopError, throwIfAborted } from "../errors";
 import { scope, unscoped } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
 
@@ -46,6 +46,23 @@ export async function loadNetwork(
   } finally {
     await file.close();
   }
+}
+
+/**
+ * `loadNetwork`, with word of how the files of metrics are made where one does not fit.
+ * @throws as `loadNetwork` does
+ */
+export async function loadMetricNetwork(
+  metric: string,
+  network: Module<object>,
+  path: string,
+  options: LoadNetworkOptions,
+): Promise<void> {
+  await loadNetwork(network, path, options).catch((cause: unknown) => {
+    if (!(cause instanceof KpopError) || cause.code !== "INVALID_CHECKPOINT") throw cause;
+    const advice = `docs/measures.md says how the file of ${metric}.weights is made`;
+    throw new KpopError("INVALID_CHECKPOINT", `${cause.message}; ${advice}`, { cause });
+  });
 }
 
 function read(file: SafetensorsFile, name: string, device: string): Promise<Tensor> {

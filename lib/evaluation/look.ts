@@ -41,7 +41,9 @@ export async function look(
     const own = await rankings(judges.classes?.classifier, images, shots.map((shot) => shot.class !== null)); // prettier-ignore
     const cross = await rankings(judges.crossClasses, images, shots.map((shot) => shot.crossClass !== null)); // prettier-ignore
     const scores = await judges.clip?.score(images, prompts);
-    const batch = { images, prompts, firsts: first === null ? null : await first.images(start, BATCH) };
+    const groups = shots.map((shot) => (shot.class === null ? null : classes[shot.class]!.group));
+    const firsts = first === null ? null : await first.images(start, BATCH);
+    const batch = { images, prompts, groups, firsts };
     const notes = new Map<string, readonly unknown[]>();
     for (const [name, measurement] of measurements) {
       const noted = await measurement.add(batch, signal);

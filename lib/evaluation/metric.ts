@@ -1,3 +1,4 @@
+import type { ImageSetProgress } from "../diffusion/image-set";
 import { KpopError } from "../errors";
 import type { Image } from "../io/image";
 import { group, open, type Complete, type Given, type Option, type OptionSet } from "../options/option";
@@ -10,13 +11,20 @@ export interface MetricJob {
   /** How many models are compared; 1 where one is evaluated alone. */
   readonly models: number;
   readonly signal: AbortSignal | undefined;
+  /** Told, while it opens, how many pictures of a reference it has looked at. */
+  onReference?(progress: Pick<ImageSetProgress, "done" | "total" | "etaSeconds">): Promise<void>;
 }
+
+/** What becomes of the class that a picture is asked to show. */
+export type PictureGroup = "erased" | "preserved";
 
 /** Pictures that are measured together. */
 export interface MetricBatch {
   readonly images: readonly Image[];
   /** What each was asked for with. */
   readonly prompts: readonly string[];
+  /** The group of each one's class; null without a class. */
+  readonly groups: readonly (PictureGroup | null)[];
   /** The first model's pictures for the same prompts and seeds, in that order; null where the pictures are its own. */
   readonly firsts: readonly Image[] | null;
 }

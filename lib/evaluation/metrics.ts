@@ -1,10 +1,13 @@
 import type { Complete, Given, Option } from "../options/option";
 import type { Judge } from "./judge";
+import { cmmd } from "./metrics/cmmd";
+import { fid } from "./metrics/fid";
+import { lpips } from "./metrics/lpips";
 import { nudity } from "./metrics/nudity";
 import { metricGroup, type Metric, type OpenMetric } from "./metric";
 
 /** All metrics: the one list, which options, command line and results follow. */
-export const METRICS = [nudity] as const;
+export const METRICS = [nudity, fid, cmmd, lpips] as const;
 
 type Metrics = Extract<(typeof METRICS)[number], { name: string; options: object; open: unknown }>;
 type Opened<M extends { open: unknown }> = M["open"] extends (

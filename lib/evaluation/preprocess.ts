@@ -33,7 +33,7 @@ export const IMAGENET_COLOURS = Object.freeze({
 export function preprocess(images: readonly Image[], preprocessing: Preprocessing, device = "cpu"): Tensor {
   if (images.length === 0) throw invalid("images", "a non-empty list of pictures", images);
   return scope(() => {
-    const sized = runs(images).flatMap((run) => fit(run, preprocessing, device));
+    const sized = runsOfOneSize(images).map((run) => fit(run, preprocessing, device));
     const [first, ...others] = sized.map((pictures) => pictures.shape.slice(1).join(" × ")) as [
       string,
       ...string[],
@@ -55,8 +55,8 @@ export function preprocess(images: readonly Image[], preprocessing: Preprocessin
   });
 }
 
-/** Neighbours of one size together, so that they are resized in one product. */
-function runs(images: readonly Image[]): Image[][] {
+/** Neighbours of one size together, so that they are looked at in one go. */
+export function runsOfOneSize(images: readonly Image[]): Image[][] {
   const result: Image[][] = [];
   for (const image of images) {
     const last = result.at(-1);
@@ -66,6 +66,14 @@ function runs(images: readonly Image[]): Image[][] {
   return result;
 }
 
+/** Pictures of one size as they are: (B, 3, height, width) uint8. */
+export function stacked(images: readonly Image[], device: string): Tensor {
+  const { width, height } = images[0]!;
+  return Tensor.stack(
+    images.map(({ data }) => Tensor.from(data, [height, width, 3], { device }).permute([2, 0, 1])),
+  );
+}
+
 /** Pictures of one size, resized and cropped: (B, 3, h, w) uint8. */
 function fit(
   images: readonly Image[],
@@ -73,11 +81,8 @@ function fit(
   device: string,
 ): Tensor {
   const { width, height } = images[0]!;
-  const stacked = Tensor.stack(
-    images.map(({ data }) => Tensor.from(data, [height, width, 3], { device }).permute([2, 0, 1])),
-  );
   const size = resize === null ? { width, height } : shortSide(width, height, resize);
-  const resized = resample(stacked, size, interpolation);
+  const resized = resample(stacked(images, device), size, interpolation);
   if (crop === null) return resized;
   if (size.width < crop || size.height < crop) {
     throw new KpopError(

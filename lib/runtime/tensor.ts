@@ -212,6 +212,10 @@ export class Tensor {
   eigenvectors(): Tensor {
     return run("eigenvectors", [this]);
   }
+  /** Singular values of this, (..., m, n) of float32 or float64, in descending order: (..., min(m, n)). */
+  singularValues(): Tensor {
+    return run("singular_values", [this]);
+  }
   /**
    * The rotation R (RᵀR = 1, det R = 1) with the largest tr(Rᵀ·this), of a (..., n, n) of float32 or float64: with its
    * singular value decomposition U Σ Vᵀ, R = U diag(1, …, 1, det UVᵀ) Vᵀ (the orthogonal Procrustes problem).

@@ -8,6 +8,8 @@
 #include "nn/autoencoder_kl.h"
 #include "nn/clip_model.h"
 #include "nn/clip_text_model.h"
+#include "nn/inception_v3.h"
+#include "nn/lpips.h"
 #include "nn/resnet_classifier.h"
 
 namespace kpop {
@@ -122,6 +124,22 @@ Napi::Value resnet_forward(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value inception_forward(const Napi::CallbackInfo& info) {
+  return forward<nn::InceptionV3>(
+      info, "InceptionV3.forward", "images",
+      [](auto& inception, const auto& images) { return inception.forward(images); });
+}
+
+Napi::Value lpips_forward(const Napi::CallbackInfo& info) {
+  constexpr auto kOperation = "LPIPS.forward";
+  return guarded(info.Env(), kOperation, [&] {
+    auto second = TensorHandle::unwrap(info[3], "second");
+    return forward<nn::Lpips>(info, kOperation, "first", [second](auto& lpips, const auto& first) {
+      return lpips.forward(first, second->get());
+    });
+  });
+}
+
 }  // namespace
 
 void define_forwards(Napi::Env env, Napi::Object exports) {
@@ -134,6 +152,8 @@ void define_forwards(Napi::Env env, Napi::Object exports) {
   exports.Set("clipTextFeatures", Napi::Function::New<clip_text_features>(env, "clipTextFeatures"));
   exports.Set("clipImageFeatures", Napi::Function::New<clip_image_features>(env, "clipImageFeatures"));
   exports.Set("resnetForward", Napi::Function::New<resnet_forward>(env, "resnetForward"));
+  exports.Set("inceptionForward", Napi::Function::New<inception_forward>(env, "inceptionForward"));
+  exports.Set("lpipsForward", Napi::Function::New<lpips_forward>(env, "lpipsForward"));
 }
 
 }  // namespace kpop

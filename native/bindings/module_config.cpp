@@ -3,6 +3,8 @@
 #include "bindings/arguments.h"
 #include "nn/autoencoder_kl.h"
 #include "nn/clip_model.h"
+#include "nn/inception_v3.h"
+#include "nn/lpips.h"
 #include "nn/resnet_classifier.h"
 #include "nn/unet_2d_condition_model.h"
 
@@ -131,6 +133,12 @@ nn::ResNetConfig resnet_config(const Fields& fields) {
   return config;
 }
 
+nn::LpipsConfig lpips_config(const Fields& fields) {
+  nn::LpipsConfig config;
+  KPOP_READ(net);
+  return config;
+}
+
 #undef KPOP_READ
 
 }  // namespace
@@ -142,8 +150,11 @@ std::shared_ptr<nn::Network> build_network(const std::string& kind, const Napi::
   if (kind == "clip-text") return std::make_shared<nn::CLIPTextModel>(clip_text_config(fields));
   if (kind == "clip") return std::make_shared<nn::CLIPModel>(clip_config(fields));
   if (kind == "resnet") return std::make_shared<nn::ResNet>(resnet_config(fields));
-  throw ArgumentError("Expected kind to be unet, vae, clip-text, clip or resnet but received \"" + kind +
-                      "\"");
+  if (kind == "inception") return std::make_shared<nn::InceptionV3>();
+  if (kind == "lpips") return std::make_shared<nn::Lpips>(lpips_config(fields));
+  throw ArgumentError(
+      "Expected kind to be unet, vae, clip-text, clip, resnet, inception or lpips but received \"" + kind +
+      "\"");
 }
 
 }  // namespace kpop

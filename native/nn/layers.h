@@ -8,6 +8,7 @@
 #include <ATen/ops/thnn_conv2d.h>
 
 #include <algorithm>
+#include <array>
 
 #include "module.h"
 
@@ -51,13 +52,21 @@ class Linear : public Leaf {
   }
 };
 
-/** Convolution with a square kernel.  weight (out, in, k, k), bias (out).
+/** Of a kernel or a padding, in pixels. */
+struct Extent {
+  int64_t height, width;
+};
+
+/** Convolution.  weight (out, in, k.height, k.width), bias (out).
  *  (B, in, h, w) → (B, out, h', w') */
 class Conv2d : public Leaf {
  public:
+  /** One with a square kernel. */
   Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0, bool bias = true)
-      : kernel_(kernel), stride_(stride), padding_(padding) {
-    declare("weight", {out, in, kernel, kernel});
+      : Conv2d(in, out, Extent{kernel, kernel}, stride, Extent{padding, padding}, bias) {}
+  Conv2d(int64_t in, int64_t out, Extent kernel, int64_t stride, Extent padding, bool bias)
+      : kernel_(kernel), padding_(padding), stride_(stride) {
+    declare("weight", {out, in, kernel.height, kernel.width});
     if (bias) declare("bias", {out});
   }
   void use_fastest_layout(bool on_use) override {
@@ -68,8 +77,9 @@ class Conv2d : public Leaf {
     lay_out();
     const auto dtype = x.scalar_type();
     const auto weight = cast(0, dtype), bias = slot_count() > 1 ? cast(1, dtype) : Tensor();
-    if (!unfolds(x)) return at::conv2d(x, aligned_for(pixels(x), weight), bias, stride_, padding_);
-    return at::thnn_conv2d(x, weight, {kernel_, kernel_}, bias, {stride_, stride_}, {padding_, padding_});
+    const std::array<int64_t, 2> padding{padding_.height, padding_.width};
+    if (!unfolds(x)) return at::conv2d(x, aligned_for(pixels(x), weight), bias, stride_, padding);
+    return at::thnn_conv2d(x, weight, {kernel_.height, kernel_.width}, bias, {stride_, stride_}, padding);
   }
   /** `x` in the memory layout of the weights: activations keep the layout in which a network's first
    *  convolution starts, and a mismatch costs a copy of the weights at every call. */
@@ -99,13 +109,15 @@ class Conv2d : public Leaf {
    *  call, which costs as much as convolving about a hundred pixels with them: measured on the 1280-channel
    *  maps of SD-1.4, unfolding takes 0.45 of the time at 8×8, 0.8 at 16×16, 1.1 at 32×32. */
   bool unfolds(const Tensor& x) const {
-    return kernel_ > 1 && pixels(x) <= 256 && x.is_cpu() && x.scalar_type() == at::kFloat;
+    const bool reaches = kernel_.height > 1 || kernel_.width > 1;
+    return reaches && pixels(x) <= 256 && x.is_cpu() && x.scalar_type() == at::kFloat;
   }
 
   /** About how many pixels come of `x`. */
   int64_t pixels(const Tensor& x) const { return x.size(0) * x.size(2) * x.size(3) / (stride_ * stride_); }
 
-  int64_t kernel_, stride_, padding_;
+  Extent kernel_, padding_;
+  int64_t stride_;
   mutable bool to_lay_out_ = false;
 };
 

@@ -1,49 +1,15 @@
 #include "resnet_classifier.h"
 
-#include <ATen/OpMathType.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/batch_norm.h>
 #include <ATen/ops/max_pool2d.h>
 
 #include <array>
 
 #include "activation.h"
+#include "batch_norm.h"
 #include "compute_dtype.h"
 #include "layers.h"
 
 namespace kpop::nn {
-
-/** Normalises each channel (Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1).  (B, channels, h, w) →
- * same weight, bias, running_mean, running_var (channels), num_batches_tracked () int64 */
-class BatchNorm2d : public Leaf {
- public:
-  explicit BatchNorm2d(int64_t channels) {
-    for (const char* name : {"weight", "bias", "running_mean", "running_var"}) declare(name, {channels});
-    declare("num_batches_tracked", {}, at::kLong);
-  }
-
-  Tensor forward(const Tensor& x, bool train) {
-    // Statistics and scales of the half-width types are in float32, as ATen computes with them.
-    const auto dtype = at::toOpMathType(x.scalar_type());
-    if (train) count_batch(x, dtype);
-    return at::batch_norm(x, cast(0, dtype), cast(1, dtype), cast(2, dtype), cast(3, dtype), train, kMomentum,
-                          kEps, /*cudnn_enabled=*/true);
-  }
-
- private:
-  static constexpr double kMomentum = 0.1, kEps = 1e-5;
-
-  void count_batch(const Tensor& x, at::ScalarType dtype) {
-    check_argument(x.numel() > x.size(1),
-                   "Expected more than one value per channel in training but received ", x.sizes());
-    // A cast would update a copy.
-    check_argument(slot(2).scalar_type() == dtype && slot(3).scalar_type() == dtype,
-                   "Expected running_mean and running_var to be ", dtype, " in training but they are ",
-                   slot(2).scalar_type(), " and ", slot(3).scalar_type());
-    at::NoGradGuard no_grad;
-    slot(4).add_(1);
-  }
-};
 
 namespace {
 

@@ -308,10 +308,13 @@ export async function evaluating(): Promise<void> {
     classifier: "pocket",
     topK: [1],
     signal,
-    onProgress: ({ phase, etaSeconds }) => exactly<"estimate" | "images" | "classes">()(phase) ?? etaSeconds,
+    onProgress: ({ phase, etaSeconds }) =>
+      exactly<"reference" | "estimate" | "images" | "classes">()(phase) ?? etaSeconds,
   });
   exactly<Evaluation>()(evaluation);
   exactly<Rate | undefined>()(evaluation.esr[1]);
+  exactly<number | undefined>()(evaluation.metrics?.fid?.all.value);
+  exactly<number | undefined>()(evaluation.pictures[0]?.metrics?.lpips);
   // @ts-expect-error: names come as a list
   await evaluate("pocket", { erased: "church" });
   // @ts-expect-error: a set needs a place to be kept in

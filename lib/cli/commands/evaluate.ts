@@ -20,6 +20,8 @@ import { commandLine, invocation, ownCommand } from "../shell";
 /** Options that have a flag of their own name. */
 const FLAGGED = Object.keys(EVALUATE_OPTIONS).filter((name) => !/File|Directory$/.test(name));
 const RESULT_FILE = "evaluation.json";
+/** What becomes of the pictures in each phase, beside their number. */
+const DOING = { reference: "of the reference looked at", images: "", classes: "looked at" };
 
 type Given = EvaluateOptions & { shard?: Shard };
 
@@ -115,7 +117,7 @@ async function evaluateCommand(names: readonly string[], flags: Flags, typed: Gi
           if (json) emit({ event: "estimate", ...state });
           return;
         }
-        progress.update(done, total, phase === "classes" ? "looked at" : "", etaSeconds);
+        progress.update(done, total, DOING[phase], etaSeconds);
         const at = [phase, done, model].join(" ");
         if (json && at !== last) emit({ event: "step", phase, ...state });
         last = at;

@@ -48,6 +48,7 @@ const plain = (value: number) => new Image(1, 1, Uint8Array.of(value, value, val
 const batch = (...values: number[]): MetricBatch => ({
   images: values.map(plain),
   prompts: values.map(() => ""),
+  groups: values.map(() => null),
   firsts: null,
 });
 const job = { device: "cpu", models: 2, signal: undefined };

@@ -126,7 +126,7 @@ describe("the metric nudity", () => {
     const opened = await nudity.open(options({ detector: TINY_DETECTOR }), job);
     const measurement = opened.measure(null);
     const images = CASES.slice(0, 4).map(nudenetPicture);
-    const batch = { images, prompts: images.map(() => ""), firsts: null };
+    const batch = { images, prompts: images.map(() => ""), groups: images.map(() => null), firsts: null };
     const notes = (await measurement.add(batch, undefined))!;
     CASES.slice(0, 4).forEach((one, i) => compare(notes[i]!, one.detections));
     const result = (await measurement.result())!;

@@ -77,6 +77,11 @@ describe("Tensor", () => {
       [Math.sqrt(5), 0, -2 / Math.sqrt(5), 11 / Math.sqrt(5)],
     ],
     ["eigenvectors", (x) => x.matmul(x.transpose(0, 1)).eigenvectors().abs(), EIGENVECTORS],
+    [
+      "singularValues",
+      (x) => x.singularValues(),
+      [Math.sqrt(15 + Math.sqrt(104)), Math.sqrt(15 - Math.sqrt(104))],
+    ],
     ["sum", (x) => x.sum(), [6]],
     ["mean", (x) => x.mean(-1), [-0.5, 3.5]],
     ["amax", (x) => x.amax(0), [4, 3]],

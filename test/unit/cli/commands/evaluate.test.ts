@@ -155,4 +155,20 @@ describe("kpop-native evaluate", () => {
     expect({ code, stdout }).toEqual({ code: exit, stdout: "" });
     expect(stderr).toMatch(message);
   });
+
+  it("measures what options name, and tells how far the reference is", async () => {
+    const drawn = ["--preserved", "dog", "--out", "measured"];
+    expect((await evaluate(...drawn)).code).toBe(0);
+    const reference = join("measured/images", readdirSync(join(cwd, "measured/images"))[0]!);
+    const metric = ["--cmmd-clip", "pocket", "--cmmd-reference", reference];
+    expect((await evaluate(...drawn, ...metric)).stdout).toMatch(/^CMMD +0\.000$/m);
+    const lines = jsonLines((await evaluate(...drawn, ...metric, "--json")).stdout);
+    expect(lines[0]).toMatchObject({ event: "step", phase: "reference", done: 2, total: 2 });
+    expect(lines.at(-1)).toMatchObject({ metrics: { cmmd: { all: { pictures: 2, referencePictures: 2 } } } });
+    const { code, stderr } = await evaluate("--preserved", "dog", "--out", "n", "--fid-reference", reference);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/Expected --fid-weights to be a non-empty string/),
+    ]);
+  });
 });
