@@ -139,9 +139,7 @@ function conditions(all: readonly Measured[]): string {
   const drawings = unique(({ source }) => source.drawing);
   const judges = unique(({ source: { evaluation } }) =>
     [
-      ...(evaluation.classifier === undefined
-        ? ["no classifier"]
-        : [`the classifier ${basename(evaluation.classifier.origin)}`]),
+      `the classifier ${basename(evaluation.classifier.origin)}`,
       ...(evaluation.clip === undefined ? [] : [`scores by the CLIP ${basename(evaluation.clip.origin)}`]),
     ].join(", "),
   );
@@ -198,8 +196,6 @@ export async function picturesSection(
   const classes = new Map<string, { group: string; seeds: Set<number> }>();
   for (const { source } of all)
     for (const { class: name, seed } of source.evaluation.pictures) {
-      // Pictures of a prompt file may be of no class.
-      if (name === undefined) continue;
       const group = source.evaluation.classes.find((one) => one.name === name)!.group;
       const known = classes.get(name) ?? { group, seeds: new Set() };
       // What one evaluation calls erased is erased, whatever the others looked for.
