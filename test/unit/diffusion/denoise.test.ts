@@ -24,7 +24,11 @@ function third(): { model: Denoiser; timesteps: number[] } {
 }
 
 function computing(forward: (sample: Tensor, timestep: number) => Promise<Tensor>): Denoiser {
-  return { unet: { forward, config: { addition_embed_type: "" } }, dtype: "float32", schedule } as unknown as Denoiser;
+  return {
+    unet: { forward, config: { addition_embed_type: "" } },
+    dtype: "float32",
+    schedule,
+  } as unknown as Denoiser;
 }
 
 describe("denoise", () => {
