@@ -7,7 +7,7 @@ import { onDisk } from "../files/system-error";
 import { formatHubName, parseHubName } from "../hub/hub-name";
 import { upload, type UploadFile } from "../hub/upload";
 import { readDelta } from "../io/checkpoint-delta";
-import { DELTA_FILE, LORA_FILE, MANIFEST_FILE } from "../io/file-kinds";
+import { DELTA_FILE, LORA_FILE, LOG_FILE, MANIFEST_FILE } from "../io/file-kinds";
 import { foreignFiles, isDocument } from "../io/saved-model";
 import type { RunManifest } from "./manifest";
 import { MODEL_CARD_FILE, modelCard, type CardDetails } from "./model-card";
@@ -108,13 +108,13 @@ async function contentsOf(path: string): Promise<Contents> {
   return { files: names.map((name) => ({ path: name, content: { file: join(path, name) } })), run, change };
 }
 
-/** Regular files, by paths with slashes; hidden ones are nobody's business. */
+/** Regular files, by paths with slashes; hidden ones are nobody's business, nor is the log: its command names places of this machine. */
 async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   return entries
     .filter((entry) => entry.isFile())
     .map(({ parentPath, name }) => relative(folder, join(parentPath, name)).split(sep).join("/"))
-    .filter((name) => !name.split("/").some((part) => part.startsWith(".")))
+    .filter((name) => name !== LOG_FILE && !name.split("/").some((part) => part.startsWith(".")))
     .sort();
 }
 

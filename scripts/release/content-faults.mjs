@@ -25,6 +25,7 @@ const ALLOWED = [
   /^models\/pocket\/(?:[\w-]+\/)?[\w-]+\.(?:json|md|txt|safetensors)$/,
   /^native\/(?:[\w-]+\/)?\w+\.(?:cpp|h|inc)$/,
   /^cmake\/\w+\.cmake$/,
+  /^integrations\/(?:README\.md|[\w-]+\/\w+\.py)$/,
 ];
 
 /** What a tarball lacks, or holds without need; one sentence each. */
