@@ -63,6 +63,7 @@ describe("the guide from a removal request to a certificate", () => {
       "inspect",
       "compare",
       "attack",
+      "report",
       "certify",
       "verify",
     ]);
@@ -73,7 +74,13 @@ describe("the guide from a removal request to a certificate", () => {
       expect(images).toBe(6);
     }
     expect(readdirSync(cwd)).toEqual(
-      expect.arrayContaining(["attacked-by-pictures", "attacked-by-words", "sheet.png", "signer.pem.pub"]),
+      expect.arrayContaining([
+        "attacked-by-pictures",
+        "attacked-by-words",
+        "report.html",
+        "sheet.png",
+        "signer.pem.pub",
+      ]),
     );
     expect(readdirSync(cwd)).not.toContain("without-church.key.safetensors");
     expect(readFileSync(join(cwd, "without-church/README.md"), "utf8")).toContain("model-index");

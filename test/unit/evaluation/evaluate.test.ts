@@ -147,10 +147,10 @@ describe("evaluate", () => {
     const [set] = readdirSync(shared.cacheDirectory);
     const other = { ...common(), ...shared, steps: 3 };
     for (const wrong of [
-      evaluate(golden.model, { ...other, shard: { index: 1, count: 2 } }),
-      evaluate(golden.model, other),
+      () => evaluate(golden.model, { ...other, shard: { index: 1, count: 2 } }),
+      () => evaluate(golden.model, other),
     ])
-      await expect(wrong).rejects.toMatchObject({
+      await expect(wrong()).rejects.toMatchObject({
         code: "INVALID_ARGUMENT",
         message: expect.stringMatching(
           /evaluation\.shards\.json is of shards with other options.*steps was 2 there and is 3 here/,
