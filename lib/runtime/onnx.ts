@@ -61,7 +61,7 @@ export class OnnxModel {
     }
   }
 
-  /** Its first output for its first input. Calls wait for each other. @throws INVALID_CHECKPOINT where it fails */
+  /** Its first output for its first input, whose data goes to the thread and is empty here afterwards. Calls wait for each other. @throws INVALID_CHECKPOINT where it fails */
   async run({ data, shape }: OnnxArray): Promise<OnnxArray> {
     return await this.ask(() => this.worker.postMessage({ data, shape }, [data.buffer]), "failed");
   }

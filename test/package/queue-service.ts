@@ -79,10 +79,9 @@ export function describeQueueService(given: () => { user: InstalledPackage; tarb
     const files = (id: string): Record<string, string> => {
       const model = join(given().user.project, folder, "out", id, "model");
       const names = readdirSync(model, { recursive: true, encoding: "utf8" });
-      // It tells times.
-      const compared = names.filter(
-        (name) => /\.(?:safetensors|json)$/.test(name) && name !== "kpop-run.json",
-      );
+      // These tell times.
+      const timed = ["kpop-run.json", "kpop-log.json"];
+      const compared = names.filter((name) => /\.(?:safetensors|json)$/.test(name) && !timed.includes(name));
       return Object.fromEntries(compared.map((name) => [name, readFileSync(join(model, name), "base64")]));
     };
 
