@@ -1,10 +1,9 @@
-import type { Image } from "../../lib/io/image";
 import type { Tensor } from "../../lib/runtime/tensor";
 import { denoise } from "../../lib/diffusion/denoise";
 import { freshNoise } from "../../lib/diffusion/fresh-noise";
 import { NoiseSchedule } from "../../lib/diffusion/noise-schedule";
 import { sampler } from "../../lib/diffusion/samplers";
-import { relativeError } from "../support/compare";
+import { relativeError, worstByte } from "../support/compare";
 import type { GoldenModel } from "../support/golden-model";
 import { loadFamily } from "../support/family-model";
 
@@ -12,13 +11,6 @@ import { loadFamily } from "../support/family-model";
 const OUTPUT = 2e-5;
 const GRADIENT = 1e-4;
 const SNR = { rescale_betas_zero_snr: true, timestep_spacing: "trailing" } as const;
-
-const worst = async (images: readonly Image[], bytes: Tensor): Promise<number> => {
-  const expected = (await bytes.data()) as Uint8Array;
-  return images
-    .flatMap(({ data }) => Array.from(data))
-    .reduce((most, byte, i) => Math.max(most, Math.abs(byte - expected[i]!)), 0);
-};
 
 describe("a tiny model of Stable Diffusion 2's kind", () => {
   let reference: GoldenModel;
@@ -116,7 +108,7 @@ describe("a tiny model of Stable Diffusion 2's kind", () => {
     const images = await model.generate(texts, {
       ...{ latents: expected("picture.noise"), steps: 6, guidanceScale: 5, negativePrompt: "blurry" },
     });
-    expect(await worst(images, expected("picture.ddim.snr.bytes"))).toBeLessThanOrEqual(2);
+    expect(await worstByte(images, expected("picture.ddim.snr.bytes"))).toBeLessThanOrEqual(2);
     model.dispose();
   });
 });

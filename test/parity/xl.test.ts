@@ -1,24 +1,16 @@
-import type { Image } from "../../lib/io/image";
 import { repeated } from "../../lib/diffusion/condition";
 import { denoise } from "../../lib/diffusion/denoise";
 import { decode } from "../../lib/diffusion/generate";
 import { networkOf, predictNoise } from "../../lib/diffusion/predict";
 import { sampler } from "../../lib/diffusion/samplers";
 import type { Tensor } from "../../lib/runtime/tensor";
-import { relativeError } from "../support/compare";
+import { relativeError, worstByte } from "../support/compare";
 import { loadFamily } from "../support/family-model";
 import type { GoldenModel } from "../support/golden-model";
 
 // The reference is diffusers and transformers in float32; the error is relative to the largest element.
 const OUTPUT = 2e-5;
 const GRADIENT = 1e-4;
-
-const worst = async (images: readonly Image[], bytes: Tensor): Promise<number> => {
-  const expected = (await bytes.data()) as Uint8Array;
-  return images
-    .flatMap(({ data }) => Array.from(data))
-    .reduce((most, byte, i) => Math.max(most, Math.abs(byte - expected[i]!)), 0);
-};
 
 describe("a tiny model of Stable Diffusion XL's kind", () => {
   let reference: GoldenModel;
@@ -135,6 +127,6 @@ describe("a tiny model of Stable Diffusion XL's kind", () => {
       expect(Math.max(...differences)).toBeLessThanOrEqual(2);
     }
     if (name !== "negative") return;
-    expect(await worst(images, expected("picture.negative.bytes"))).toBeLessThanOrEqual(3);
+    expect(await worstByte(images, expected("picture.negative.bytes"))).toBeLessThanOrEqual(3);
   });
 });

@@ -1,3 +1,4 @@
+import type { Image } from "../../lib/io/image";
 import { Tensor } from "../../lib/runtime/tensor";
 
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
@@ -14,6 +15,14 @@ export async function relativeError(actual: Tensor, expected: Tensor): Promise<n
     largest = Math.max(largest, Math.abs(value));
   });
   return worst / largest;
+}
+
+/** The largest difference of a byte between pictures and a reference's, (N, H, W, 3) uint8. */
+export async function worstByte(images: readonly Image[], reference: Tensor): Promise<number> {
+  const expected = (await reference.data()) as Uint8Array;
+  return images
+    .flatMap(({ data }) => Array.from(data))
+    .reduce((most, byte, i) => Math.max(most, Math.abs(byte - expected[i]!)), 0);
 }
 
 /** What an independent optimiser came to. */

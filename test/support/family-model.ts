@@ -1,13 +1,12 @@
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import * as safetensors from "../../lib/io/safetensors";
 import { CLIPTextModel } from "../../lib/models/clip-text";
 import { UNet2DConditionModel } from "../../lib/models/unet";
 import { AutoencoderKL } from "../../lib/models/vae";
 import { golden } from "./golden";
-import type { GoldenModel } from "./golden-model";
+import { openGolden, type GoldenModel } from "./golden-model";
 import { seededWeights } from "./seeded-weights";
 
 /** Families of which test/fixtures has configurations, and what the reference computes. */
@@ -76,21 +75,5 @@ export async function loadFamily(
 ): Promise<GoldenModel & { folder: string }> {
   const folder = await mkdtemp(join(tmpdir(), `kpop-${family}-`));
   await writeFamily(family, folder, options);
-  const model = await StableDiffusion.load(folder, { device: "cpu" });
-  const tensors = await safetensors.load(fixture(family, "expected.safetensors"));
-  return {
-    folder,
-    model,
-    expected(key) {
-      const tensor = tensors.get(key);
-      if (tensor === undefined) throw new Error(`the fixture has no ${key}`);
-      return tensor;
-    },
-    keys: (prefix) => [...tensors.keys()].filter((key) => key.startsWith(prefix)),
-    async dispose() {
-      model.dispose();
-      for (const tensor of tensors.values()) tensor.dispose();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
+  return { folder, ...(await openGolden(folder, fixture(family, "expected.safetensors"))) };
 }

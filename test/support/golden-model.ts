@@ -31,8 +31,13 @@ export async function loadGolden(
     const config = JSON.parse(await readFile(file, "utf8")) as object;
     await writeFile(file, JSON.stringify({ ...config, sample_size: latents }));
   }
+  return openGolden(folder, golden(name, "expected.safetensors"));
+}
+
+/** The checkpoint in a folder, which goes with it, and a file of the reference's tensors. */
+export async function openGolden(folder: string, reference: string): Promise<GoldenModel> {
   const model = await StableDiffusion.load(folder, { device: "cpu" });
-  const tensors = await safetensors.load(golden(name, "expected.safetensors"));
+  const tensors = await safetensors.load(reference);
   return {
     model,
     expected(key) {

@@ -2,81 +2,11 @@ import { existsSync, readFileSync } from "node:fs";
 import { KpopError } from "../../../lib/errors";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { countEvaluations } from "../../../lib/training/evaluations";
-import { Job, type JobSettings } from "../../../lib/training/job";
+import type { Job } from "../../../lib/training/job";
 import type { Losses } from "../../../lib/training/player";
 import type { PrepareReport, StepReport } from "../../../lib/training/step-report";
 import { temporaryDirectory } from "../../support/temporary-directory";
-
-interface Setting {
-  iterations?: number;
-  directory?: string;
-  every?: number;
-  resume?: boolean;
-  signal?: AbortSignal;
-  device?: string;
-  identity?: string;
-  onStep?: (report: StepReport) => void;
-  onPrepare?: (report: PrepareReport) => void;
-  /** The loss of an iteration. Default 0.5. */
-  step?: (iteration: number) => number | Tensor | null | Promise<number | Tensor | null>;
-}
-
-function job({ directory, every = 2, identity = "print", ...more }: Setting = {}): Job {
-  const settings: JobSettings = {
-    seed: 0,
-    signal: more.signal,
-    onStep: more.onStep,
-    onPrepare: more.onPrepare,
-    checkpoint: directory === undefined ? undefined : { directory, every },
-    resume: more.resume ?? false,
-    device: more.device ?? "cpu",
-    identity: () => Promise.resolve(identity),
-  };
-  return new Job(settings);
-}
-
-/** A run whose only weight is the sum of 1 + i over the iterations done; preparing makes two things. */
-function training(setting: Setting = {}) {
-  const reports: StepReport[] = [];
-  const onStep = (report: StepReport): void => {
-    reports.push(report);
-    setting.onStep?.(report);
-  };
-  const run = job({ ...setting, onStep });
-  const sum = Tensor.zeros([]);
-  const made: Tensor[] = [];
-  let prepared = 0;
-  let closed = 0;
-  const { iterations = 5, step } = setting;
-  const done = run.run(async () => {
-    run.part("sum", {
-      tensors: () => new Map([["sum", sum]]),
-      numbers: () => 7,
-      restore: (numbers) => expect(numbers).toBe(7),
-      prepare: async () => {
-        const started = performance.now();
-        for (const part of [1, 2]) {
-          countEvaluations(10);
-          prepared += 1;
-          await run.prepared("thing", part, 2, started);
-        }
-      },
-      close: async () => void (closed += 1),
-    });
-    await run.iterate(iterations, async (i) => {
-      const erase = (await step?.(i)) ?? 0.5;
-      countEvaluations(3);
-      made.push(Tensor.zeros([1]));
-      await sum.copyFrom(sum.add(1 + i));
-      return { erase };
-    });
-  });
-  return { done, run, sum, made, reports, prepared: () => prepared, closed: () => closed };
-}
-const losses = (reports: readonly StepReport[]): unknown =>
-  reports.map(({ iteration, losses: values }) => [iteration, values]);
-const aborted = { name: "KpopError", code: "ABORTED" };
-const stateIn = (directory: string): string => `${directory}/kpop-state.safetensors`;
+import { aborted, job, losses, stateIn, training, type Setting } from "../../support/training-job";
 
 describe("Job.iterate", () => {
   it("reports every iteration: number, losses, time spent and time to come", async () => {
@@ -450,53 +380,4 @@ describe("Job.run", () => {
       expect(left.map((tensor) => tensor.disposed)).toEqual([true, true, true, true]);
     },
   );
-});
-
-describe("Job.closedForm", () => {
-  it("reports each part, frees what it leaves, and keeps no state", async () => {
-    const directory = temporaryDirectory();
-    const run = job({ directory, every: 1 });
-    const left: Tensor[] = [];
-    await run.run(() =>
-      run.closedForm(3, async (i) => {
-        left.push(Tensor.zeros([1]));
-        return { moved: Tensor.from([i + 1], []), none: null };
-      }),
-    );
-    expect(
-      run.history.map(({ iteration, iterations, losses: values }) => [iteration, iterations, values]),
-    ).toEqual([1, 2, 3].map((i) => [i, 3, { moved: i }]));
-    run.history.forEach(({ iteration, seconds, etaSeconds }) =>
-      expect(etaSeconds).toBeCloseTo((seconds / iteration) * (3 - iteration), 9),
-    );
-    expect(left.map((tensor) => tensor.disposed)).toEqual([true, true, true]);
-    expect(existsSync(stateIn(directory))).toBe(false);
-  });
-
-  it("counts on where a form goes in several", async () => {
-    const run = job();
-    await run.run(async () => {
-      await run.closedForm(2, async (i) => ({ first: i }), 3);
-      await run.closedForm(1, async (i) => ({ second: i }), 3);
-    });
-    expect(run.history.map(({ iteration, iterations, losses: values }) => [iteration, iterations, values])).toEqual([[1, 3, { first: 0 }], [2, 3, { first: 1 }], [3, 3, { second: 0 }]]); // prettier-ignore
-    const seconds = run.history.map((report) => report.seconds);
-    expect(seconds).toEqual([...seconds].sort((a, b) => a - b));
-    expect(run.history.at(-1)!.etaSeconds).toBe(0);
-  });
-
-  it("stops between parts on abort, and at the part that gives no number", async () => {
-    const controller = new AbortController();
-    const stopped = job({ signal: controller.signal, onStep: () => controller.abort() });
-    const call = stopped.run(() => stopped.closedForm(3, async () => ({})));
-    await expect(call).rejects.toMatchObject(aborted);
-    expect(stopped.history).toHaveLength(1);
-    const failing = job();
-    await expect(
-      failing.run(() => failing.closedForm(3, async (i) => ({ moved: i === 1 ? NaN : 0 }))),
-    ).rejects.toMatchObject({
-      code: "NUMERIC_FAILURE",
-      message: expect.stringContaining('"moved" became NaN at iteration 2') as string,
-    });
-  });
 });
