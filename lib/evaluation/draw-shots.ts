@@ -48,7 +48,9 @@ export async function drawShots(
   const groups = new Map<string, number[]>();
   shots.forEach(({ drawing }, i) => {
     const key = JSON.stringify(drawing);
-    groups.set(key, [...(groups.get(key) ?? []), i]);
+    const members = groups.get(key);
+    if (members === undefined) groups.set(key, [i]);
+    else members.push(i);
   });
   const places: { set: ImageSet; index: number }[] = [];
   const unique = new Set(shots.map(({ prompt, seed, drawing }) => JSON.stringify([prompt, seed, drawing])))
