@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { Command } from "commander";
 import ts from "typescript";
+import { CONSUMER } from "../support/consumer";
 import { scripts } from "../../package.json";
 import { brokenLinks, codeBlocks, commands, guides, moduleOf, read } from "./markdown";
 
@@ -11,18 +12,7 @@ const ROOT = resolve(__dirname, "../..");
 
 /** What the compiler says of modules that take the library as users do, by file and line. */
 function diagnose(modules: ReadonlyMap<string, string>): string[] {
-  const options: ts.CompilerOptions = {
-    target: ts.ScriptTarget.ES2022,
-    lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts"],
-    module: ts.ModuleKind.ESNext,
-    moduleResolution: ts.ModuleResolutionKind.Bundler,
-    strict: true,
-    exactOptionalPropertyTypes: true,
-    noUncheckedIndexedAccess: true,
-    skipLibCheck: true,
-    noEmit: true,
-    types: ["node"],
-  };
+  const options = { ...CONSUMER, skipLibCheck: true };
   const host = ts.createCompilerHost(options);
   const { readFile, fileExists } = host;
   host.readFile = (path) => modules.get(path) ?? readFile(path);

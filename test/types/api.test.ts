@@ -1,23 +1,13 @@
 import { join, relative } from "node:path";
 import ts from "typescript";
+import { CONSUMER } from "../support/consumer";
 
 const root = join(__dirname, "..", "..");
 
 /** Messages of the compiler, under a strict consumer's options, for a file that takes the library from `library`. */
 function diagnose(file: string, library: string): string[] {
-  const options: ts.CompilerOptions = {
-    target: ts.ScriptTarget.ES2022,
-    lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts"],
-    module: ts.ModuleKind.ESNext,
-    moduleResolution: ts.ModuleResolutionKind.Bundler,
-    strict: true,
-    exactOptionalPropertyTypes: true,
-    noUncheckedIndexedAccess: true,
-    // The library's own declarations are read as closely as the file.
-    skipLibCheck: false,
-    noEmit: true,
-    types: ["node"],
-  };
+  // The library's own declarations are read as closely as the file.
+  const options = { ...CONSUMER, skipLibCheck: false };
   const host = ts.createCompilerHost(options);
   host.resolveModuleNameLiterals = (literals, containing) =>
     literals.map(({ text }) =>
