@@ -14,9 +14,10 @@ bench/gpu.sh [--out DIR] [--node DIR_OR_FILE] [--size full|pocket] [--device cud
   --size SIZE    full: Stable Diffusion 1.4's architecture with random weights; pocket: the built-in model
                  default: full on cuda, pocket on cpu
   --device NAME  cuda or cpu; default: cuda where torch sees a GPU
-  --only LIST    of parity, training, methods; default all, in this order
+  --only LIST    of parity, erasure, training, unet, methods; default all, in this order
 
 KPOP_PYTHON names the Python whose torch is built against and measured against; default python3.
+KPOP_NATIVE_PREBUILD names a folder with build/Release/*.node that were built for that torch elsewhere; then nothing is built.
 END
 }
 fail() {
@@ -79,20 +80,23 @@ command -v node >/dev/null || fail "No node on PATH; give one with --node (npm p
 [[ -f dist/gpu.js ]] || fail "There is no dist/gpu.js; make it with \`npm run build\`, here or where you took this folder from"
 
 # 3. The add-on, for this torch and this system.
-generator=()
-if command -v ninja >/dev/null; then generator=(-G Ninja); fi
-{
-  cmake -S . -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DKPOP_LIBTORCH="$torch" \
-    -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$PWD/$build/build/Release" &&
-    cmake --build "$build" --parallel "${KPOP_BUILD_JOBS:-$(nproc)}"
-} >"$build/build.log" 2>&1 || {
-  tail -n 40 "$build/build.log" >&2
-  fail "The add-on was not built; the whole log is $build/build.log"
-}
-grep -m 1 -o 'libtorch [0-9.]* at' "$build/build.log" | sed 's/ at$//; s/^/built for /' || true
+if [[ -z ${KPOP_NATIVE_PREBUILD:-} ]]; then
+  generator=()
+  if command -v ninja >/dev/null; then generator=(-G Ninja); fi
+  {
+    cmake -S . -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DKPOP_LIBTORCH="$torch" \
+      -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$PWD/$build/build/Release" &&
+      cmake --build "$build" --parallel "${KPOP_BUILD_JOBS:-$(nproc)}"
+  } >"$build/build.log" 2>&1 || {
+    tail -n 40 "$build/build.log" >&2
+    fail "The add-on was not built; the whole log is $build/build.log"
+  }
+  grep -m 1 -o 'libtorch [0-9.]* at' "$build/build.log" | sed 's/ at$//; s/^/built for /' || true
+  export KPOP_NATIVE_PREBUILD=$PWD/$build
+fi
 
 # 4. The measurements. The add-on says which libtorch it was built for, and loads no other.
-export KPOP_LIBTORCH=$torch KPOP_NATIVE_PREBUILD=$PWD/$build
+export KPOP_LIBTORCH=$torch
 arguments=(--size "$size" --device "$device")
 [[ -z $out ]] || arguments+=(--out "$out")
 [[ -z $only ]] || arguments+=(--only "$only")

@@ -21,8 +21,9 @@ export async function watched<T extends object>(run: () => Promise<T | null>): P
  * @returns a function that ends it and gives the rise from now to the highest, in bytes; null without nvidia-smi
  */
 function watchDeviceMemory(): () => number | null {
-  const before = Number(spawnSync("nvidia-smi", QUERY, { encoding: "utf8" }).stdout ?? "");
-  if (!(before >= 0) || before === 0) return () => null;
+  const { status, stdout } = spawnSync("nvidia-smi", QUERY, { encoding: "utf8" });
+  if (status !== 0) return () => null;
+  const before = Number(stdout);
   const child = spawn("nvidia-smi", [...QUERY, "-lms", String(EVERY_MS)], {
     stdio: ["ignore", "pipe", "ignore"],
   });

@@ -1,7 +1,8 @@
 import type { ComputeDtype, Device } from "../../lib/index";
 import type { Failure } from "../runner";
 import type { Machine } from "../machine";
-import type { Comparison, Size, Timing } from "./assignment";
+import type { Comparison, Size, Timing, UNetTiming } from "./assignment";
+import type { ErasureRates } from "./erasure";
 import type { Watched } from "./device-memory";
 import type { Cost } from "./operations";
 import type { TrainingSpeed } from "./training";
@@ -26,6 +27,13 @@ export interface MethodResult {
   cost: Cost | null;
 }
 
+/** The UNet alone in one dtype, both sides. */
+export interface UNetResult {
+  dtype: ComputeDtype;
+  ours: UNetTiming | null;
+  peer: UNetTiming | null;
+}
+
 /** Everything that results.json holds. */
 export interface Results {
   date: string;
@@ -34,7 +42,9 @@ export interface Results {
   device: Device;
   machine: GpuMachine;
   parity: { dtype: ComputeDtype; comparisons: Comparison[] }[];
+  erasures: ErasureRates[];
   training: TrainingSpeed | null;
+  unet: UNetResult[];
   methods: MethodResult[];
   /** What did not run, with its last words. */
   failures: Failure[];

@@ -1,7 +1,7 @@
 /**
  * What there is to measure on a GPU, in the order of its worth; bench/gpu.sh builds what it needs and starts it.
  *
- *     node dist/gpu.js --out DIR [--size full|pocket] [--device cuda|cpu] [--only parity,training,methods]
+ *     node dist/gpu.js --out DIR [--size full|pocket] [--device cuda|cpu] [--only parity,erasure,training,unet,methods]
  *
  * results.json and gpu.md are written anew after each trial, so an end in between keeps what was measured. A trial that
  * fails is noted with its reason, and the others go on.
@@ -12,22 +12,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { KpopError, type ComputeDtype, type Device } from "../../lib/index";
-import { COMPARED } from "../entrants";
 import { listOf, oneOf } from "../flags";
 import { PYTHON } from "../peer";
 import { runProgram } from "../program";
 import { ROOT } from "../root";
 import { runTrials, type Command, type Trial } from "../runner";
-import { GENERATE, STEPS, type Assignment, type Size, type StepName, type Timing } from "./assignment";
+import { STEPS, type Assignment, type Size, type StepName, type Timing, type UNetTiming } from "./assignment";
 import { watched } from "./device-memory";
+import { rateErasure } from "./erasure";
 import { writeFullSize } from "./full-size";
 import { examineMachine } from "./machine";
-import { timeMethod } from "./methods";
+import { methodBehind, TIMED, timeMethod } from "./methods";
 import { costOf } from "./model-cost";
 import { parity } from "./parity";
-import type { MethodResult, Results } from "./results";
+import type { MethodResult, Results, UNetResult } from "./results";
 import { summary } from "./summary";
 import { trainingSpeed } from "./training";
+import { MEASURED, timeUNet } from "./unet";
 
 const PEER = join(ROOT, "bench", "gpu", "peers", "methods.py");
 /** The GPU's libraries then keep float32 as it is, whatever a program asks for. */
@@ -69,6 +70,9 @@ const iterationsOn = (device: Device): number => (device === "cpu" ? 10 : 40);
 const dtypesOn = (device: Device): ComputeDtype[] =>
   device === "cpu" ? ["float32"] : ["bfloat16", "float32"];
 
+/** What a CPU is slow in. */
+const halfOn = (device: Device): ComputeDtype[] => (device === "cpu" ? [] : ["float16"]);
+
 type Own = (assignment: Assignment) => Command;
 
 /** Every trial; each leaves what it found in the results. @param folder where a checkpoint of full size goes */
@@ -80,42 +84,67 @@ function trialsOf({ size, device, only }: Settings, results: Results, own: Own, 
         run: async (start) =>
           void results.parity.push({ dtype, comparisons: await start(own({ step: "parity", device, dtype }), NO_TF32) }),
       })),
+    erasure: () =>
+      [...dtypesOn(device), ...halfOn(device)].map((dtype) => ({
+        name: `erasure, ${dtype}`,
+        run: async (start) => void results.erasures.push(await start(own({ step: "erasure", device, dtype }))),
+      })),
     training: () => [
       {
         name: "training",
         run: async (start) => void (results.training = await start(own({ step: "training", device }))),
       },
     ],
-    methods: () => [
-      ...(size === "full"
-        ? [{ name: "checkpoint", run: (start) => start(own({ step: "checkpoint", folder })) } satisfies Trial<void>]
-        : []),
-      ...dtypesOn(device).flatMap((dtype) =>
-        [...COMPARED, GENERATE].flatMap((method) => methodTrials(method, dtype, size === "full" ? folder : null)),
-      ),
-    ],
+    unet: () => dtypesOn(device).flatMap(unetTrials),
+    methods: () => dtypesOn(device).flatMap((dtype) => Object.keys(TIMED).flatMap((name) => methodTrials(name, dtype))),
   };
-  const methodTrials = (method: string, dtype: ComputeDtype, made: string | null): Trial<void>[] => {
-    const row: MethodResult = { method, dtype, ours: null, peer: null, cost: null };
-    const assignment = { step: "methods", method, device, dtype, iterations: iterationsOn(device) } as const;
-    const ofPeer = { ...assignment, model: made ?? join(ROOT, "models", "pocket") };
+  const [model, peersModel] = size === "full" ? [folder, folder] : ["pocket", join(ROOT, "models", "pocket")];
+  const peerRuns = results.machine.peer !== null;
+  const ofPeer = (trial: object): Command => [PYTHON, PEER, JSON.stringify({ ...trial, model: peersModel })];
+  const unetTrials = (dtype: ComputeDtype): Trial<void>[] => {
+    const row: UNetResult = { dtype, ours: null, peer: null };
+    const assignment = { step: "unet", device, dtype, model } as const;
     const ours: Trial<void> = {
-      name: `${method}, ${dtype}`,
+      name: `UNet, ${dtype}`,
       async run(start) {
-        results.methods.push(row);
-        row.cost = await costOf(method, ofPeer.model, dtype);
-        row.ours = await watched(() => start<Timing>(own({ ...assignment, model: made ?? "pocket" })));
+        results.unet.push(row);
+        row.ours = await start<UNetTiming>(own(assignment));
       },
     };
     const peer: Trial<void> = {
-      name: `${method}, ${dtype}, peer`,
+      name: `UNet, ${dtype}, peer`,
+      run: async (start) => void (row.peer = await start(ofPeer({ ...assignment, method: "unet", ...MEASURED }))),
+    };
+    return peerRuns ? [ours, peer] : [ours];
+  };
+  const methodTrials = (name: string, dtype: ComputeDtype): Trial<void>[] => {
+    const row: MethodResult = { method: name, dtype, ours: null, peer: null, cost: null };
+    const assignment = { step: "methods", method: name, device, dtype, iterations: iterationsOn(device), model } as const;
+    const ours: Trial<void> = {
+      name: `${name}, ${dtype}`,
       async run(start) {
-        row.peer = await watched(() => start<Timing | null>([PYTHON, PEER, JSON.stringify(ofPeer)]));
+        results.methods.push(row);
+        if (TIMED[name]!.peer) row.cost = await costOf(methodBehind(name), peersModel, dtype);
+        row.ours = await watched(() => start<Timing>(own(assignment)));
       },
     };
-    return results.machine.peer === null ? [ours] : [ours, peer];
+    const peer: Trial<void> = {
+      name: `${name}, ${dtype}, peer`,
+      async run(start) {
+        row.peer = await watched(() => start<Timing>(ofPeer({ ...assignment, method: methodBehind(name) })));
+      },
+    };
+    return peerRuns && TIMED[name]!.peer ? [ours, peer] : [ours];
   };
-  return STEPS.filter((step) => only.includes(step)).flatMap((step) => steps[step]());
+  const checkpoint: Trial<void> = {
+    name: "checkpoint",
+    run: async (start) => void (await start(own({ step: "checkpoint", folder }))),
+  };
+  const needed = size === "full" && (only.includes("unet") || only.includes("methods"));
+  return [
+    ...(needed ? [checkpoint] : []),
+    ...STEPS.filter((step) => only.includes(step)).flatMap((step) => steps[step]()),
+  ];
 } // prettier-ignore
 
 async function main(args: readonly string[], own: Own, signal: AbortSignal): Promise<number> {
@@ -123,14 +152,17 @@ async function main(args: readonly string[], own: Own, signal: AbortSignal): Pro
   const { out, size, device, only } = settings;
   mkdirSync(out, { recursive: true });
   const started = performance.now();
+  const withPeer = only.includes("unet") || only.includes("methods");
   const results: Results = {
     date: new Date().toISOString(),
     seconds: 0,
     size,
     device,
-    machine: await examineMachine(only.includes("methods")),
+    machine: await examineMachine(withPeer),
     parity: [],
+    erasures: [],
     training: null,
+    unet: [],
     methods: [],
     failures: [],
   };
@@ -159,7 +191,7 @@ async function main(args: readonly string[], own: Own, signal: AbortSignal): Pro
     .flatMap(({ comparisons }) => comparisons)
     .filter(({ error, limit }) => !(error <= limit));
   const good = over.length + results.failures.length === 0;
-  if (only.includes("methods") && results.machine.peer === null)
+  if (withPeer && results.machine.peer === null)
     results.failures.push({ name: "the peer", message: results.machine.peerMissing ?? "not asked for" });
   write();
   if (signal.aborted) return 130;
@@ -173,11 +205,15 @@ runProgram<Assignment>(__filename, {
     switch (assignment.step) {
       case "parity":
         return parity(assignment.device, assignment.dtype);
+      case "erasure":
+        return rateErasure(assignment.device, assignment.dtype);
       case "training":
         return trainingSpeed(assignment.device);
       case "checkpoint":
         await writeFullSize(assignment.folder);
         return null;
+      case "unet":
+        return timeUNet(assignment);
       case "methods":
         return timeMethod(assignment);
     }

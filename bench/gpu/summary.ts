@@ -1,10 +1,12 @@
 import type { Comparison, Timing } from "./assignment";
+import type { ErasureRates } from "./erasure";
 import { floorSeconds, H200 } from "./floor";
-import type { GpuMachine, MethodResult, Results } from "./results";
+import type { GpuMachine, MethodResult, Results, UNetResult } from "./results";
 
 /** gpu.md: what was measured, for people. */
 export function summary(results: Results): string {
-  const { date, size, device, machine, parity, training, methods, failures, seconds } = results;
+  const { date, size, device, machine, parity, erasures, training, unet, methods, failures, seconds } =
+    results;
   const model =
     size === "full" ? "Stable Diffusion 1.4's architecture, random weights" : "pocket, the built-in model";
   const lines = [`# ${device}, ${date}`, ""];
@@ -23,12 +25,26 @@ export function summary(results: Results): string {
     }
     lines.push("");
   }
+  if (erasures.length > 0) {
+    lines.push("## KPOP on the built-in model, by default", "");
+    lines.push("One concept erased, 12 pictures of each of ten classes.", "");
+    lines.push(
+      "| dtype | erased | preserved | back with the key | others stay | training, s | a picture, ms |",
+    );
+    lines.push("|---|---|---|---|---|---|---|", ...erasures.map(erasureRow), "");
+  }
   if (training !== null) {
     lines.push("## Training the built-in model", "");
     lines.push(
       `${training.stepsPerSecond.toPrecision(3)} steps of the diffusion stage a second, batch 24.`,
       "",
     );
+  }
+  if (unet.length > 0) {
+    lines.push(`## UNet by batch: ${model}`, "");
+    lines.push("Milliseconds; training is a forward and a backward into attn2.", "");
+    lines.push("| dtype | of | batch | ours | peer | peer / ours |", "|---|---|---|---|---|---|");
+    lines.push(...unet.flatMap(unetRows), "");
   }
   if (methods.length > 0) {
     lines.push(`## Methods: ${model}`, "");
@@ -72,6 +88,27 @@ function worstOf(comparisons: readonly Comparison[]): Comparison[] {
     if (held === undefined || !(each.error <= held.error)) byFigure.set(each.what, each);
   }
   return [...byFigure.values()];
+}
+
+function erasureRow(rates: ErasureRates): string {
+  const { dtype, seconds, secondsPerPicture } = rates;
+  const percent = ([rates.erased, rates.preserved, rates.back, rates.stay] as const).map((rate) =>
+    (100 * rate).toFixed(1),
+  );
+  const figures = [...percent, seconds.toPrecision(3), (1000 * secondsPerPicture).toPrecision(3)];
+  return `| ${[dtype, ...figures].join(" | ")} |`;
+}
+
+function unetRows({ dtype, ours, peer }: UNetResult): string[] {
+  const milliseconds = (seconds: number | undefined): string =>
+    seconds === undefined ? "–" : (1000 * seconds).toPrecision(3);
+  return (["forward", "training"] as const).flatMap((of) =>
+    Object.entries(ours?.[of] ?? {}).map(([batch, seconds]) => {
+      const theirs = peer?.[of][batch];
+      const ratio = theirs === undefined ? "–" : (theirs / seconds).toFixed(2);
+      return `| ${dtype} | ${of} | ${batch} | ${milliseconds(seconds)} | ${milliseconds(theirs)} | ${ratio} |`;
+    }),
+  );
 }
 
 function methodRow({ method, dtype, ours, peer, cost }: MethodResult): string {

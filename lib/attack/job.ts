@@ -35,8 +35,8 @@ export class AttackJob extends Job implements AttackParts {
   readonly drawing: Drawing;
   readonly succeeds: AttackParts["succeeds"];
 
-  constructor(parts: AttackParts, settings: Omit<JobSettings, "device">) {
-    super({ ...settings, device: parts.model.device });
+  constructor(parts: AttackParts, settings: Omit<JobSettings, "device" | "dtype">) {
+    super({ ...settings, device: parts.model.device, dtype: parts.model.dtype });
     this.model = parts.model;
     this.concept = parts.concept;
     this.template = parts.template;

@@ -3,6 +3,7 @@ import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { splitWidths, textTowers } from "../diffusion/text-encoders";
 import { scope } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
+import { lossScale } from "../training/loss-scale";
 
 /** A text encoder's table of token embeddings. */
 const TABLE = "text_model.embeddings.token_embedding.weight";
@@ -50,10 +51,13 @@ export function tokenGradient(
     const condition = await encodePrompts(model, [prompt], { tokens, grad: true });
     const batch = { latents, timesteps: timestep };
     const loss = (await model.predict(batch, condition, { grad: true })).mse(noise);
-    await loss.backward([embeddings]);
+    const scale = lossScale(model.dtype);
+    await loss.mul(scale).backward([embeddings]);
     const tables = tablesOf(model);
     const gradient = splitWidths(model, embeddings.grad!)
-      .map((own, index) => own.to(tables[index]!.dtype).matmul(tables[index]!.transpose(0, 1)).to("float32"))
+      .map((own, index) =>
+        own.to(tables[index]!.dtype).matmul(tables[index]!.transpose(0, 1)).to("float32").div(scale),
+      )
       .reduce((sum, own) => sum.add(own));
     return { loss: await loss.detach().settled(), gradient: await gradient.settled() };
   });

@@ -35,8 +35,8 @@ export class ErasureJob extends Job implements ErasureParts {
   readonly artefacts: Artefact[] = [];
   readonly interventions: Intervention[] = [];
 
-  constructor(parts: ErasureParts, settings: Omit<JobSettings, "device">) {
-    super({ ...settings, device: parts.base.device });
+  constructor(parts: ErasureParts, settings: Omit<JobSettings, "device" | "dtype">) {
+    super({ ...settings, device: parts.base.device, dtype: parts.base.dtype });
     this.base = parts.base;
     this.teacher = parts.teacher;
     this.student = parts.student;

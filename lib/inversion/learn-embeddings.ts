@@ -70,7 +70,7 @@ export async function learnEmbeddings<S extends OptionSet>(
         options: await contentOf({ ...o, images: options.images.length }),
         seed,
       });
-    const job = new Job({ ...settings, device: model.device, identity });
+    const job = new Job({ ...settings, device: model.device, dtype: model.dtype, identity });
     return job.run(async () => {
       const { start, constraint } = await plan(model, o, job.random);
       const encoded = await encodePictures(model, options.images, { mirrored: o.mirror, signal });

@@ -3,8 +3,9 @@ import { traceStep } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
 import { Random } from "../runtime/random";
 import { keep, scope, type Disposable } from "../runtime/scope";
-import { Tensor } from "../runtime/tensor";
+import { Tensor, type Dtype } from "../runtime/tensor";
 import { EvaluationCounter } from "./evaluations";
+import { lossScale } from "./loss-scale";
 import { Player, type Losses, type PlayerOptions } from "./player";
 import type { ParsedRunOptions } from "./run-options";
 import { RunState, type StatePart } from "./run-state";
@@ -15,6 +16,8 @@ export interface JobSettings extends ParsedRunOptions {
   readonly onPrepare?: ((report: PrepareReport) => void) | undefined;
   /** Where it computes. */
   readonly device: string;
+  /** What its networks compute in. */
+  readonly dtype: Dtype;
   /** Hashes all that the result depends on; asked where a state is kept. */
   readonly identity: () => Promise<string>;
 }
@@ -77,7 +80,8 @@ export class Job {
 
   /** Adam over tensors that are moved in place and saved with the run. */
   async learn(name: string, learned: ReadonlyMap<string, Tensor>, options: PlayerOptions): Promise<Player> {
-    const player = await Player.create(learned, options, () => (this.whole = false));
+    const scaled = { lossScale: lossScale(this.settings.dtype), ...options };
+    const player = await Player.create(learned, scaled, () => (this.whole = false));
     return this.part(name, this.hold(player));
   }
 
@@ -124,10 +128,10 @@ export class Job {
 
     const read = async (): Promise<void> => {
       const losses = await readLosses(pending.splice(0));
+      const elapsed = seconds();
       for (const [index, values] of losses.entries()) {
         const iteration = done - losses.length + index + 1;
         checkFinite(values, iteration, this.state.path);
-        const elapsed = seconds();
         const etaSeconds = ((elapsed - spent) / (iteration - first)) * (total - iteration);
         this.history.push({ iteration, iterations: total, losses: values, seconds: elapsed, etaSeconds });
       }

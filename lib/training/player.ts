@@ -24,12 +24,20 @@ export interface PlayerOptions extends AdamOptions {
   readonly learningRate: Schedule;
   /** Of the run, for rates that change over it. */
   readonly iterations: number;
+  /** Power of two that losses are multiplied by on their way back, and the gradients divided by. Default 1. */
+  readonly lossScale?: number;
   /** Norm that the gradients of all tensors together are scaled down to. Default: they stay as they are. */
   readonly maxGradientNorm?: number;
   /** What Adam's steps go through. Default: nothing. */
   readonly filter?: UpdateFilter | null;
   /** What follows from the tensors, done when they have moved or were restored. Default nothing. */
   readonly settled?: () => Promise<void>;
+}
+
+async function scaleGradients(tensors: readonly Tensor[], factor: number): Promise<void> {
+  await scope(async () => {
+    for (const { grad } of tensors) await grad?.copyFrom(grad.mul(factor));
+  });
 }
 
 /** One side of a training: tensors, and the optimizer that moves them. They ask for gradients within `update` alone. */
@@ -66,11 +74,13 @@ export class Player implements StatePart {
     const tensors = [...this.learned.values()];
     this.touched();
     await requireGradients(tensors, true);
-    const result = await body(async (loss, weight) => {
-      await (weight === undefined ? loss : loss.mul(weight)).backward();
+    const { iterations, maxGradientNorm, lossScale = 1 } = this.options;
+    const result = await body(async (loss, weight = 1) => {
+      const scale = weight * lossScale;
+      await (scale === 1 ? loss : loss.mul(scale)).backward();
       return loss.detach();
     });
-    const { iterations, maxGradientNorm } = this.options;
+    if (lossScale !== 1) await scaleGradients(tensors, 1 / lossScale);
     if (maxGradientNorm !== undefined) await clipGradients(tensors, maxGradientNorm);
     const unfiltered = this.beforeFilter();
     await this.optimizer.step(this.learningRate(iteration % iterations, iterations));

@@ -28,6 +28,7 @@ export function job({ directory, every = 2, identity = "print", ...more }: Setti
     checkpoint: directory === undefined ? undefined : { directory, every },
     resume: more.resume ?? false,
     device: more.device ?? "cpu",
+    dtype: "float32",
     identity: () => Promise.resolve(identity),
   };
   return new Job(settings);

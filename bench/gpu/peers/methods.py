@@ -17,10 +17,10 @@ REPEATS, FEW_STEPS, POOL, PROMPT_ROWS, CA_BATCH = 3, 5, 16, 10, 4
 
 trial = json.loads(sys.argv[1])
 WARMUP = trial.get("warmup", 3)
-if trial["method"] not in ("kpop", "esd", "ca", "uce", "generate"):
+if trial["method"] not in ("kpop", "esd", "ca", "uce", "generate", "unet"):
     print("null")  # nothing here does its work
     sys.exit()
-device, dtype, iterations = trial["device"], getattr(torch, trial["dtype"]), trial["iterations"]
+device, dtype, iterations = trial["device"], getattr(torch, trial["dtype"]), trial.get("iterations")
 with open(f"{trial['model']}/text_encoder/config.json") as file:
     tokens = json.load(file)["max_position_embeddings"]
 torch.manual_seed(0)
@@ -183,6 +183,30 @@ def generate(steps):
     return latents.sum().item()
 
 
+def unet(batches, repeats):
+    """Seconds of a forward, and of a forward and backward into attn2, by batch."""
+    trained = [parameter.requires_grad_(True) for name, parameter in teacher.named_parameters() if "attn2" in name]
+    found = {"forward": {}, "training": {}}
+    for batch in batches:
+        latents = torch.randn(batch, 4, side, side, device=device, dtype=dtype)
+        context = concept.expand(batch, -1, -1)
+
+        def forward():
+            with torch.no_grad():
+                teacher(latents, 500, context).sample.mean().item()
+
+        def training():
+            teacher(latents, 500, context).sample.square().mean().backward()
+            trained[0].grad.mean().item()
+            for parameter in trained:
+                parameter.grad = None
+
+        for body in (forward, training):
+            body()
+            found[body.__name__][batch] = statistics.median(seconds_of(body) for _ in range(repeats))
+    return found
+
+
 def seconds_of(body):
     """Every body ends with reading a value, which waits for the device."""
     start = time.perf_counter()
@@ -191,6 +215,9 @@ def seconds_of(body):
 
 
 method = trial["method"]
+if method == "unet":
+    print(json.dumps(unet(trial["batches"], trial["repeats"])))
+    sys.exit()
 if method == "uce":
     run = uce()
     run()

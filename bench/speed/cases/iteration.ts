@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { erase, StableDiffusion, type EraseOptions } from "../../../lib/index";
 import { defaultsOf, knownTo, METHOD_NAMES, titleOf, type Options } from "../../entrants";
 import { writeFullSize } from "../../gpu/full-size";
+import { KPOP_FORMS } from "../../kpop-forms";
 import { peakBytes } from "../../machine";
 import { median } from "../../statistics";
 import type { Measurement, SpeedCase } from "../case";
@@ -17,7 +18,7 @@ const TIMED = 2;
 /** Iterations of the built-in model that evaluations are counted in: the difference is free of what comes before them. */
 const COUNTED = [20, 60] as const;
 /** What the peer does, too. */
-const WITH_PEER = ["kpop", "esd", "ca"];
+const WITH_PEER = ["esd", "ca"];
 
 /**
  * UNet evaluations that the authors' code spends on an iteration of batch 1, counted in it: a trajectory up to a random one
@@ -34,12 +35,6 @@ const PUBLISHED: Readonly<Record<string, number>> = {
   race: 66, // a trajectory, and the search's
 };
 
-/** KPOP's prompt as published, and in the form that is the default; all else is equal. */
-const FORMS: Readonly<Record<string, Options>> = {
-  free: { form: "free", mechanism: "concat", size: 10, layers: "mid" },
-  amortised: { form: "amortised" },
-};
-
 /** An iteration of each method that trains, nothing kept beside; then KPOP's by its prompt's form. */
 export function iterationCases(): SpeedCase[] {
   // KPOP stands above them; no update of SAeUron's runs the UNet.
@@ -47,19 +42,22 @@ export function iterationCases(): SpeedCase[] {
     (method) => "iterations" in defaultsOf(method) && !["kpop", "saeuron"].includes(method),
   );
   return [
-    ...Object.entries(FORMS).map(([form, prompt]) =>
-      iterationCase(`kpop-${form}`, `KPOP, ${form} prompt`, {
-        ...{ method: "kpop", prompt, parameters: "xattn", target: "neutral", templates: ["{}"] },
-      }),
+    ...Object.entries(KPOP_FORMS).map(([name, { title, options, peer }]) =>
+      iterationCase(name, title, options, peer),
     ),
-    iterationCase("kpop-neighbours", "KPOP as it is by default", { method: "kpop", neighbours: "nearest" }),
-    ...training.map((method) => iterationCase(method, titleOf(method), { method })),
+    ...training.map((method) =>
+      iterationCase(method, titleOf(method), { method }, WITH_PEER.includes(method)),
+    ),
   ];
 }
 
-function iterationCase(name: string, title: string, own: { method: string } & Options): SpeedCase {
+function iterationCase(
+  name: string,
+  title: string,
+  own: { method: string } & Options,
+  peer: boolean,
+): SpeedCase {
   const { method } = own;
-  const peer = WITH_PEER.includes(method) && name !== "kpop-neighbours";
   const trial = { method, model: FOLDER, device: "cpu", dtype: "float32", warmup: WARMUP, iterations: TIMED };
   return {
     name: `iteration-${name}`,
@@ -84,7 +82,8 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
     // Few pictures to learn from, and short stages before the last.
     ...knownTo(method, { images: 4, augment: false, searchIterations: 1, inversionIterations: 1 }),
     ...knownTo(method, { modulationIterations: 1, invert: false, plain: 0 }),
-    ...("images" in defaultsOf(method) ? { samplingSteps: 2, cacheDirectory: folder } : {}),
+    // Trajectories of two steps: what comes before the iterations takes no minutes.
+    ...knownTo(method, { samplingSteps: 2, cacheDirectory: folder }),
     ...own,
   });
   try {

@@ -6,6 +6,7 @@ import { noGrad } from "../../runtime/grad-mode";
 import type { Random } from "../../runtime/random";
 import { scope } from "../../runtime/scope";
 import type { Tensor } from "../../runtime/tensor";
+import { lossScale } from "../../training/loss-scale";
 import type { ErasureRun } from "../parts";
 import type { LatentBatch } from "./latent-source";
 
@@ -67,7 +68,8 @@ export async function adversarialEmbedding(
       const leaf = await found.clone().requireGrad();
       const context = leaf.to(around.context.dtype);
       const error = (await student.predict(batch, { context, pooled }, { grad: true })).mse(noise);
-      await error.backward([leaf]);
+      // Its sign alone is read.
+      await error.mul(lossScale(student.dtype)).backward([leaf]);
       const gradient = leaf.grad!;
       const sign = gradient.mul(HUGE).clamp(-1, 1);
       const next = within(leaf.detach().sub(sign.mul(attackStep * radius)));

@@ -57,6 +57,32 @@ describe("Player", () => {
     });
   });
 
+  it("brings a gradient through float16 that would be zero there, and gives it as it is", async () => {
+    const gradientWith = async (lossScale: number): Promise<number[]> => {
+      const { weights, player } = await play({ lossScale });
+      return player.update(0, async (backward) => {
+        const through = weights.a.to("float16").to("float32");
+        await backward(through.sum().mul(2 ** -28));
+        return numbers(weights.a.grad!);
+      });
+    };
+    expect(await gradientWith(1)).toEqual([0, 0]); // float16's smallest number is 2⁻²⁴
+    // What is read within the update is scaled.
+    expect(await gradientWith(4096)).toEqual([2 ** -16, 2 ** -16]);
+  });
+
+  it("steps by unscaled gradients: without them Adam's eps would not count", async () => {
+    const steps = await Promise.all(
+      [1, 4096].map(async (lossScale) => {
+        const { weights, player, loss } = await play({ lossScale, eps: 1 });
+        await player.update(0, async (backward) => backward(loss(), 0.5));
+        return numbers(weights.a);
+      }),
+    );
+    expect(steps[1]).toEqual(steps[0]);
+    expect(steps[0]![0]).toBeCloseTo(1 - 0.5 * (0.5 / 1.5), 6);
+  });
+
   it("passes on Adam's options, and scales the gradients down to a norm before its step", async () => {
     // eps of the gradients' own size makes Adam's first step depend on them: g / (|g| + eps).
     const { weights, player, loss } = await play({ eps: 1, maxGradientNorm: 0.5, learningRate: 1 });
