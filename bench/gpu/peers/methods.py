@@ -234,7 +234,9 @@ else:
         iteration(i)
     seconds = [seconds_of(lambda i=i: iteration(i)) for i in range(WARMUP, WARMUP + iterations)]
 
-print(json.dumps({
-    "seconds": statistics.median(seconds), "repeats": len(seconds), "evaluations": evaluations,
-    "hostBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-}))
+seconds, repeats = statistics.median(seconds), len(seconds)
+bytes_held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+if "speed" in trial:  # a measurement of bench/speed, under the name that it asks for
+    print(json.dumps({"seconds": {trial["speed"]: seconds}, "peakBytes": bytes_held}))
+else:
+    print(json.dumps({"seconds": seconds, "repeats": repeats, "evaluations": evaluations, "hostBytes": bytes_held}))

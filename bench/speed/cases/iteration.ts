@@ -58,7 +58,15 @@ function iterationCase(
   peer: boolean,
 ): SpeedCase {
   const { method } = own;
-  const trial = { method, model: FOLDER, device: "cpu", dtype: "float32", warmup: WARMUP, iterations: TIMED };
+  const trial = {
+    method,
+    model: FOLDER,
+    device: "cpu",
+    dtype: "float32",
+    warmup: WARMUP,
+    iterations: TIMED,
+    speed: "iteration",
+  };
   return {
     name: `iteration-${name}`,
     title: `an iteration at SD-1.4's size, 64×64 latents: ${title}`,
