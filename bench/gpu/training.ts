@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { CLIPTextModel, Random, UNet2DConditionModel, type Device } from "../../lib/index";
 import { writeTokenizer } from "../../examples/train-pocket/checkpoint-folder";
 import { CONCEPTS, STYLES } from "../../examples/train-pocket/concepts";
-import { diffusionStage, TEXT_CONFIG, UNET_CONFIG } from "../../examples/train-pocket/diffusion";
+import { diffusionStage } from "../../examples/train-pocket/diffusion";
+import { FAMILIES, LATENT_SIDE } from "../../examples/train-pocket/families";
 import { initialise } from "../../examples/train-pocket/initial-weights";
 import type { Pictures } from "../../examples/train-pocket/pictures";
 import { train } from "../../examples/train-pocket/training";
@@ -13,7 +14,7 @@ import { train } from "../../examples/train-pocket/training";
 const STEPS = 50;
 const VARIANTS = 16;
 /** Scaled latents, (4, side, side). */
-const LATENT = [4, UNET_CONFIG.sample_size, UNET_CONFIG.sample_size] as const;
+const LATENT = [4, LATENT_SIDE, LATENT_SIDE] as const;
 
 export interface TrainingSpeed {
   stepsPerSecond: number;
@@ -28,12 +29,13 @@ export async function trainingSpeed(device: Device): Promise<TrainingSpeed> {
   const folder = await mkdtemp(join(tmpdir(), "kpop-gpu-training-"));
   try {
     const { tokenizer, fields } = await writeTokenizer(join(folder, "tokenizer"));
-    const unet = new UNet2DConditionModel(UNET_CONFIG);
-    const text = new CLIPTextModel({ ...TEXT_CONFIG, ...fields });
+    const { unet: config, texts } = FAMILIES.sd1;
+    const unet = new UNet2DConditionModel(config);
+    const textEncoder = new CLIPTextModel({ ...texts.text_encoder, ...fields });
     const random = new Random(0);
     await initialise(unet, random.at("unet"), device);
     await unet.useFastestLayout();
-    await initialise(text, random.at("text"), device);
+    await initialise(textEncoder, random.at("text"), device);
     const list = CONCEPTS.flatMap((_, concept) => STYLES.map((_style, style) => ({ concept, style })));
     const pictures = { list, variants: VARIANTS } as unknown as Pictures;
     const values = random
@@ -41,7 +43,9 @@ export async function trainingSpeed(device: Device): Promise<TrainingSpeed> {
       .normal([list.length * VARIANTS, ...LATENT])
       .to({ device });
     const options = { steps: STEPS, seed: 0, device, look: async () => {} };
-    await train(diffusionStage({ unet, text, tokenizer }, pictures, { values, scale: 1 }, options), folder);
+    const readers = { tokenizer, textEncoder, tokenizer2: null, textEncoder2: null, device };
+    const networks = { ...readers, unet, vae: { downsampling: 4 } };
+    await train(diffusionStage(networks, pictures, { values, scale: 1 }, options), folder);
     const lines = (await readFile(join(folder, "log.jsonl"), "utf8")).trim().split("\n");
     const last = JSON.parse(lines.at(-1)!) as { step: number; secondsPerStep: number };
     return { stepsPerSecond: 1 / last.secondsPerStep, steps: last.step / lines.length };

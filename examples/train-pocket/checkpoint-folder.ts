@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CLIPTokenizer, safetensors, type Tensor } from "../../lib/index";
 import { learnBytePairs } from "./byte-pairs";
 import { allCaptions } from "./captions";
-import { TOKENS } from "./diffusion";
+import { FAMILIES, indexOf, TOKENS, type Family } from "./families";
 import { writeJson } from "./files";
 
 /** What all networks have that is needed to write them. */
@@ -68,30 +68,9 @@ export async function writeNetwork(
   await writeJson(join(folder, "config.json"), config);
 }
 
-/** Writes what makes the folders a diffusers checkpoint: the index, and Stable Diffusion 1.4's scheduler. */
-export async function writeIndex(out: string): Promise<void> {
+/** Writes what makes the folders a diffusers checkpoint: the index, and the family's scheduler. */
+export async function writeIndex(out: string, family: Family = FAMILIES.sd1): Promise<void> {
   await mkdir(join(out, "scheduler"), { recursive: true });
-  await writeJson(join(out, "scheduler", "scheduler_config.json"), {
-    _class_name: "PNDMScheduler",
-    beta_start: 0.00085,
-    beta_end: 0.012,
-    beta_schedule: "scaled_linear",
-    num_train_timesteps: 1000,
-    set_alpha_to_one: false,
-    skip_prk_steps: true,
-    steps_offset: 1,
-    trained_betas: null,
-    clip_sample: false,
-  });
-  await writeJson(join(out, "model_index.json"), {
-    _class_name: "StableDiffusionPipeline",
-    feature_extractor: [null, null],
-    requires_safety_checker: false,
-    safety_checker: [null, null],
-    scheduler: ["diffusers", "PNDMScheduler"],
-    text_encoder: ["transformers", "CLIPTextModel"],
-    tokenizer: ["transformers", "CLIPTokenizer"],
-    unet: ["diffusers", "UNet2DConditionModel"],
-    vae: ["diffusers", "AutoencoderKL"],
-  });
+  await writeJson(join(out, "scheduler", "scheduler_config.json"), family.scheduler);
+  await writeJson(join(out, "model_index.json"), indexOf(family));
 }

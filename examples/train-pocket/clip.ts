@@ -2,7 +2,7 @@ import { type CLIPModel, type CLIPTokenizer, Random, Tensor } from "../../lib/in
 import { captionOf } from "./captions";
 import { crossEntropy } from "./classifier";
 import { CONCEPTS } from "./concepts";
-import { TEXT_TOWER, TOKENS } from "./diffusion";
+import { TEXT_TOWER, TOKENS } from "./families";
 import { type Pictures, SIDE } from "./pictures";
 import type { Stage } from "./training";
 

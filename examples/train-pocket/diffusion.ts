@@ -1,56 +1,15 @@
-import type { AutoencoderKL, CLIPTextModel, CLIPTokenizer, UNet2DConditionModel } from "../../lib/index";
+import type { AutoencoderKL, UNet2DConditionModel } from "../../lib/index";
 import { addNoise, NoiseSchedule, noGrad, predictNoise, Random, scope, Tensor } from "../../lib/index";
+import { encodePrompts, textTowers, type TextReaders } from "../../lib/internal";
 import { caption } from "./captions";
 import type { Pictures } from "./pictures";
 import type { Stage } from "./training";
 
-/** Positions of a prompt. */
-export const TOKENS = 24;
-const WIDTH = 128;
-/** Side of the latents. */
-const LATENT_SIDE = 16;
 const BATCH = 24;
 /** Low-noise steps, which are easy and many, weigh less from here (Min-SNR-5, arXiv 2303.09556, eq. 8 for ε-prediction). */
 const MOST_SNR = 5;
 /** How much more noisy steps may weigh: what is drawn, and in which style, is decided there. */
 const MOST_WEIGHT = 10;
-
-export const UNET_CONFIG = {
-  _class_name: "UNet2DConditionModel",
-  act_fn: "silu",
-  attention_head_dim: 4,
-  block_out_channels: [48, 96, 128],
-  cross_attention_dim: WIDTH,
-  down_block_types: ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-  mid_block_type: "UNetMidBlock2DCrossAttn",
-  up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-  in_channels: 4,
-  out_channels: 4,
-  layers_per_block: 1,
-  norm_num_groups: 16,
-  sample_size: LATENT_SIDE,
-};
-
-/** The text tower of the model, and of its CLIP. */
-export const TEXT_TOWER = {
-  hidden_size: WIDTH,
-  intermediate_size: 4 * WIDTH,
-  num_hidden_layers: 3,
-  num_attention_heads: 4,
-  max_position_embeddings: TOKENS,
-  hidden_act: "quick_gelu",
-  layer_norm_eps: 1e-5,
-};
-
-/** text_encoder/config.json, without the ids, which the vocabulary decides. */
-export const TEXT_CONFIG = {
-  architectures: ["CLIPTextModel"],
-  model_type: "clip_text_model",
-  ...TEXT_TOWER,
-  projection_dim: WIDTH,
-  // The weights are stored in half of that; transformers 5 would compute in it beside a UNet in float32.
-  torch_dtype: "float32",
-};
 
 /** Latents of every drawing, and the factor that gives them unit variance. */
 export interface Latents {
@@ -81,23 +40,37 @@ export function lossWeight(snr: number): number {
   return snr > 1 ? Math.min(1, MOST_SNR / snr) : Math.min(MOST_WEIGHT, 1 / snr);
 }
 
-/** ε-prediction on the latents with the captions' text (arXiv 2112.10752, eq. 3), text encoder and UNet together. */
+/** What is trained together: they are a model's, without an autoencoder. */
+export interface Networks extends TextReaders {
+  unet: UNet2DConditionModel;
+  /** Says how many pixels the latents stand for. */
+  vae: Pick<AutoencoderKL, "downsampling">;
+}
+
+/** ε-prediction on the latents with the captions' text (arXiv 2112.10752, eq. 3), text encoders and UNet together. */
 export function diffusionStage(
-  networks: { unet: UNet2DConditionModel; text: CLIPTextModel; tokenizer: CLIPTokenizer },
+  networks: Networks,
   pictures: Pictures,
   latents: Latents,
   options: { steps: number; seed: number; device: string; look: (step: number) => Promise<void> },
 ): Stage {
-  const { unet, text, tokenizer } = networks;
+  const { unet, vae } = networks;
   const { device, seed } = options;
+  const trained = {
+    unet,
+    ...Object.fromEntries(
+      textTowers(networks).map(({ encoder }, index) => [["text", "text2"][index]!, encoder]),
+    ),
+  };
   const schedule = new NoiseSchedule();
   return {
     name: "diffusion",
     steps: options.steps,
-    parameters: new Map([
-      ...unet.parameterNames().map((name) => [`unet.${name}`, unet.parameter(name)] as const),
-      ...text.parameterNames().map((name) => [`text.${name}`, text.parameter(name)] as const),
-    ]),
+    parameters: new Map(
+      Object.entries(trained).flatMap(([of, network]) =>
+        network.parameterNames().map((name) => [`${of}.${name}`, network.parameter(name)] as const),
+      ),
+    ),
     learningRate: 1.5e-3,
     warmup: 200,
     average: 0.999,
@@ -122,17 +95,10 @@ export function diffusionStage(
       const noise = new Random(seed).at("diffusion", step, "noise").normal(clean.shape, { device });
       const timesteps = items.map(({ timestep }) => timestep);
       const noisy = addNoise(schedule, clean, noise, timesteps);
-      const ids = tokenizer.encode(items.map((item) => item.caption));
-      const context = await text.forward(
-        Tensor.from(ids.flat(), [BATCH, TOKENS], { dtype: "int64", device }),
-        { grad: true },
-      );
-      const predicted = await predictNoise(
-        { unet, dtype: "float32" },
-        { latents: noisy, timesteps },
-        { context },
-        { grad: true },
-      );
+      const captions = items.map((item) => item.caption);
+      const condition = await encodePrompts(networks, captions, { grad: true });
+      const batch = { latents: noisy, timesteps };
+      const predicted = await predictNoise({ unet, vae, dtype: "float32" }, batch, condition, { grad: true });
       const weights = timesteps.map((timestep) => {
         const { signal, noise: share } = schedule.noising(timestep);
         return lossWeight((signal / share) ** 2);

@@ -2,11 +2,12 @@
  * Trains the built-in model from nothing, on icon sets from npm: the autoencoder, then text encoder and UNet, then the
  * networks that judge pictures (two classifiers and a CLIP).
  *
- *     npm run train:pocket -- [--out DIR] [--state DIR] [--device cpu|cuda] [--seed N] [--stages A,B]
+ *     npm run train:pocket -- [--family sd1|xl] [--out DIR] [--state DIR] [--device cpu|cuda] [--seed N] [--stages A,B]
  *                             [--autoencoder-steps N] [--diffusion-steps N] [--classifier-steps N] [--clip-steps N]
  *
  * Everything is seeded. An interrupted run goes on from its last saved state when it is started again; a stage that is
- * not asked for is left as that state has it.
+ * not asked for is left as that state has it. A model of the family xl has the built-in model's autoencoder, and what
+ * judges its pictures judges those of xl too: its one stage is diffusion.
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,15 +18,19 @@ import {
   CLIPTextModel,
   Random,
   ResNet,
+  safetensors,
+  scope,
   Tensor,
   UNet2DConditionModel,
+  type CLIPTokenizer,
 } from "../../lib/index";
 import { autoencoderStage, VAE_CONFIG } from "./autoencoder";
-import { writeIndex, writeNetwork, writeTokenizer, type Vocabulary } from "./checkpoint-folder";
+import { writeIndex, writeNetwork, writeTokenizer } from "./checkpoint-folder";
 import { accuracy, classifierConfig, classifierStage } from "./classifier";
 import { CLIP_PREPROCESSING, clipConfig, clipStage } from "./clip";
 import { CONCEPTS, STYLES } from "./concepts";
-import { diffusionStage, encodeAll, TEXT_CONFIG, UNET_CONFIG } from "./diffusion";
+import { diffusionStage, encodeAll } from "./diffusion";
+import { FAMILIES, tokenizerOf, type Family } from "./families";
 import { writeJson } from "./files";
 import { initialise } from "./initial-weights";
 import { Pictures, VARIANTS, type Picture } from "./pictures";
@@ -39,6 +44,7 @@ const STAGES = ["autoencoder", "diffusion", "classifier", "clip"] as const;
 type StageName = (typeof STAGES)[number];
 
 interface Settings {
+  family: keyof typeof FAMILIES;
   out: string;
   state: string;
   device: string;
@@ -53,11 +59,12 @@ function parseFlags(args: readonly string[]): Settings {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      out: text(join(ROOT, "build", "train-pocket", "pocket")),
-      state: text(join(ROOT, "build", "train-pocket")),
+      family: text("sd1"),
+      out: text(""),
+      state: text(""),
       device: text("cpu"),
       seed: text("0"),
-      stages: text(STAGES.join()),
+      stages: text(""),
       "autoencoder-steps": text("2500"),
       "diffusion-steps": text("12500"),
       "classifier-steps": text("700"),
@@ -69,14 +76,21 @@ function parseFlags(args: readonly string[]): Settings {
     if (/^\d+$/.test(value) && Number(value) >= least) return Number(value);
     throw new Error(`Expected --${name} to be an integer >= ${least} but received "${value}"`);
   };
-  const stages = values.stages.split(",").map((given) => {
-    const known = STAGES.find((name) => name === given.trim());
+  const { family } = values;
+  if (family !== "sd1" && family !== "xl")
+    throw new Error(`Expected --family to be sd1 or xl but received "${family}"`);
+  const possible = family === "xl" ? (["diffusion"] as const) : STAGES;
+  const stages = (values.stages || possible.join()).split(",").map((given) => {
+    const known = possible.find((name) => name === given.trim());
     if (known !== undefined) return known;
-    throw new Error(`Expected --stages to be among ${STAGES.join(", ")} but received "${given}"`);
+    throw new Error(`Expected --stages to be among ${possible.join(", ")} but received "${given}"`);
   });
+  const name = family === "xl" ? "pocket-xl" : "pocket";
+  const state = values.state || join(ROOT, "build", `train-${name}`);
   return {
-    out: values.out,
-    state: values.state,
+    family,
+    out: values.out || join(state, name),
+    state,
     device: values.device,
     seed: count("seed", 0),
     stages,
@@ -101,10 +115,9 @@ async function main(): Promise<void> {
   const drawings = join(state, "pictures.safetensors");
   const pictures = await Pictures.prepare(drawings, PACKAGES, { seed, variants: VARIANTS, plain: true });
   console.error(`${pictures.list.length} pictures, ${pictures.variants} drawings of each`);
-  const vocabulary = await writeTokenizer(join(out, "tokenizer"));
 
-  const vae = await trainAutoencoder(pictures);
-  if (wanted("diffusion")) await trainDiffusion(vae, vocabulary, pictures);
+  const vae = settings.family === "xl" ? await builtInAutoencoder() : await trainAutoencoder(pictures);
+  if (wanted("diffusion")) await trainDiffusion(vae, FAMILIES[settings.family], pictures);
   if (wanted("classifier")) await trainClassifiers(vae, pictures);
   if (wanted("clip")) await trainClip(pictures);
   console.log(out);
@@ -120,33 +133,50 @@ async function trainAutoencoder(pictures: Pictures): Promise<AutoencoderKL> {
   return vae;
 }
 
-async function trainDiffusion(vae: AutoencoderKL, vocabulary: Vocabulary, pictures: Pictures): Promise<void> {
+async function builtInAutoencoder(): Promise<AutoencoderKL> {
+  const vae = new AutoencoderKL(VAE_CONFIG);
+  await scope(async () => {
+    const weights = await safetensors.load(join(ROOT, "models", "pocket", "vae", DIFFUSERS_FILE));
+    await vae.assign(
+      new Map([...weights].map(([name, tensor]) => [name, tensor.to({ dtype: "float32", device })])),
+    );
+  });
+  await vae.useFastestLayout();
+  return vae;
+}
+
+async function trainDiffusion(vae: AutoencoderKL, family: Family, pictures: Pictures): Promise<void> {
   const latents = await encodeAll(vae, pictures, device);
-  const textConfig = { ...TEXT_CONFIG, ...vocabulary.fields };
-  const unet = new UNet2DConditionModel(UNET_CONFIG);
-  const text = new CLIPTextModel(textConfig);
+  const unet = new UNet2DConditionModel(family.unet);
   await initialise(unet, new Random(seed).at("unet"), device);
   await unet.useFastestLayout();
-  await initialise(text, new Random(seed).at("text"), device);
+  const towers: { folder: string; tokenizer: CLIPTokenizer; encoder: CLIPTextModel; config: object }[] = [];
+  for (const [folder, config] of Object.entries(family.texts)) {
+    const { tokenizer, fields } = await writeTokenizer(join(out, tokenizerOf(folder)));
+    const complete = { ...config, ...fields };
+    const encoder = new CLIPTextModel(complete);
+    await initialise(encoder, new Random(seed).at(folder.replace("_encoder", "")), device);
+    towers.push({ folder, tokenizer, encoder, config: complete });
+  }
 
   const write = async (): Promise<void> => {
-    await writeNetwork(
-      join(out, "vae"),
-      vae,
-      { ...VAE_CONFIG, scaling_factor: latents.scale },
-      DIFFUSERS_FILE,
-    );
-    await writeNetwork(join(out, "unet"), unet, UNET_CONFIG, DIFFUSERS_FILE);
-    await writeNetwork(join(out, "text_encoder"), text, textConfig);
-    await writeIndex(out);
+    const vaeConfig = { ...family.vae, scaling_factor: latents.scale };
+    await writeNetwork(join(out, "vae"), vae, vaeConfig, DIFFUSERS_FILE);
+    await writeNetwork(join(out, "unet"), unet, family.unet, DIFFUSERS_FILE);
+    for (const { folder, encoder, config } of towers) await writeNetwork(join(out, folder), encoder, config);
+    await writeIndex(out, family);
   };
   const look = async (step: number): Promise<void> => {
     await write();
     await drawSamples(out, samples("diffusion")(step));
   };
-  const { tokenizer } = vocabulary;
+  const [first, second] = towers;
+  const networks = {
+    ...{ unet, vae, device, tokenizer: first!.tokenizer, textEncoder: first!.encoder },
+    ...{ tokenizer2: second?.tokenizer ?? null, textEncoder2: second?.encoder ?? null },
+  };
   const options = { steps: steps("diffusion"), seed, device, look };
-  await run(diffusionStage({ unet, text, tokenizer }, pictures, latents, options));
+  await run(diffusionStage(networks, pictures, latents, options));
   await write();
 }
 

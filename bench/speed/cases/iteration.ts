@@ -98,15 +98,20 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
     const evaluations = await evaluationsOf(options);
     using model = await StableDiffusion.load(FOLDER, { dtype: "float32" });
     const seconds: number[] = [];
-    let last: number | undefined;
+    const processor: number[] = [];
+    let last: { now: number; used: NodeJS.CpuUsage } | undefined;
     const erasure = await erase(model, {
       ...options(WARMUP + TIMED),
       // A step ends when its losses have been read.
       onStep() {
         const now = performance.now();
-        if (last !== undefined) seconds.push((now - last) / 1000);
+        if (last !== undefined) {
+          const { user, system } = process.cpuUsage(last.used);
+          seconds.push((now - last.now) / 1000);
+          processor.push((user + system) / 1e6);
+        }
         console.error(`${method}: ${seconds.length + 1} done`);
-        last = now;
+        last = { now, used: process.cpuUsage() };
       },
     } as unknown as EraseOptions);
     erasure.dispose();
@@ -116,6 +121,8 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
       seconds: { iteration: median(seconds.slice(-TIMED)) },
       figures: {
         "UNet evaluations": evaluations,
+        // Of all threads: what other programs take of the processor is not in it.
+        "processor seconds": median(processor.slice(-TIMED)),
         ...(published === undefined ? {} : { "UNet evaluations of the authors' code": published }),
       },
       peakBytes: peakBytes(),
