@@ -19,7 +19,6 @@ import {
   Random,
   ResNet,
   safetensors,
-  scope,
   Tensor,
   UNet2DConditionModel,
   type CLIPTokenizer,
@@ -135,12 +134,9 @@ async function trainAutoencoder(pictures: Pictures): Promise<AutoencoderKL> {
 
 async function builtInAutoencoder(): Promise<AutoencoderKL> {
   const vae = new AutoencoderKL(VAE_CONFIG);
-  await scope(async () => {
-    const weights = await safetensors.load(join(ROOT, "models", "pocket", "vae", DIFFUSERS_FILE));
-    await vae.assign(
-      new Map([...weights].map(([name, tensor]) => [name, tensor.to({ dtype: "float32", device })])),
-    );
-  });
+  const stored = await safetensors.load(join(ROOT, "models", "pocket", "vae", DIFFUSERS_FILE));
+  const weights = [...stored].map(([name, half]) => [name, half.to({ dtype: "float32", device })] as const);
+  await vae.assign(new Map(weights));
   await vae.useFastestLayout();
   return vae;
 }

@@ -90,8 +90,8 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
     // Few pictures to learn from, and short stages before the last.
     ...knownTo(method, { images: 4, augment: false, searchIterations: 1, inversionIterations: 1 }),
     ...knownTo(method, { modulationIterations: 1, invert: false, plain: 0 }),
-    // Trajectories of two steps: what comes before the iterations takes no minutes.
-    ...knownTo(method, { samplingSteps: 2, cacheDirectory: folder }),
+    // What makes pictures for it takes no minutes.
+    ...("images" in defaultsOf(method) ? { samplingSteps: 2, cacheDirectory: folder } : {}),
     ...own,
   });
   try {
@@ -102,6 +102,8 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
     let last: { now: number; used: NodeJS.CpuUsage } | undefined;
     const erasure = await erase(model, {
       ...options(WARMUP + TIMED),
+      // Nor do trajectories, whose first ones come before the iterations.
+      ...knownTo(method, { samplingSteps: 2 }),
       // A step ends when its losses have been read.
       onStep() {
         const now = performance.now();
