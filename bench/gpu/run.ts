@@ -2,6 +2,7 @@
  * What there is to measure on a GPU, in the order of its worth; bench/gpu.sh builds what it needs and starts it.
  *
  *     node dist/gpu.js --out DIR [--size full|pocket] [--device cuda|cpu] [--only parity,erasure,training,unet,methods]
+ *                      [--dtypes bfloat16,float32,float16]
  *
  * results.json and gpu.md are written anew after each trial, so an end in between keeps what was measured. A trial that
  * fails is noted with its reason, and the others go on.
@@ -39,6 +40,7 @@ interface Settings {
   size: Size;
   device: Device;
   only: readonly StepName[];
+  dtypes: readonly ComputeDtype[];
 }
 
 /** @throws INVALID_ARGUMENT naming the flag */
@@ -51,13 +53,14 @@ function parseFlags(args: readonly string[]): Settings {
     size: oneOf("--size", ["full", "pocket"])(values.size ?? (device === "cuda" ? "full" : "pocket")),
     device,
     only: listOf("--only", STEPS)(values.only),
+    dtypes: listOf("--dtypes", DTYPES)(values.dtypes),
   };
 }
 
 /** Without commander, which a bare machine has not. */
 function parse(args: readonly string[]) {
   const text = { type: "string" } as const;
-  const options = { out: text, size: text, device: { ...text, default: "cuda" }, only: { ...text, default: STEPS.join() } }; // prettier-ignore
+  const options = { out: text, size: text, device: { ...text, default: "cuda" }, only: { ...text, default: STEPS.join() }, dtypes: { ...text, default: DTYPES.join() } }; // prettier-ignore
   try {
     return parseArgs({ args: [...args], options });
   } catch (error) {
@@ -67,25 +70,32 @@ function parse(args: readonly string[]) {
 
 /** On a CPU all that is asked is whether it runs. */
 const iterationsOn = (device: Device): number => (device === "cpu" ? 10 : 40);
-const dtypesOn = (device: Device): ComputeDtype[] =>
-  device === "cpu" ? ["float32"] : ["bfloat16", "float32"];
-
-/** What a CPU is slow in. */
-const halfOn = (device: Device): ComputeDtype[] => (device === "cpu" ? [] : ["float16"]);
+/** What is worth most comes first. */
+const DTYPES = ["bfloat16", "float32", "float16"] as const;
+/** What steps run in: a CPU is slow in half dtypes, and float16 is timed as bfloat16 is. */
+const dtypesOf = (step: StepName, device: Device): readonly ComputeDtype[] =>
+  step === "parity"
+    ? DTYPES
+    : device === "cpu"
+      ? ["float32"]
+      : step === "erasure"
+        ? DTYPES
+        : DTYPES.slice(0, 2);
 
 type Own = (assignment: Assignment) => Command;
 
 /** Every trial; each leaves what it found in the results. @param folder where a checkpoint of full size goes */
-function trialsOf({ size, device, only }: Settings, results: Results, own: Own, folder: string): Trial<void>[] {
+function trialsOf({ size, device, only, dtypes }: Settings, results: Results, own: Own, folder: string): Trial<void>[] {
+  const dtypesFor = (step: StepName) => dtypesOf(step, device).filter((dtype) => dtypes.includes(dtype));
   const steps: Record<StepName, () => Trial<void>[]> = {
     parity: () =>
-      (["float32", "bfloat16", "float16"] as const).map((dtype) => ({
+      dtypesFor("parity").map((dtype) => ({
         name: `parity, ${dtype}`,
         run: async (start) =>
           void results.parity.push({ dtype, comparisons: await start(own({ step: "parity", device, dtype }), NO_TF32) }),
       })),
     erasure: () =>
-      [...dtypesOn(device), ...halfOn(device)].map((dtype) => ({
+      dtypesFor("erasure").map((dtype) => ({
         name: `erasure, ${dtype}`,
         run: async (start) => void results.erasures.push(await start(own({ step: "erasure", device, dtype }))),
       })),
@@ -95,8 +105,8 @@ function trialsOf({ size, device, only }: Settings, results: Results, own: Own, 
         run: async (start) => void (results.training = await start(own({ step: "training", device }))),
       },
     ],
-    unet: () => dtypesOn(device).flatMap(unetTrials),
-    methods: () => dtypesOn(device).flatMap((dtype) => Object.keys(TIMED).flatMap((name) => methodTrials(name, dtype))),
+    unet: () => dtypesFor("unet").flatMap(unetTrials),
+    methods: () => dtypesFor("methods").flatMap((dtype) => Object.keys(TIMED).flatMap((name) => methodTrials(name, dtype))),
   };
   const [model, peersModel] = size === "full" ? [folder, folder] : ["pocket", join(ROOT, "models", "pocket")];
   const peerRuns = results.machine.peer !== null;

@@ -42,7 +42,7 @@ export async function trainingSpeed(device: Device): Promise<TrainingSpeed> {
       .at("latents")
       .normal([list.length * VARIANTS, ...LATENT])
       .to({ device });
-    const options = { steps: STEPS, seed: 0, device, look: async () => {} };
+    const options = { steps: STEPS, seed: 0, device, training: FAMILIES.sd1.training, look: async () => {} };
     const readers = { tokenizer, textEncoder, tokenizer2: null, textEncoder2: null, device };
     const networks = { ...readers, unet, vae: { downsampling: 4 } };
     await train(diffusionStage(networks, pictures, { values, scale: 1 }, options), folder);

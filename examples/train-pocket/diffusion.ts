@@ -2,6 +2,7 @@ import type { AutoencoderKL, UNet2DConditionModel } from "../../lib/index";
 import { addNoise, NoiseSchedule, noGrad, predictNoise, Random, scope, Tensor } from "../../lib/index";
 import { encodePrompts, textTowers, type TextReaders } from "../../lib/internal";
 import { caption } from "./captions";
+import type { Family } from "./families";
 import type { Pictures } from "./pictures";
 import type { Stage } from "./training";
 
@@ -52,7 +53,13 @@ export function diffusionStage(
   networks: Networks,
   pictures: Pictures,
   latents: Latents,
-  options: { steps: number; seed: number; device: string; look: (step: number) => Promise<void> },
+  options: {
+    steps: number;
+    seed: number;
+    device: string;
+    training: Family["training"];
+    look: (step: number) => Promise<void>;
+  },
 ): Stage {
   const { unet, vae } = networks;
   const { device, seed } = options;
@@ -71,7 +78,7 @@ export function diffusionStage(
         network.parameterNames().map((name) => [`${of}.${name}`, network.parameter(name)] as const),
       ),
     ),
-    learningRate: 1.5e-3,
+    ...options.training,
     warmup: 200,
     average: 0.999,
     async loss(step) {

@@ -12,6 +12,8 @@ type Config = Readonly<Record<string, unknown>>;
 
 /** What a built-in model of a family of Stable Diffusion is made of. */
 export interface Family {
+  /** What text encoders and UNet are trained with. */
+  training: { learningRate: number; maxGradientNorm?: number };
   /** Of the autoencoder, but for the scaling. */
   vae: Config;
   unet: Config;
@@ -68,6 +70,7 @@ const SCHEDULE: Config = {
 const NONE = [null, null];
 
 const SD1: Family = {
+  training: { learningRate: 1.5e-3 },
   vae: VAE_CONFIG,
   unet: {
     ...UNET,
@@ -95,6 +98,8 @@ const SIZE_FEATURES = 16;
 const HALF = { ...TEXT_TOWER, hidden_size: WIDTH / 2, intermediate_size: 2 * WIDTH };
 
 const XL: Family = {
+  // At 1.5e-3 it diverges after 900 steps.
+  training: { learningRate: 8e-4, maxGradientNorm: 1 },
   vae: { ...VAE_CONFIG, force_upcast: true },
   unet: {
     ...UNET,

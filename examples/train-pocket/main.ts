@@ -171,7 +171,7 @@ async function trainDiffusion(vae: AutoencoderKL, family: Family, pictures: Pict
     ...{ unet, vae, device, tokenizer: first!.tokenizer, textEncoder: first!.encoder },
     ...{ tokenizer2: second?.tokenizer ?? null, textEncoder2: second?.encoder ?? null },
   };
-  const options = { steps: steps("diffusion"), seed, device, look };
+  const options = { steps: steps("diffusion"), seed, device, training: family.training, look };
   await run(diffusionStage(networks, pictures, latents, options));
   await write();
 }

@@ -1,6 +1,6 @@
 import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Adam, safetensors, scope, type Tensor } from "../../lib/index";
+import { Adam, clipGradients, safetensors, scope, type Tensor } from "../../lib/index";
 import { exists } from "./files";
 
 /** One network, or several, trained together. */
@@ -14,6 +14,8 @@ export interface Stage {
   /** Peak of the schedule: linear warm-up over `warmup` steps, then half a cosine down to zero. */
   learningRate: number;
   warmup: number;
+  /** Norm that the gradients of all weights together are scaled down to; they stay as they are when absent. */
+  maxGradientNorm?: number;
   /** Decay per step of the moving average of the weights; none when absent. */
   average?: number;
   /** The loss of step 0 …, with a graph. */
@@ -60,6 +62,8 @@ export async function train(stage: Stage, directory: string): Promise<void> {
     sum += await scope(async () => {
       const loss = await stage.loss(step);
       await loss.backward();
+      if (stage.maxGradientNorm !== undefined)
+        await clipGradients([...parameters.values()], stage.maxGradientNorm);
       await adam.step(rate(stage, step));
       return loss.item();
     });
