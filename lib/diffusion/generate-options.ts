@@ -4,6 +4,7 @@ import { choice, integer, number, path, steps, tensor, text } from "../options/k
 import type { Given, Option } from "../options/option";
 import { shardOption } from "../options/shard";
 import type { LearnedToken } from "./learned-tokens";
+import { SIZE_OPTIONS } from "./picture-sizes";
 import { PromptKey } from "./prompt-key";
 import { SAMPLER_NAMES, type SamplerName } from "./samplers";
 
@@ -78,6 +79,7 @@ export const GENERATE_OPTIONS = Object.freeze({
   latents: tensor("starting noise, one for each picture"),
   /** Learned tokens that the prompts may name: inversions. */
   tokens,
+  ...SIZE_OPTIONS,
   /** Make every count-th batch alone, from index on: its pictures are given, in their order. Default: all. */
   shard: shardOption(),
   /**

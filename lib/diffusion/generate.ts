@@ -19,6 +19,7 @@ import { steersGuidance } from "./interventions/intervention";
 import { compareKeyModel } from "./key-model";
 import { KeptPictures } from "./kept-pictures";
 import { checkLearnedTokens } from "./learned-tokens";
+import { sizeNumbers, takesSizes } from "./picture-sizes";
 import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
 import type { Model } from "./model";
@@ -59,6 +60,7 @@ async function identityOf(model: Model, o: Checked): Promise<Record<string, unkn
     ...{ prompts, count, seed, steps, sampler: sampler.name, guidanceScale, negativePrompt, width, height },
     ...{ keyGuidance, batchSize, key: await contentOf(key) },
     ...{ latents: await contentOf(latents), tokens: await contentOf(tokens) },
+    ...(takesSizes(model.unet) ? { sizes: sizeNumbers([height, width], o) } : {}),
   };
 }
 
@@ -146,6 +148,7 @@ async function run(model: Model, o: Checked, kept: KeptPictures | null): Promise
           negative: negative === null ? null : repeated(negative, indices.length),
         })),
         guidanceScale: o.guidanceScale,
+        sizes: o,
         steering: own.map(({ intervention, prompts }) => ({
           by: intervention.start(),
           prompts: prompts.map((prompt) => repeated(prompt, indices.length)),

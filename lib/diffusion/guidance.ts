@@ -1,6 +1,7 @@
 import type { Tensor } from "../runtime/tensor";
 import type { Condition } from "./condition";
 import type { Steering } from "./interventions/intervention";
+import type { PictureSizes } from "./picture-sizes";
 import { movedBy, noiseOf, ownPredictions, type Denoiser, type Injection, type NoisyBatch } from "./predict";
 
 /** What classifier-free guidance leads towards and away from. */
@@ -14,6 +15,8 @@ export interface Guidance {
   readonly injection?: Injection | undefined;
   /** Whether the negative half sees the learned prompt too. Default false: guidance would subtract what it adds. */
   readonly injectNegative?: boolean;
+  /** What a network of Stable Diffusion XL is told of all pictures, in both halves. */
+  readonly sizes?: PictureSizes | undefined;
   /** The model's interventions at work on this trajectory, and their prompts, B times each. */
   readonly steering?: readonly { readonly by: Steering; readonly prompts: readonly Condition[] }[];
 }
@@ -32,8 +35,9 @@ export async function guidedPrediction(
   guidance: Guidance,
   step = 0,
 ): Promise<Tensor> {
-  const { text, negative, guidanceScale, injection, steering = [] } = guidance;
-  if (negative === null) return (await ownPredictions(model, batch, [text] as const, { injection }))[0];
+  const { text, negative, guidanceScale, injection, sizes, steering = [] } = guidance;
+  const seeing = { injection, sizes };
+  if (negative === null) return (await ownPredictions(model, batch, [text] as const, seeing))[0];
 
   const extra = steering.flatMap(({ prompts }) => prompts);
   let unconditional: Tensor;
@@ -44,11 +48,11 @@ export async function guidedPrediction(
       model,
       batch,
       [negative, text, ...extra] as const,
-      { injection },
+      seeing,
     );
   } else {
-    [unconditional, ...others] = await ownPredictions(model, batch, [negative, ...extra] as const);
-    [conditional] = await ownPredictions(model, batch, [text] as const, { injection });
+    [unconditional, ...others] = await ownPredictions(model, batch, [negative, ...extra] as const, { sizes });
+    [conditional] = await ownPredictions(model, batch, [text] as const, seeing);
   }
   for (const { by, prompts } of steering) {
     const own = [conditional, unconditional, ...others.slice(0, prompts.length)];

@@ -6,6 +6,7 @@ import { countEvaluations } from "../training/evaluations";
 import { noiseMixture } from "./prediction-type";
 import type { NoiseSchedule } from "./noise-schedule";
 import { joined, repeated, rows, textsIn, type Condition } from "./condition";
+import { sizeNumbers, takesSizes, type PictureSizes } from "./picture-sizes";
 import { steersGuidance, tapsOf, type Intervention } from "./interventions/intervention";
 
 /** What predicts: a network, the dtype that it computes in, and what changes how it denoises. */
@@ -58,6 +59,8 @@ export interface PredictOptions {
   readonly injection?: Injection | undefined;
   /** Whether to record a graph for `backward()`. Default false. */
   readonly grad?: boolean;
+  /** What a network of Stable Diffusion XL is told of all pictures. */
+  readonly sizes?: PictureSizes | undefined;
 }
 
 /**
@@ -191,7 +194,7 @@ async function evaluate(
   model: Denoiser,
   batch: NoisyBatch,
   condition: Condition,
-  { injection, grad }: PredictOptions,
+  { injection, grad, sizes }: PredictOptions,
 ): Promise<Tensor> {
   const { context, texts } = condition;
   const { unet, dtype, interventions = [] } = model;
@@ -200,7 +203,7 @@ async function evaluate(
   const size = latents.shape[0]!;
   countEvaluations(size);
   const each = typeof timesteps === "number" ? Array<number>(size).fill(timesteps) : timesteps;
-  const added = addedTo(model, latents, condition);
+  const added = addedTo(model, latents, condition, sizes);
   const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context, texts, added });
   const { prompt, ...where } = injection ?? {};
   const noise = await unet.forward(latents, timesteps, context, {
@@ -244,23 +247,24 @@ export async function crossAttention(
 const PIXELS = 8;
 
 /**
- * What a network of Stable Diffusion XL is told beside text and time: the pooled text, and that the picture was neither
- * resized nor cropped, as diffusers' pipeline tells it by default. Undefined for networks that take nothing.
+ * What a network of Stable Diffusion XL is told beside text and time: the pooled text, and the picture's sizes, by default
+ * that it was neither resized nor cropped, as of diffusers' pipeline. Undefined for networks that take nothing.
  * @throws INVALID_ARGUMENT where the texts are not pooled
  */
 function addedTo(
   { unet, vae }: Denoiser,
   { shape, device }: Tensor,
   { pooled }: Condition,
+  sizes?: PictureSizes,
 ): AddedConditions | undefined {
-  if (unet.config.addition_embed_type !== "text_time") return undefined;
+  if (!takesSizes(unet)) return undefined;
   if (pooled === undefined)
     throw new KpopError(
       "INVALID_ARGUMENT",
       "Expected the condition to have pooled texts, which this network takes beside token states, but it has none",
     );
-  const size = shape.slice(2).map((side) => side * (vae?.downsampling ?? PIXELS)); // height, width
-  const ofItem = [...size, 0, 0, ...size];
+  const [height, width] = shape.slice(2).map((side) => side * (vae?.downsampling ?? PIXELS));
+  const ofItem = sizeNumbers([height!, width!], sizes);
   const ids = Array.from({ length: shape[0]! }, () => ofItem).flat();
   return { pooled, timeIds: Tensor.from(Float32Array.from(ids), [shape[0]!, ofItem.length], { device }) };
 }

@@ -1,16 +1,22 @@
-import { repeated } from "../../lib/diffusion/condition";
+import { repeated, type Condition } from "../../lib/diffusion/condition";
 import { denoise } from "../../lib/diffusion/denoise";
 import { decode } from "../../lib/diffusion/generate";
+import type { GenerateOptions } from "../../lib/diffusion/generate-options";
+import { combine, guidedPrediction } from "../../lib/diffusion/guidance";
 import { networkOf, predictNoise } from "../../lib/diffusion/predict";
 import { sampler } from "../../lib/diffusion/samplers";
 import type { Tensor } from "../../lib/runtime/tensor";
 import { relativeError, worstByte } from "../support/compare";
 import { loadFamily } from "../support/family-model";
 import type { GoldenModel } from "../support/golden-model";
+import { temporaryDirectory } from "../support/temporary-directory";
 
 // The reference is diffusers and transformers in float32; the error is relative to the largest element.
 const OUTPUT = 2e-5;
 const GRADIENT = 1e-4;
+
+// [height, width] and [top, left], as in the reference.
+const SIZES = { originalSize: [96, 40], cropsCoordsTopLeft: [8, 3], targetSize: [48, 72] } as const;
 
 describe("a tiny model of Stable Diffusion XL's kind", () => {
   let reference: GoldenModel;
@@ -60,6 +66,62 @@ describe("a tiny model of Stable Diffusion XL's kind", () => {
     expect(await relativeError(noise, expected("unet.out"))).toBeGreaterThan(1e-3);
   });
 
+  it("tells both halves of guidance the sizes that are given, where one alone sees a learned prompt, too", async () => {
+    const { model } = reference;
+    const [latents, timesteps] = [expected("unet.sample"), 17];
+    const timeIds = expected("unet.time_ids").slice(0, 0, 1).expand([2, 6]); // 512 × 384, from 16 and 0 on, to 256 × 192
+    const sizes = { originalSize: [512, 384], cropsCoordsTopLeft: [16, 0], targetSize: [256, 192] } as const;
+    const [text, negative] = [await model.condition(texts), await model.condition(["blurry", ""])];
+    const prompt = expected("unet.prompt");
+    const told = ({ context, pooled }: Condition, given: object = {}): Promise<Tensor> =>
+      model.unet.forward(latents, timesteps, context, { added: { pooled: pooled!, timeIds }, ...given });
+    const injection = { prompt, mechanism: "concat", layers: "mid" } as const;
+    const guided = (more: object): Promise<Tensor> =>
+      guidedPrediction(model, { latents, timesteps }, { text, negative, guidanceScale: 3, sizes, ...more });
+    const seeing = { prompt, layers: "mid" };
+    for (const [more, own] of [
+      [{}, [{}, {}]],
+      [{ injection }, [{}, seeing]],
+      [{ injection, injectNegative: true }, [seeing, seeing]],
+    ] as const) {
+      const wanted = combine(await told(negative, own[0]), await told(text, own[1]), 3);
+      expect(await relativeError(await guided(more), wanted)).toBeLessThan(OUTPUT);
+    }
+    const [alone, toldAlone] = [await guided({ negative: null }), await told(text)];
+    expect(await relativeError(alone, toldAlone)).toBeLessThan(OUTPUT);
+    expect(await relativeError(await guided({ sizes: {} }), await guided({}))).toBeGreaterThan(1e-3);
+  });
+
+  it("keeps pictures that are told other sizes apart", async () => {
+    const keepIn = temporaryDirectory();
+    const drawing = { steps: 1, keepIn } as const;
+    const [plain] = await reference.model.generate("a church", drawing);
+    // The picture's own size is what it is told anyway.
+    const [same] = await reference.model.generate("a church", { ...drawing, originalSize: [64, 64] });
+    expect(same!.data).toEqual(plain!.data);
+    const told = reference.model.generate("a church", { ...drawing, ...SIZES });
+    await expect(told).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/sizes/) as string,
+    });
+  });
+
+  it.each<[object, RegExp]>([
+    [{ originalSize: 64 }, /originalSize to be \[height, width\], two integers >= 1, but received 64/],
+    [{ originalSize: [64] }, /originalSize.*received \[64\] \(array of 1\)/],
+    [{ originalSize: [64, 0] }, /originalSize.*received \[64,0\]/],
+    [{ targetSize: [64, 1.5] }, /targetSize to be \[height, width\]/],
+    [{ targetSize: { height: 64, width: 64 } }, /targetSize.*received an object/],
+    [{ cropsCoordsTopLeft: [-1, 0] }, /cropsCoordsTopLeft to be \[top, left\], two integers >= 0/],
+    [{ cropsCoordsTopLeft: ["0", 0] }, /cropsCoordsTopLeft/],
+  ])("refuses to be told %j", async (options, message) => {
+    const drawing = reference.model.generate("a church", { steps: 1, ...options });
+    await expect(drawing).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(message) as string,
+    });
+  });
+
   it("refuses conditions without pooled texts, and other networks with them", async () => {
     const { model } = reference;
     const batch = { latents: expected("unet.sample"), timesteps: 17 };
@@ -100,18 +162,21 @@ describe("a tiny model of Stable Diffusion XL's kind", () => {
     }
   });
 
-  it.each<[string, string, object]>([
+  it.each<[string, string, GenerateOptions]>([
     ["negative", "with a negative prompt", { negativePrompt: "blurry" }],
     ["none", "without one, which is zeros", {}],
     ["empty", "with an empty one, which is a text", { negativePrompt: "" }],
     ["wide", "wider than high", { negativePrompt: "blurry" }],
+    ["sizes", "told another size before and after, and a crop", { negativePrompt: "blurry", ...SIZES }],
+    ["original", "told another size before alone", { originalSize: SIZES.originalSize }],
   ])("draws the pipeline's pictures: %s, %s", async (name, _, options) => {
     const { model } = reference;
     const latents = expected(`picture.${name}.noise`);
     const prompts = texts.slice(0, latents.shape[0]);
-    const [negative] = Object.values(options) as string[];
+    const { negativePrompt: negative, ...sizes } = options;
     const away = negative === undefined ? await model.unconditional() : await model.condition([negative]);
     const guidance = {
+      sizes,
       text: await model.condition(prompts),
       negative: repeated(away, prompts.length),
       guidanceScale: 5,
@@ -126,7 +191,7 @@ describe("a tiny model of Stable Diffusion XL's kind", () => {
       const differences = image.data.map((byte, i) => Math.abs(byte - drawn[index]!.data[i]!));
       expect(Math.max(...differences)).toBeLessThanOrEqual(2);
     }
-    if (name !== "negative") return;
-    expect(await worstByte(images, expected("picture.negative.bytes"))).toBeLessThanOrEqual(3);
+    if (reference.keys(`picture.${name}.bytes`).length === 0) return;
+    expect(await worstByte(images, expected(`picture.${name}.bytes`))).toBeLessThanOrEqual(3);
   });
 });

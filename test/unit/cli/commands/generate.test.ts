@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { PNG } from "pngjs";
 import { PromptKey, StableDiffusion, Tensor, type PromptKeyFields } from "../../../../lib/index";
 import { cli, jsonLines } from "../../../support/cli";
+import { writeFamily } from "../../../support/family-model";
 import { temporaryFolders } from "../../../support/temporary";
 
 const folder = temporaryFolders();
@@ -41,6 +42,28 @@ describe("kpop-native generate", () => {
     const copied = [...args.slice(0, -1), "b.png", "--no-mapped"];
     expect(await cli(copied, { cwd })).toMatchObject({ code: 0, stdout: "b.png\n" });
     expect(picture(join(cwd, "b.png")).data.equals(picture(join(cwd, "a.png")).data)).toBe(true);
+  });
+
+  it("tells a network of Stable Diffusion XL the sizes that are given, and no other", async () => {
+    const cwd = folder();
+    await writeFamily("xl", join(cwd, "xl"), { latents: 8 });
+    const args = ["--prompt", "church", "--steps", "2", "--out", "a.png"];
+    const sizes = ["--original-size", "96:40", "--crops-coords-top-left", "8:3", "--target-size", "48:72"];
+    expect(await cli(["generate", "xl", ...args, ...sizes], { cwd })).toMatchObject({ code: 0 });
+    using model = await StableDiffusion.load(join(cwd, "xl"), { device: "cpu" });
+    const told = { originalSize: [96, 40], cropsCoordsTopLeft: [8, 3], targetSize: [48, 72] } as const;
+    const [drawn] = await model.generate("church", { steps: 2, ...told });
+    await drawn!.save(join(cwd, "b.png"));
+    expect(picture(join(cwd, "a.png")).data.equals(picture(join(cwd, "b.png")).data)).toBe(true);
+    for (const [wrong, message] of [
+      [["--original-size", "64:64"], /--original-size to be left out, as Stable Diffusion XL/],
+      [["--original-size", "64x64"], /--original-size .*Expected HEIGHT:WIDTH, two whole numbers/],
+      [["--crops-coords-top-left", "0"], /Expected TOP:LEFT/],
+    ] as const)
+      expect(await cli(["generate", "pocket", ...args, ...wrong], { cwd })).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(message) as string,
+      });
   });
 
   it("draws the rows of a prompt file into a folder, each with its own seed and size, named by its case", async () => {
