@@ -9,11 +9,13 @@ export function deltaRefused(path: string): KpopError {
   );
 }
 
-/** The refusal of a LoRA that was given as a model, and where to load it. */
-export function loraRefused(path: string): KpopError {
+/** The refusal of a LoRA that was given as a model, and how to make one of it. @param kohya whether its keys are those that are applied here */
+export function loraRefused(path: string, kohya: boolean): KpopError {
+  const how = kohya
+    ? `apply BASE --lora ${path} --out MODEL on the command line, or applyLora(model, path)`
+    : "its keys are not kohya's, so in diffusers by load_lora_weights, fuse_lora and save_pretrained, or in the tool that made it";
   return new KpopError(
     "UNSUPPORTED_MODEL",
-    `${path} is a LoRA: it holds a change alone. Load it onto its base with a tool that loads LoRAs (diffusers, WebUI, ` +
-      'ComfyUI); to go on here, save the erasure in the format "diffusers", "single-file" or "delta"',
+    `${path} is a LoRA: it holds a change alone. Put it into the model that it is for, and give the result: ${how}`,
   );
 }

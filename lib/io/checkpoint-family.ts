@@ -72,6 +72,11 @@ export function checkFamily(
   const [taken, latents] = [size(unet.config, "in_channels") ?? 4, size(vae.config, "latent_channels") ?? 4];
   if (taken === 2 * latents + 1) throw unsupported(path, pictureToPicture("an inpainting"));
   if (taken === 2 * latents) throw unsupported(path, pictureToPicture("an InstructPix2Pix"));
+  if (taken !== latents)
+    throw unsupported(
+      path,
+      `a checkpoint whose UNet takes ${taken} channels, and not the ${latents} of latents alone, as models that draw from depth or a small picture do; give a text-to-image model`,
+    );
   const mixed = (why: string): KpopError =>
     new KpopError(
       "INVALID_CHECKPOINT",

@@ -8,6 +8,9 @@ import type { CheckpointSource } from "./checkpoint-types";
 import { DELTA_FILE, LORA_FILE, MANIFEST_FILE, SINGLE_FILE } from "./file-kinds";
 import { onDisk } from "../files/system-error";
 
+/** What diffusers and PEFT call a LoRA in a folder of its own. */
+const OTHER_LORA_FILES = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
+
 /** Finds out what a checkpoint holds: a diffusers folder, a single-file LDM .safetensors, or the folder that an erasure
  *  saved one into. Reads configs and headers only; `readTensors` reads the weights.
  *  @throws NOT_FOUND; UNSUPPORTED_FORMAT (pickled weights); UNSUPPORTED_MODEL (another family);
@@ -26,7 +29,8 @@ async function readAnyFolder(path: string, options: ReadOptions): Promise<Checkp
   const names = await onDisk("read", path, () => readdir(path));
   if (names.includes("model_index.json")) return await readModelFolder(path, options);
   if (names.includes(DELTA_FILE)) throw deltaRefused(path);
-  if (names.includes(LORA_FILE)) throw loraRefused(path);
+  if (names.includes(LORA_FILE)) throw loraRefused(path, true);
+  if (names.some((name) => OTHER_LORA_FILES.includes(name))) throw loraRefused(path, false);
   if (names.includes(MANIFEST_FILE) && names.includes(SINGLE_FILE))
     return await readSingleFile(join(path, SINGLE_FILE), options);
   return await readModelFolder(path, options);

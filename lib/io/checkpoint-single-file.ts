@@ -28,16 +28,18 @@ const OTHERS: readonly (readonly [RegExp, string])[] = [
     `a diffusion transformer (Stable Diffusion 3 or the like); ${EXPECTED}`,
   ],
   [
-    /^(?:model\.diffusion_model\.)?(?:double_blocks|single_blocks)\.|^(?:single_)?transformer_blocks\./,
+    /^(?:model\.diffusion_model\.)?(?:double_blocks|single_blocks)\.|^single_transformer_blocks\./,
     `a diffusion transformer (FLUX or the like); ${EXPECTED}`,
   ],
+  [/^transformer_blocks\./, `a diffusion transformer (Stable Diffusion 3 or the like); ${EXPECTED}`],
   [
     /^edm_(?:mean|std|vpred)/,
     `an EDM model (CosXL, Playground 2.5), whose noise levels are others; ${EXPECTED}`,
   ],
   [/^control_model\./, `a ControlNet; ${EXPECTED}`],
 ];
-const LORA = /^lora_(?:unet|te\d?)_|\.lora_(?:A|B|up|down)\.|\.lora\.(?:up|down)\./;
+const LORA = /^(?:lora|lycoris)_(?:unet|te\d?|transformer)_|\.lora_(?:A|B|up|down)\.|[._]lora\.(?:up|down)\./;
+const KOHYA = /^lora_\w+\.(?:lora_(?:up|down)\.weight|alpha)$/;
 
 /** Tensors by whose names alone single files say that a network predicts v, and that its last timestep is noise alone. */
 const V_MARK = "v_pred";
@@ -148,7 +150,11 @@ function checkKind(
   metadata: ReadonlyMap<string, string>,
 ): void {
   if (metadata.get("kpop.format") === "delta") throw deltaRefused(path);
-  if (all.some(({ key }) => LORA.test(key))) throw loraRefused(path);
+  if (all.some(({ key }) => LORA.test(key)))
+    throw loraRefused(
+      path,
+      all.every(({ key }) => KOHYA.test(key)),
+    );
   for (const [pattern, what] of OTHERS) {
     if (!all.some(({ key }) => pattern.test(key))) continue;
     throw new KpopError("UNSUPPORTED_MODEL", `${path} is ${what}`);

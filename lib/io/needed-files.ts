@@ -1,6 +1,7 @@
 import { basename, dirname } from "node:path";
 import { KpopError } from "../errors";
 import { formatHubName, type HubName } from "../hub/hub-name";
+import { EXPECTED } from "./checkpoint-family";
 import { isPickleName, pickleRefused } from "./checkpoint-pickle";
 import { TOKENIZER_FOLDERS } from "./checkpoint-tokenizer";
 import { COMPONENTS, FOLDERS, STEMS } from "./checkpoint-types";
@@ -94,7 +95,7 @@ class Folder {
     if (!this.files.includes(`${FOLDERS.unet}/config.json`))
       throw new KpopError(
         "UNSUPPORTED_MODEL",
-        `${this.origin} is a pipeline without a UNet (${FOLDERS.unet}/config.json); expected a Stable Diffusion pipeline`,
+        `${this.origin} is a pipeline without a UNet (${FOLDERS.unet}/config.json), as those of Stable Diffusion 3 and FLUX are; ${EXPECTED}`,
       );
     const networks = COMPONENTS.flatMap((component) => {
       const folder = `${FOLDERS[component]}/`;

@@ -254,6 +254,12 @@ describe("readCheckpoint on a diffusers folder", () => {
       /an inpainting checkpoint.*give the text-to-image model/,
     ],
     [
+      "a UNet that is shown depth",
+      (p) => changeConfig(p, "unet", { in_channels: 5 }),
+      "UNSUPPORTED_MODEL",
+      /takes 5 channels, and not the 4 of latents.*give a text-to-image model/,
+    ],
+    [
       "XL's UNet among networks of Stable Diffusion 1",
       (p) => changeConfig(p, "unet", { addition_embed_type: "text_time" }),
       "INVALID_CHECKPOINT",
@@ -316,7 +322,7 @@ describe("readCheckpoint on a diffusers folder", () => {
 
   it.each([
     ["delta", "UNSUPPORTED_FORMAT", /is a delta.*StableDiffusion\.load\(model, \{ delta \}\).*MODEL --delta/],
-    ["lora", "UNSUPPORTED_MODEL", /is a LoRA.*diffusers, WebUI.*"delta"/],
+    ["lora", "UNSUPPORTED_MODEL", /is a LoRA.*apply BASE --lora .* --out MODEL.*applyLora\(model, path\)/],
   ])("says what to do with the folder of a %s, as with its file", async (kind, code, message) => {
     const at = temporaryDirectory();
     const file = join(at, `${kind}.safetensors`);
@@ -328,6 +334,18 @@ describe("readCheckpoint on a diffusers folder", () => {
       expect(refused.message.startsWith(`${path} is a`)).toBe(true);
     }
   });
+
+  it.each(["pytorch_lora_weights", "adapter_model"])(
+    "names the folder of another tool's LoRA: %s",
+    async (name) => {
+      const at = temporaryDirectory();
+      writeU8File(join(at, `${name}.safetensors`), { "unet.a.lora_A.weight": [1] });
+      expect(await refusal(at)).toMatchObject({
+        code: "UNSUPPORTED_MODEL",
+        message: expect.stringMatching(/is a LoRA.*in diffusers by load_lora_weights, fuse_lora/) as string,
+      });
+    },
+  );
 
   it("takes nothing for pickled weights that is called .bin alone, as a folder in node_modules is", async () => {
     const at = temporaryDirectory();
