@@ -9,6 +9,7 @@ import { formatJson, isJsonObject, readJsonObject, without } from "../files/json
 import { sha256File } from "../files/sha256-file";
 import { onDisk } from "../files/system-error";
 import { checkOutputFile } from "../io/check-output";
+import { toldOf } from "../io/checkpoint-single-file";
 import { MANIFEST_FILE } from "../io/file-kinds";
 import { VERSION } from "../version";
 import { openCheckpoint, type OpenCheckpoint } from "./checkpoint-identity";
@@ -22,6 +23,8 @@ import { checkModelCard, writeModelCard, type ModelCardOptions } from "./write-m
 export interface CertifyOptions {
   /** The checkpoint that the erasure started from, as `StableDiffusion.load` takes it. */
   base: string;
+  /** What the network predicts, where base or result is a single file that does not say: Stable Diffusion 2's. */
+  prediction?: "epsilon" | "v";
   /** A private Ed25519 key: PEM, the path of a PEM file, or a KeyObject. `newSigningKey` makes one. */
   signingKey: string | KeyObject;
   /** Of an encrypted PEM. */
@@ -53,7 +56,7 @@ export interface CertifiedErasure {
 }
 
 const OPTIONS = [
-  ...["base", "signingKey", "passphrase", "evaluations", "artefacts"],
+  ...["base", "prediction", "signingKey", "passphrase", "evaluations", "artefacts"],
   ...["file", "modelCard", "force", "signal"],
 ];
 
@@ -74,13 +77,14 @@ export async function certify(result: string, options: CertifyOptions): Promise<
   const { file, signal, passphrase, modelCard } = options;
   if (passphrase !== undefined) nonEmptyString("passphrase", passphrase);
   const force = flag("force", options.force ?? false);
+  const told = toldOf(options);
   const evaluations = filePaths("evaluations", options.evaluations);
   const artefacts = filePaths("artefacts", options.artefacts);
   const key = await readSigningKey(options.signingKey, passphrase);
   if (file !== undefined) await checkOutputFile(filePath("file", file), { force });
   throwIfAborted(signal);
-  const before = await openCheckpoint(base, undefined, signal);
-  const after = await openCheckpoint(result, before.source, signal);
+  const before = await openCheckpoint(base, { ...told, signal });
+  const after = await openCheckpoint(result, { ...told, base: before.source, signal });
   const manifest = await runOf(result, base, before, after);
   const card = modelCard && (await checkModelCard(after, before, manifest, modelCard, force));
   const certificate: ErasureCertificate = {

@@ -7,6 +7,7 @@ import { canonicalJson } from "../files/canonical-json";
 import { hubPlace } from "../files/hub-place";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
+import { toldOf } from "../io/checkpoint-single-file";
 import {
   readTokenizer,
   TOKENIZER_FOLDERS,
@@ -52,19 +53,27 @@ export interface OpenCheckpoint {
   inputs: Record<string, string>;
 }
 
+/** What a checkpoint is read with. */
+export interface OpenOptions {
+  base?: CheckpointSource | undefined;
+  /** What the network predicts, where a single file does not say. */
+  prediction?: "epsilon" | "v" | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /** Of a configuration, what says who wrote it, and in which dtype its reader is to run. */
 const PASSING = /^(?:_(?!class_name$).*|torch_dtype|dtype|transformers_version)$/;
 
 /**
  * Reads what a checkpoint is, which takes reading all of its weights; needs no libtorch.
  * @param given a diffusers folder, a single file, "pocket", the folder or file of a delta, or the name of these on a hub
- * @param base what a delta is applied onto
- * @throws INVALID_ARGUMENT on a delta without a base; what reading checkpoints throws; ABORTED
+ * @param options.base what a delta is applied onto
+ * @throws INVALID_ARGUMENT on a delta without a base, or a single file of which nobody says what it predicts; what reading
+ *   checkpoints throws; ABORTED
  */
 export async function openCheckpoint(
   given: string,
-  base: CheckpointSource | undefined,
-  signal: AbortSignal | undefined,
+  { base, prediction, signal }: OpenOptions = {},
 ): Promise<OpenCheckpoint> {
   const cancel = signal === undefined ? {} : { signal };
   const path = await localPath(given, { signal });
@@ -76,7 +85,9 @@ export async function openCheckpoint(
     );
   const delta = file === null ? null : await readDelta(file);
   const source =
-    delta === null ? await readCheckpoint(modelPath(path)) : await applyDelta(base!, delta, cancel);
+    delta === null
+      ? await readCheckpoint(modelPath(path), toldOf({ prediction }))
+      : await applyDelta(base!, delta, cancel);
   const networks: Record<string, NetworkIdentity> = {};
   const settings: Record<string, string> = {};
   for (const [component, { tensors, config }] of networksOf(source)) {

@@ -7,7 +7,7 @@ import { merkleRoot } from "../files/merkle-tree";
 import { sha256File } from "../files/sha256-file";
 import type { CheckpointSource } from "../io/checkpoint-types";
 import { MANIFEST_FILE } from "../io/file-kinds";
-import { differences, openCheckpoint, type CheckpointIdentity, type OpenCheckpoint } from "./checkpoint-identity"; // prettier-ignore
+import { differences, openCheckpoint, type CheckpointIdentity, type OpenCheckpoint, type OpenOptions } from "./checkpoint-identity"; // prettier-ignore
 import { figureFault } from "./measured";
 import type { ErasureCertificate } from "./statement";
 import type { Findings } from "./verification";
@@ -16,6 +16,7 @@ import type { Findings } from "./verification";
 interface Models {
   model?: string;
   base?: string;
+  prediction?: "epsilon" | "v";
   signal?: AbortSignal;
 }
 
@@ -39,10 +40,10 @@ export function checkFigures({ evaluations }: ErasureCertificate, found: Finding
 /** @returns the base, to apply a delta onto */
 export async function checkBase(
   certificate: ErasureCertificate,
-  { base, signal }: Models,
+  { base, ...told }: Models,
   found: Findings,
 ): Promise<OpenCheckpoint | undefined> {
-  if (base !== undefined) return compare("base", base, certificate.base, undefined, signal, found);
+  if (base !== undefined) return compare("base", base, certificate.base, told, found);
   found.skipped.push("base");
   return undefined;
 }
@@ -50,7 +51,7 @@ export async function checkBase(
 /** The result's weights and settings, and the manifest beside them, where one is. */
 export async function checkModel(
   { result, run }: ErasureCertificate,
-  { model, signal }: Models,
+  { model, ...told }: Models,
   base: CheckpointSource | undefined,
   found: Findings,
 ): Promise<void> {
@@ -58,7 +59,7 @@ export async function checkModel(
     found.skipped.push("model");
     return;
   }
-  const open = await compare("model", model, result, base, signal, found);
+  const open = await compare("model", model, result, { ...told, base }, found);
   const path = join(open?.folder ?? model, MANIFEST_FILE);
   if (open === undefined || (await stat(path).catch(() => null)) === null) return;
   const fault = jsonDifference(without(await readJsonObject(path), "inputs", "outputs"), run);
@@ -90,11 +91,10 @@ async function compare(
   name: string,
   path: string,
   certified: CheckpointIdentity,
-  base: CheckpointSource | undefined,
-  signal: AbortSignal | undefined,
+  { base, prediction, signal }: OpenOptions,
   found: Findings,
 ): Promise<OpenCheckpoint | undefined> {
-  const open = await openCheckpoint(path, base, signal).catch((error: unknown) => {
+  const open = await openCheckpoint(path, { base, prediction, signal }).catch((error: unknown) => {
     if (!(error instanceof KpopError) || !DAMAGED.includes(error.code)) throw error;
     found.fail(name, error.message);
     return undefined;

@@ -20,6 +20,8 @@ export interface RerunOptions {
   model?: string;
   /** The checkpoint that the erasure started from. */
   base?: string;
+  /** What the network predicts, where model or base is a single file that does not say: Stable Diffusion 2's. */
+  prediction?: "epsilon" | "v";
   /** Of the choice of pictures to draw again. Default: drawn at random, so that no signer can know it. */
   seed?: number;
   /** What ranks pictures that are drawn again on another kind of machine; it has to be the certified one. Default: the
@@ -119,11 +121,12 @@ function groups(chosen: readonly Chosen[]): Chosen[][] {
 
 async function load(
   { drawing: { dtype } }: CertifiedEvaluation,
-  { model: given, base, device, signal }: RerunOptions,
+  { model: given, base, prediction, device, signal }: RerunOptions,
 ): Promise<StableDiffusion> {
   const model = await localPath(given!, { signal });
   const options = {
     dtype: dtype as StableDiffusion["dtype"],
+    ...(prediction === undefined ? {} : { prediction }),
     ...(device === undefined ? {} : { device }),
     ...(signal === undefined ? {} : { signal }),
   };

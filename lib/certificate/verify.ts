@@ -1,6 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { filePath, filePaths, integer, invalid, jobOptions, knownKeys } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
+import { toldOf } from "../io/checkpoint-single-file";
 import { checkArtefacts, checkBase, checkFigures, checkModel } from "./checks";
 import { checkEvaluations } from "./check-evaluations";
 import { isSignedBy, noCertificate, PAYLOAD_TYPE, readEnvelope, type OpenEnvelope } from "./envelope";
@@ -23,8 +24,8 @@ export interface VerifyOptions extends RerunOptions {
 }
 
 const OPTIONS = [
-  ...["signer", "model", "base", "evaluations", "artefacts", "rerun", "seed", "classifier", "clip", "device"],
-  ...["signal", "onProgress"],
+  ...["signer", "model", "base", "prediction", "evaluations", "artefacts"],
+  ...["rerun", "seed", "classifier", "clip", "device", "signal", "onProgress"],
 ];
 
 /**
@@ -45,6 +46,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
   const rerun = integer("rerun", options.rerun ?? 0, 0);
   if (rerun > 0 && options.model === undefined) throw invalid("model", "given with rerun", options.model);
   if (options.seed !== undefined) integer("seed", options.seed, 0);
+  toldOf(options);
   const evaluations = filePaths("evaluations", options.evaluations);
   const artefacts = filePaths("artefacts", options.artefacts);
   const signer = options.signer === undefined ? undefined : await readSigner(options.signer);

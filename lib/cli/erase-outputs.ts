@@ -16,6 +16,8 @@ export interface Outputs {
   format: SaveFormat;
   /** Of a LoRA. */
   rank?: number;
+  /** What the source predicts, where it does not say. */
+  prediction?: "epsilon" | "v";
   force?: boolean;
   /** Folder of the run's state. */
   checkpoint?: string;
@@ -77,10 +79,11 @@ export async function checkArtefact(
  */
 export async function reserveOutputs(
   source: string,
-  { out, artefacts, format, force = false }: Outputs,
+  { out, artefacts, format, prediction, force = false }: Outputs,
 ): Promise<Reservation> {
   const whole = format === "diffusers" || format === "single-file";
-  return await reserveOutputFolder(out, { source, whole, force, files: [...artefacts.values()] });
+  const told = prediction === undefined ? {} : { prediction };
+  return await reserveOutputFolder(out, { source, ...told, whole, force, files: [...artefacts.values()] });
 }
 
 /**

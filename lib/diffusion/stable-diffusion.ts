@@ -5,6 +5,7 @@ import type { DownloadProgress } from "../hub/download";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
 import { compareShapes } from "../io/checkpoint-shapes";
+import { toldOf } from "../io/checkpoint-single-file";
 import { readTensors } from "../io/checkpoint-tensors";
 import { readTokenizer } from "../io/checkpoint-tokenizer";
 import {
@@ -337,13 +338,6 @@ export class StableDiffusion implements Model {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** What is told of a checkpoint. @throws INVALID_ARGUMENT */
-function toldOf({ prediction }: LoadOptions): Pick<LoadOptions, "prediction"> {
-  return prediction === undefined
-    ? {}
-    : { prediction: oneOf("prediction", prediction, ["epsilon", "v"] as const) };
 }
 
 /** Both text encoders are given the same texts, and ids that attacks look for. @throws INVALID_CHECKPOINT */

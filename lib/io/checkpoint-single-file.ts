@@ -1,4 +1,5 @@
 import { basename, dirname } from "node:path";
+import { oneOf } from "../check";
 import { KpopError } from "../errors";
 import { inferConfigs } from "./checkpoint-infer";
 import type { InferredConfigs, Shapes } from "./checkpoint-infer";
@@ -49,6 +50,13 @@ const SNR_MARK = "ztsnr";
 export interface ReadOptions {
   /** What the network predicts, where a single file does not say. */
   prediction?: "epsilon" | "v";
+}
+
+/** What is told of a checkpoint, among other options. @throws INVALID_ARGUMENT on another prediction than there is */
+export function toldOf({ prediction }: { prediction?: unknown }): ReadOptions {
+  return prediction === undefined
+    ? {}
+    : { prediction: oneOf("prediction", prediction, ["epsilon", "v"] as const) };
 }
 
 /** Reads the layout of a single-file checkpoint in the original code's naming; no tensor data.

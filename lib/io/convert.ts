@@ -7,6 +7,7 @@ import { applyDelta, readDelta } from "./checkpoint-delta";
 import { readCheckpoint } from "./checkpoint-read";
 import { saveDiffusersFolder } from "./checkpoint-save-folder";
 import { saveSingleFile } from "./checkpoint-save-single-file";
+import { toldOf } from "./checkpoint-single-file";
 import type { CheckpointSource, Config } from "./checkpoint-types";
 import { MANIFEST_FILE } from "./file-kinds";
 import { checkPlaceFor, copyInterventions } from "./interventions-file";
@@ -45,10 +46,7 @@ export async function convert(path: string, target: string, options: ConvertOpti
   const force = flag("force", options.force ?? false);
   const { signal } = options;
   const shared = { force, ...(signal === undefined ? {} : { signal }) };
-  const told =
-    options.prediction === undefined
-      ? {}
-      : { prediction: oneOf("prediction", options.prediction, ["epsilon", "v"] as const) };
+  const told = toldOf(options);
   const checkpoint = await readCheckpoint(modelPath(await localPath(path, { signal })), told);
   const delta =
     options.delta === undefined ? undefined : await readDelta(await localPath(options.delta, { signal }));

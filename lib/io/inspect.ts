@@ -1,10 +1,11 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { filePath, knownKeys } from "../check";
+import { filePath, invalid, knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { readDelta } from "./checkpoint-delta";
 import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
 import { readCheckpoint } from "./checkpoint-read";
+import { toldOf } from "./checkpoint-single-file";
 import { COMPONENTS, networksOf, weightFiles } from "./checkpoint-types";
 import type { CheckpointSource, ComponentName } from "./checkpoint-types";
 import { KEY_FORMAT, LORA_PREFIXES, MANIFEST_FILE, RUN_STATE_FILE, RUN_STATE_FORMAT } from "./file-kinds";
@@ -28,6 +29,8 @@ import { onDisk } from "../files/system-error";
 export interface InspectOptions {
   /** SHA-256 of every weight file, which reads them whole. Default false. */
   hash?: boolean;
+  /** What the network predicts, where a single file does not say: needed of Stable Diffusion 2's. */
+  prediction?: "epsilon" | "v";
   signal?: AbortSignal;
 }
 
@@ -37,13 +40,36 @@ type Header = Awaited<ReturnType<typeof readHeader>>;
  * Tells what a path holds: a checkpoint, a prompt key, a delta, a LoRA, a run's manifest or saved state, or some other
  * safetensors file. Reads configs and headers only, and needs no libtorch.
  * @param path also "pocket", the built-in model, and a name on a hub, which is downloaded for it
- * @throws NOT_FOUND; UNSUPPORTED_FORMAT (pickled weights, and files of no kind it knows); UNSUPPORTED_MODEL (a folder of
+ * @throws INVALID_ARGUMENT, also where a prediction is told of what is no checkpoint, or says another one itself; NOT_FOUND;
+ *   UNSUPPORTED_FORMAT (pickled weights, and files of no kind it knows); UNSUPPORTED_MODEL (a folder of
  *   another family); INVALID_CHECKPOINT, INVALID_SAFETENSORS, IO_ERROR, ABORTED
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
   filePath("path", path);
-  knownKeys("the inspect options", options, ["hash", "signal"]);
+  knownKeys("the inspect options", options, ["hash", "prediction", "signal"]);
+  const told = toldOf(options);
   const absolute = resolve(modelPath(await localPath(path, { signal: options.signal })));
+  const found = await inspectAt(absolute, { ...options, ...told });
+  if (told.prediction !== undefined && found.kind !== "model")
+    throw invalid(
+      "prediction",
+      `left out, as ${absolute} is ${KINDS[found.kind]} and no checkpoint,`,
+      told.prediction,
+    );
+  return found;
+}
+
+const KINDS: Readonly<Record<Exclude<Inspection["kind"], "model">, string>> = {
+  "run-folder": "the folder of a run",
+  "run-manifest": "a run's manifest",
+  "run-state": "a run's saved state",
+  delta: "a delta",
+  lora: "a LoRA",
+  key: "a key",
+  safetensors: "some other safetensors file",
+};
+
+async function inspectAt(absolute: string, options: InspectOptions): Promise<Inspection> {
   const found = await onDisk("read", absolute, () => stat(absolute));
   if (found.isDirectory()) return await inspectFolder(absolute, options);
   if (absolute.endsWith(".json")) return await inspectManifest(absolute);
@@ -57,7 +83,7 @@ async function inspectFolder(path: string, options: InspectOptions): Promise<Ins
   const run = names.includes(MANIFEST_FILE) ? await readJsonObject(join(path, MANIFEST_FILE)) : undefined;
   const ours = run !== undefined || names.includes(RUN_STATE_FILE);
   if (names.includes("model_index.json") || !ours) {
-    const model = await inspectModel(await readCheckpoint(path), options);
+    const model = await inspectModel(await readCheckpoint(path, toldOf(options)), options);
     return { ...model, ...(run === undefined ? {} : { run }) };
   }
   const contents: Inspection[] = [];
@@ -110,8 +136,9 @@ async function inspectFile(path: string, options: InspectOptions): Promise<Inspe
   }
   const lora = describeLora(path, header);
   if (lora !== null) return { ...lora, files };
-  const source = await readCheckpoint(path).catch((error: unknown) => {
-    if (error instanceof KpopError) return error;
+  const source = await readCheckpoint(path, toldOf(options)).catch((error: unknown) => {
+    // Whoever says what it predicts holds it to be a checkpoint.
+    if (error instanceof KpopError && options.prediction === undefined) return error;
     throw error;
   });
   if (!(source instanceof KpopError)) return { ...(await inspectModel(source, {})), files };

@@ -20,6 +20,8 @@ const SMALL_BYTES = 2 ** 20;
 export interface ReserveOptions {
   /** The model that the output comes from, as `StableDiffusion.load` takes it. */
   source: string;
+  /** What its network predicts, where a single file does not say. */
+  prediction?: "epsilon" | "v";
   /** The output holds all of its weights, not only what changed. Default true. */
   whole?: boolean;
   /** A saved model that stands there may be replaced. Default false. */
@@ -61,7 +63,7 @@ export async function reserveOutputFolder(path: string, options: ReserveOptions)
       undo.push(() => lock.release());
       for (const file of files) await tryWriting(file);
       const small = files.map((file) => ({ folder: dirname(resolve(file)), bytes: SMALL_BYTES }));
-      const bytes = SMALL_BYTES + (options.whole === false ? 0 : await sizeOf(options.source));
+      const bytes = SMALL_BYTES + (options.whole === false ? 0 : await sizeOf(options));
       await checkSpace(path, [{ folder: parent, bytes }, ...small]);
       return { release };
     } catch (error) {
@@ -81,8 +83,9 @@ async function tryWriting(path: string): Promise<void> {
 
 /** Bytes of a checkpoint's weights and of the other parts that are saved with them; 0 for what cannot be read, which
  *  loading it says. */
-async function sizeOf(source: string): Promise<number> {
-  const checkpoint = await readCheckpoint(modelPath(source)).catch(() => null);
+async function sizeOf({ source, prediction }: ReserveOptions): Promise<number> {
+  const told = prediction === undefined ? {} : { prediction };
+  const checkpoint = await readCheckpoint(modelPath(source), told).catch(() => null);
   if (checkpoint === null) return 0;
   let bytes = weightFiles(checkpoint).reduce((sum, { stamp }) => sum + stamp.size, 0);
   const networks = new Set<string>(Object.values(FOLDERS));

@@ -7,6 +7,7 @@ import { describeCertificate } from "../describe-certificate";
 import { withForceHint } from "../force-hint";
 import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
+import { predictionOption } from "../load-model";
 import { emit, print, say } from "../output";
 import { collect } from "../parse-value";
 import { PASSPHRASE_VARIABLE, readPassphrase } from "../passphrase";
@@ -18,6 +19,7 @@ const KEY_VARIABLE = "KPOP_SIGNING_KEY";
 
 interface Flags {
   base: string;
+  prediction?: "epsilon" | "v";
   evaluation?: string[];
   artefact?: string[];
   signingKey?: string;
@@ -43,6 +45,7 @@ export function registerCertify(program: Command): void {
     )
     .argument("[RESULT]", "the folder that erase wrote, unchanged")
     .option("--base <model>", "the checkpoint that it was erased from")
+    .addOption(predictionOption())
     .option("--evaluation <dir>", "folder that evaluate filled for RESULT; repeatable", collect)
     .option(
       "--artefact <file>",
@@ -100,7 +103,7 @@ async function makeKey(path: string, json: boolean): Promise<void> {
 }
 
 async function certifyCommand(result: string, flags: Flags, signingKey: string): Promise<void> {
-  const { base, evaluation, json = false, force = false } = flags;
+  const { base, prediction, evaluation, json = false, force = false } = flags;
   const plain = /^\.{0,2}$/.test(basename(result)) ? resolve(result) : result.replace(/\/+$/, "");
   const file = flags.out ?? `${plain}.certificate.json`;
   const passphrase = await readPassphrase(flags.passphraseFile);
@@ -112,6 +115,7 @@ async function certifyCommand(result: string, flags: Flags, signingKey: string):
       certify(local, {
         ...{ base: before, signingKey, artefacts, file, force, signal },
         ...(passphrase === undefined ? {} : { passphrase }),
+        ...(prediction === undefined ? {} : { prediction }),
         ...(evaluation === undefined ? {} : { evaluations: evaluation }),
         ...(flags.modelCard === true ? { modelCard: modelCard(flags) } : {}),
       }),
@@ -125,7 +129,8 @@ async function certifyCommand(result: string, flags: Flags, signingKey: string):
   if (certified.modelCard !== undefined) print(`  card      ${relative("", certified.modelCard)}`);
   if (evaluation === undefined) say("Nothing that was measured is certified: there was no --evaluation");
   print("Check it with the public key, which --new-key put beside the private one as FILE.pub:");
-  const given = (evaluation ?? []).flatMap((path) => ["--evaluation", path]);
+  const told = prediction === undefined ? [] : ["--prediction", prediction];
+  const given = [...told, ...(evaluation ?? []).flatMap((path) => ["--evaluation", path])];
   const signer = flags.signingKey === undefined ? "FILE.pub" : `${flags.signingKey}.pub`;
   print(`  ${commandLine("verify", file, "--model", result, "--base", base, ...given, "--signer", signer)}`);
 }

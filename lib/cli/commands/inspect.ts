@@ -4,11 +4,13 @@ import { inspect } from "../../index";
 import { describeInspection } from "../describe-inspection";
 import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
+import { predictionOption } from "../load-model";
 import { emit, print } from "../output";
 import { invocation } from "../shell";
 
 interface Flags {
   hash?: boolean;
+  prediction?: "epsilon" | "v";
   json?: boolean;
 }
 
@@ -23,6 +25,7 @@ export function registerInspect(program: Command): void {
     )
     .argument("<PATH>", 'a folder or file, "hf:user/name" of the hub, or "pocket", the built-in model')
     .option("--hash", "SHA-256 of every weight file, which reads them whole")
+    .addOption(predictionOption())
     .addOption(new Option("--json", "print it all as one JSON object"))
     .addHelpText(
       "after",
@@ -32,9 +35,12 @@ Examples:
   ${invocation()} inspect no-church.key.safetensors --json
 `,
     )
-    .action(async (path: string, { hash = false, json = false }: Flags) => {
+    .action(async (path: string, { hash = false, json = false, prediction }: Flags) => {
       const found = await interruptible("nothing was changed", async (signal) =>
-        inspect(await fromHub(path, { json }, signal), { hash, signal }),
+        inspect(await fromHub(path, { json }, signal), {
+          ...{ hash, signal },
+          ...(prediction === undefined ? {} : { prediction }),
+        }),
       );
       if (json) emit(found);
       else print(describeInspection(path, found));

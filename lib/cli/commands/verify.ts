@@ -4,6 +4,7 @@ import type { Device } from "../../index";
 import { describeVerification } from "../describe-certificate";
 import { flagsFromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
+import { predictionOption } from "../load-model";
 import { emit, print } from "../output";
 import { collect, parseInteger } from "../parse-value";
 import { Progress } from "../progress";
@@ -13,6 +14,7 @@ interface Flags {
   signer?: string;
   model?: string;
   base?: string;
+  prediction?: "epsilon" | "v";
   evaluation?: string[];
   artefact?: string[];
   rerun?: number;
@@ -37,6 +39,7 @@ export function registerVerify(program: Command): void {
     .option("--signer <file>", "public Ed25519 key of who has to have signed, a PEM file")
     .option("--model <model>", "the erased model: a folder, a file, or a delta with --base")
     .option("--base <model>", "the checkpoint that it was erased from")
+    .addOption(predictionOption())
     .option("--evaluation <dir>", "folder of an evaluation: its pictures and figures; repeatable", collect)
     .option("--artefact <file>", "key or the like that was left beside the weights; repeatable", collect)
     .option("--rerun <n>", "draw n of the pictures again with --model, and compare", parseInteger)

@@ -200,7 +200,7 @@ describe("a model that denoises with SAeUron", () => {
     await other.save(join(folder, "other"));
     const opened = [];
     for (const path of [saved, join(folder, "other")])
-      opened.push((await openCheckpoint(path, undefined, undefined)).identity.settings["interventions"]);
+      opened.push((await openCheckpoint(path)).identity.settings["interventions"]);
     expect(opened[0]).not.toBe(opened[1]);
   });
 

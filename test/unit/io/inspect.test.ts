@@ -7,6 +7,7 @@ import type { Erasure } from "../../../lib/erasure/erasure";
 import { inspect } from "../../../lib/io/inspect";
 import { sha256File } from "../../../lib/files/sha256-file";
 import { Tensor } from "../../../lib/runtime/tensor";
+import { sd2 } from "../../support/ldm-shapes";
 import { writeU8File } from "../../support/safetensors-bytes";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
@@ -157,6 +158,36 @@ describe("inspect", () => {
       metadata: { a: "b" },
       entries: { "lora_unet_x.lora_mid.weight": { dtype: "U8", shape: [4, 2] } },
       note: expect.stringContaining("LoRA"),
+    });
+  });
+
+  it("tells a single file that does not say what it predicts, once that is told, and asks for it before", async () => {
+    const path = join(temporaryDirectory(), "v2.safetensors");
+    writeU8File(path, sd2());
+    expect(await inspect(path)).toMatchObject({
+      kind: "safetensors",
+      note: expect.stringMatching(/does not say what its network predicts.*--prediction/) as string,
+    });
+    const told = await inspect(path, { prediction: "v" });
+    expect(told).toMatchObject({ kind: "model", scheduler: { prediction_type: "v_prediction" } });
+    const base = await inspect(path, { prediction: "epsilon" });
+    expect(base).toMatchObject({ scheduler: { prediction_type: "epsilon" }, components: { unet: { config: { sample_size: 64 } } } }); // prettier-ignore
+  });
+
+  it.each<[string, () => string, string, RegExp]>([
+    [
+      "of a checkpoint that says another itself",
+      () => "pocket",
+      "v",
+      /names itself \("epsilon"\).*leave it out/,
+    ],
+    ["of a delta", () => join(directory, "delta/delta.safetensors"), "v", /left out, as .* is a delta/],
+    ["of a run's manifest", () => join(directory, "folder/kpop-run.json"), "v", /is a run's manifest/],
+    ["that there is not", () => "pocket", "x0", /one of "epsilon", "v"/],
+  ])("refuses a prediction %s", async (_, path, prediction, message) => {
+    await expect(inspect(path(), { prediction: prediction as "v" })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(message) as string,
     });
   });
 

@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { sd2 } from "../../../support/ldm-shapes";
 import { writeU8File } from "../../../support/safetensors-bytes";
 import { cli, jsonLines } from "../../../support/cli";
 import { temporaryFolders } from "../../../support/temporary";
@@ -24,6 +25,20 @@ describe("kpop-native inspect", () => {
         ]),
       }),
     ]);
+  });
+
+  it("takes what a single file does not say of its predictions, and asks for it", async () => {
+    const cwd = folder();
+    writeU8File(join(cwd, "v2.safetensors"), sd2());
+    const plain = await cli(["inspect", "v2.safetensors"], { cwd });
+    expect(plain).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ {2}no model .*give prediction "v".*--prediction$/m) as string }); // prettier-ignore
+    const told = await cli(["inspect", "v2.safetensors", "--prediction", "v"], { cwd });
+    expect(told.stdout).toMatch(/^v2\.safetensors: Stable Diffusion 2 checkpoint, single file/);
+    expect(told.stdout).toMatch(/prediction_type v_prediction/);
+    expect(await cli(["inspect", "pocket", "--prediction", "v"], { cwd })).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^error: .*"epsilon".*leave it out$/m) as string,
+    });
   });
 
   it("describes other files in a few lines", async () => {
