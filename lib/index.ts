@@ -98,7 +98,7 @@ export type {
   Taps,
 } from "./diffusion/interventions/intervention";
 export type { GenerateOptions, GenerateStep } from "./diffusion/generate-options";
-export type { PixelPair } from "./diffusion/picture-sizes";
+export type { PictureSizes, PixelPair } from "./diffusion/picture-sizes";
 export {
   generateImageSet,
   ImageSet,
