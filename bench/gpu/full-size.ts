@@ -9,71 +9,25 @@ import {
   UNet2DConditionModel,
   type Tensor,
 } from "../../lib/index";
-import { writeIndex } from "../../examples/train-pocket/checkpoint-folder";
 import { writeJson } from "../../examples/train-pocket/files";
+import { ARCHITECTURES, type Architecture, type Family } from "./architectures";
 import { TOKENIZER } from "./golden";
 
-const LEVELS = 4;
-
-/** Stable Diffusion 1.4's configurations, every field that decides a shape. */
-const UNET = {
-  _class_name: "UNet2DConditionModel",
-  act_fn: "silu",
-  attention_head_dim: 8,
-  block_out_channels: [320, 640, 1280, 1280],
-  cross_attention_dim: 768,
-  down_block_types: ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-  up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-  in_channels: 4,
-  out_channels: 4,
-  layers_per_block: 2,
-  norm_num_groups: 32,
-  sample_size: 64,
-};
-const VAE = {
-  _class_name: "AutoencoderKL",
-  act_fn: "silu",
-  block_out_channels: [128, 256, 512, 512],
-  down_block_types: Array<string>(LEVELS).fill("DownEncoderBlock2D"),
-  up_block_types: Array<string>(LEVELS).fill("UpDecoderBlock2D"),
-  in_channels: 3,
-  out_channels: 3,
-  latent_channels: 4,
-  layers_per_block: 2,
-  norm_num_groups: 32,
-  sample_size: 512,
-  scaling_factor: 0.18215,
-};
-const TEXT = {
-  architectures: ["CLIPTextModel"],
-  model_type: "clip_text_model",
-  vocab_size: 49408,
-  hidden_size: 768,
-  intermediate_size: 3072,
-  num_hidden_layers: 12,
-  num_attention_heads: 12,
-  max_position_embeddings: 77,
-  hidden_act: "quick_gelu",
-  layer_norm_eps: 1e-5,
-  projection_dim: 768,
-  bos_token_id: 49406,
-  eos_token_id: 49407,
-  pad_token_id: 49407,
-};
+const WEIGHTS = "diffusion_pytorch_model.safetensors";
 
 /** Half the gain that keeps a variance, so that activations stay finite in float16 through all residuals. */
 const GAIN = 0.5;
 
-/** Writes a diffusers folder of Stable Diffusion 1.4's architecture with random weights in float16, from one seed. */
-export async function writeFullSize(folder: string): Promise<void> {
+/** Writes a diffusers folder of a family's architecture with random weights in float16, from one seed. */
+export async function writeFullSize(folder: string, family: Family = "1.4"): Promise<void> {
+  const architecture = ARCHITECTURES[family];
   const random = new Random(0);
-  for (const [name, file, network, config] of [
-    ["unet", "diffusion_pytorch_model.safetensors", new UNet2DConditionModel(UNET), UNET],
-    ["vae", "diffusion_pytorch_model.safetensors", new AutoencoderKL(VAE), VAE],
-    ["text_encoder", "model.safetensors", new CLIPTextModel(TEXT), TEXT],
-  ] as const) {
+  for (const [name, config] of Object.entries(architecture.networks)) {
     await mkdir(join(folder, name), { recursive: true });
     await writeJson(join(folder, name, "config.json"), config);
+    const Network = { unet: UNet2DConditionModel, vae: AutoencoderKL }[name] ?? CLIPTextModel;
+    const network = new Network(config);
+    const file = Network === CLIPTextModel ? "model.safetensors" : WEIGHTS;
     await scope(async () => {
       const weights = new Map<string, Tensor>();
       for (const [key, shape] of Object.entries(network.parameterShapes()))
@@ -82,8 +36,11 @@ export async function writeFullSize(folder: string): Promise<void> {
     });
     network.dispose();
   }
-  await cp(TOKENIZER, join(folder, "tokenizer"), { recursive: true });
-  await writeIndex(folder);
+  for (const [name, padding] of Object.entries(architecture.padding))
+    await writeTokenizer(join(folder, name), padding);
+  await mkdir(join(folder, "scheduler"), { recursive: true });
+  await writeJson(join(folder, "scheduler", "scheduler_config.json"), architecture.scheduler);
+  await writeJson(join(folder, "model_index.json"), indexOf(architecture));
 }
 
 function drawn(key: string, shape: readonly number[], random: Random): Tensor {
@@ -96,4 +53,36 @@ function drawn(key: string, shape: readonly number[], random: Random): Tensor {
   const fanIn = shape.slice(1).reduce((a, b) => a * b, 1);
   const deviation = key.includes("embedding.weight") ? 0.02 : GAIN / Math.sqrt(fanIn);
   return noise.mul(deviation).to("float16");
+}
+
+/** CLIP's whole vocabulary. */
+async function writeTokenizer(folder: string, padding: string): Promise<void> {
+  await cp(TOKENIZER, folder, { recursive: true });
+  const end = "<|endoftext|>";
+  await writeJson(join(folder, "special_tokens_map.json"), {
+    bos_token: "<|startoftext|>",
+    eos_token: end,
+    pad_token: padding,
+    unk_token: end,
+  });
+}
+
+/** What diffusers finds the parts by. */
+function indexOf({ networks, padding, pipeline, scheduler }: Architecture): object {
+  const texts = Object.entries(networks).flatMap(([name, { architectures }]) =>
+    Array.isArray(architectures) ? [[name, ["transformers", architectures[0] as string]]] : [],
+  );
+  const tokenizers = Object.keys(padding).map((name) => [name, ["transformers", "CLIPTokenizer"]]);
+  const none = [null, null];
+  return {
+    _class_name: pipeline,
+    feature_extractor: none,
+    ...(pipeline === "StableDiffusionPipeline"
+      ? { requires_safety_checker: false, safety_checker: none }
+      : { force_zeros_for_empty_prompt: true, image_encoder: none }),
+    scheduler: ["diffusers", scheduler["_class_name"]],
+    ...(Object.fromEntries([...texts, ...tokenizers]) as object),
+    unet: ["diffusers", "UNet2DConditionModel"],
+    vae: ["diffusers", "AutoencoderKL"],
+  };
 }

@@ -15,6 +15,10 @@ export interface SpeedCase {
   name: string;
   /** What is measured, for people. */
   title: string;
+  /** Makes what both sides read; called once for all cases that name it, before the first of them. Default: nothing. */
+  prepare?(): Promise<void>;
+  /** Removes what is too large to be kept for the next run; called as `prepare` is, after the last. Default: nothing. */
+  tidy?(): Promise<void>;
   /** Runs in a process of its own. */
   run(): Promise<Measurement>;
   /** Python script under bench/speed/peers that does the same work, with its arguments. */

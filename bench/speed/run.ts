@@ -6,8 +6,6 @@ import { machine } from "../machine";
 import { examinePeer, PYTHON } from "../peer";
 import { runTrials, type Command, type RunnerOptions, type Trial } from "../runner";
 import { median } from "../statistics";
-import { prepareIterations } from "./cases/iteration";
-import { prepareLoad } from "./cases/load";
 import type { Measurement, SpeedCase } from "./case";
 import { CASES } from "./cases";
 
@@ -41,8 +39,7 @@ export async function speed(
   mkdirSync(out, { recursive: true });
   const peer = "versions" in examinePeer(["torch", "diffusers", "safetensors"]);
   if (!peer) say("No Python with torch, diffusers and safetensors: only our side runs (set KPOP_PYTHON).");
-  if (cases.some(({ name }) => name.startsWith("load"))) await prepareLoad();
-  if (cases.some(({ name }) => name.startsWith("iteration"))) await prepareIterations();
+  for (const prepare of new Set(cases.map((of) => of.prepare))) await prepare?.();
 
   const results: Result[] = [];
   const trials = cases.map((of): Trial<Result> => ({
@@ -68,6 +65,7 @@ export async function speed(
     writeFileSync(join(out, "tables.md"), tables(date, results));
   };
   const { failures } = await runTrials(trials, { jobs: 1, signal, each: write, say });
+  for (const tidy of new Set(cases.map((of) => of.tidy))) await tidy?.();
   if (signal.aborted) return 130;
   console.log(tables(date, results));
   return failures.length === 0 ? 0 : 1;

@@ -4,16 +4,22 @@ import { latentsCase } from "./latents";
 import { loadCase } from "./load";
 import { picturesCase } from "./pictures";
 import { unetCase } from "./unet";
+import { xlLoadCase, xlUceCase } from "./xl";
 import type { SpeedCase } from "../case";
 
 /** Every case, in the order in which they run. */
 export const CASES: readonly SpeedCase[] = [
-  unetCase("float32", 3),
+  unetCase({ name: "unet-float32", family: "1.4", dtype: "float32", repeats: 3 }),
   // Minutes a call where the processor has no instructions for it.
-  unetCase("bfloat16", 1),
+  unetCase({ name: "unet-bfloat16", family: "1.4", dtype: "bfloat16", repeats: 1 }),
+  unetCase({ name: "unet-v2", family: "2.1", dtype: "float32", repeats: 3 }),
+  // 10 GB of weights: no room for gradients beside them.
+  unetCase({ name: "unet-xl", family: "xl", dtype: "float32", repeats: 3, trains: false }),
   picturesCase(),
   loadCase("mapped"),
   loadCase("copied"),
+  xlLoadCase(),
+  xlUceCase(),
   latentsCase("pool"),
   latentsCase("restart"),
   closedFormsCase(),

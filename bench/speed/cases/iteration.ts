@@ -70,13 +70,13 @@ function iterationCase(
   return {
     name: `iteration-${name}`,
     title: `an iteration at SD-1.4's size, 64×64 latents: ${title}`,
+    prepare: writeCheckpoint,
     run: () => measure(own),
     ...(peer ? { peer: { script: "../../gpu/peers/methods.py", arguments: [JSON.stringify(trial)] } } : {}),
   };
 }
 
-/** Writes the checkpoint. */
-export async function prepareIterations(): Promise<void> {
+async function writeCheckpoint(): Promise<void> {
   if (!existsSync(join(FOLDER, "model_index.json"))) await writeFullSize(FOLDER);
 }
 

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { safetensors, Tensor } from "../../../lib/index";
+import { ARCHITECTURES } from "../../gpu/architectures";
 import { peakBytes } from "../../machine";
 import type { Measurement, SpeedCase } from "../case";
 import { randomUNet } from "./unet";
@@ -18,15 +19,16 @@ export function loadCase(how: "mapped" | "copied"): SpeedCase {
   return {
     name: mapped ? "load" : "load-copied",
     title: `3.4 GB of safetensors, ${how}, every element touched once`,
+    prepare: writeFile,
     run: () => measure(mapped),
     peer: { script: "load.py", arguments: [path, mapped ? "map" : "copy"] },
   };
 }
 
 /** Writes the file that both sides read. */
-export async function prepareLoad(): Promise<void> {
+async function writeFile(): Promise<void> {
   if (existsSync(path)) return;
-  const unet = await randomUNet("float32");
+  const unet = await randomUNet(ARCHITECTURES["1.4"].networks.unet, "float32");
   await safetensors.save(path, new Map(unet.parameterNames().map((name) => [name, unet.parameter(name)])));
   unet.dispose();
 }
