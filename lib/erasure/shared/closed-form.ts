@@ -30,17 +30,19 @@ export interface RidgeEdit {
   readonly moved: MovedRows | FoldedRows;
   /** (n, d) or, folded, (d, d). */
   readonly gain: Tensor;
-  /** For how far the held inputs' outputs drift: their number m, and gain · HᵀH, H being their rows. */
-  readonly held: { readonly count: number; readonly gain: Tensor } | null;
+  /** For how far the held inputs' outputs drift: their number m, and gain · HᵀH · gainᵀ, H being their rows. */
+  readonly held: { readonly count: number; readonly drift: Tensor } | null;
 }
 
 /** B (out, n) is what the outputs lack of their values, and gain S K A⁻¹. */
 interface MovedRows {
   readonly form: "rows";
-  /** K, (n, d). */
-  readonly keys: Tensor;
-  /** G, (n, d); null where each projection brings its values. */
-  readonly targets: Tensor | null;
+  /** K, (n, d), where each projection brings its values; G - K where those are W's own. */
+  readonly rows: Tensor;
+  /** Which of both. */
+  readonly targeted: boolean;
+  /** gain · Kᵀ - 1, (n, n): what is left of B. */
+  readonly left: Tensor;
 }
 
 /** B (out, d) is W itself, because v_i - W k_i = W (g_i - k_i), and gain (G - K)ᵀ S K A⁻¹. */
@@ -86,26 +88,38 @@ export async function ridgeEdit(problem: RidgeProblem): Promise<RidgeEdit> {
     noGrad(async () => {
       const scaled = scaledRows(moved); // S K (n, d)
       const ridge = scaledIdentity(width, lambda, scaled.device).add(gram(scaled, moved.rows));
-      const system = held === undefined ? ridge : ridge.add(gram(scaledRows(held), held.rows)); // A (d, d)
+      const kept =
+        held === undefined ? undefined : { count: held.rows.shape[0]!, gram: gram(held.rows, held.rows) };
+      const system = held === undefined ? ridge : ridge.add(scaledGram(held, kept!.gram)); // A (d, d)
       const factor = await factorise(system, `with lambda ${lambda} they are not: raise lambda`);
       const gain = scaled.transpose(0, 1).choleskySolve(factor).transpose(0, 1).contiguous(); // (n, d)
-      return editOf(moved, gain, held?.rows);
+      return editOf(moved, gain, kept);
     }),
   );
 }
 
-/** The edit W' = W + B · gain, where B is what the outputs of the moved rows lack: see `RidgeEdit`. */
+/**
+ * The edit W' = W + B · gain, where B is what the outputs of the moved rows lack: see `RidgeEdit`.
+ * @param held the number of the held rows H, and HᵀH (d, d)
+ */
 export function editOf(
   moved: Omit<RidgeProblem["moved"], "weights">,
   gain: Tensor,
-  held?: Tensor,
+  held?: { readonly count: number; readonly gram: Tensor },
 ): RidgeEdit {
-  const drift = held === undefined ? null : { count: held.shape[0]!, gain: gain.matmul(gram(held, held)) };
+  const drift =
+    held === undefined
+      ? null
+      : { count: held.count, drift: gain.matmul(held.gram).matmul(gain.transpose(0, 1)) };
+  const keys = moved.rows.to("float64");
+  const targets = moved.targets?.to("float64");
+  const [count = 0, width = 0] = keys.shape;
+  if (targets !== undefined && count > width / 2) return fold(keys, targets, gain, drift);
+  const left = gain.matmul(keys.transpose(0, 1)).sub(scaledIdentity(count, 1, keys.device));
+  const targeted = targets !== undefined;
   // Rows given in float64 are not copied by `to`; the edit has to outlive them.
-  const keys = moved.rows.to("float64").clone();
-  const targets = moved.targets?.to("float64").clone() ?? null;
-  if (targets !== null && keys.shape[0]! > keys.shape[1]! / 2) return fold(keys, targets, gain, drift);
-  return { moved: { form: "rows", keys, targets }, gain, held: drift };
+  const rows = targeted ? targets.sub(keys) : keys.clone();
+  return { moved: { form: "rows", rows, targeted, left }, gain, held: drift };
 }
 
 /**
@@ -124,46 +138,35 @@ export function applyRidgeEdit(edit: RidgeEdit, weight: Tensor, values?: Tensor)
   return scope(() =>
     noGrad(() => {
       const before = weight.to("float64");
-      const { base, errorOf } =
-        moved.form === "rows" ? rowByRow(moved, before, values) : folded(moved, before, out);
-      const change = base.matmul(gain); // (out, d)
-      const after = before.add(change);
-      // ‖ΔW Hᵀ‖² = <ΔW, ΔW HᵀH>, which never makes the (m, out) outputs.
-      const drift = held === null ? null : base.matmul(held.gain).mul(change).sum();
+      const { base, movedError } =
+        moved.form === "rows" ? rowByRow(moved, before, values) : folded(moved, before);
+      // ‖ΔW Hᵀ‖² = <B, B · gain · HᵀH · gainᵀ>, which never makes the (m, out) outputs.
+      const drift = held === null ? null : base.matmul(held.drift).mul(base).sum();
       return {
-        weight: after,
-        movedError: errorOf(after),
+        weight: before.add(base.matmul(gain)),
+        movedError,
         heldError: drift?.div(held!.count * out) ?? null,
       };
     }),
   );
 }
 
-/** B of a projection, and the mean of (W'k - v)² once W' is known. */
+/** B of a projection, and the mean of (W'k - v)². */
 interface Lack {
   readonly base: Tensor;
-  errorOf(after: Tensor): Tensor;
+  readonly movedError: Tensor;
 }
 
-function rowByRow({ keys, targets }: MovedRows, before: Tensor, values: Tensor | undefined): Lack {
-  const outputs = (rows: Tensor, projection: Tensor): Tensor => rows.matmul(projection.transpose(0, 1)); // (n, out)
-  const wanted = targets === null ? values!.to("float64") : outputs(targets, before);
-  return {
-    base: wanted.sub(outputs(keys, before)).transpose(0, 1), // (out, n)
-    errorOf: (after) => wanted.mse(outputs(keys, after)),
-  };
+function rowByRow({ rows, targeted, left }: MovedRows, before: Tensor, values: Tensor | undefined): Lack {
+  const outputs = before.matmul(rows.transpose(0, 1)); // (out, n)
+  const base = targeted ? outputs : values!.to("float64").transpose(0, 1).sub(outputs);
+  // W'k - v = W k - v + B · gain · k = B (gain · k - 1).
+  return { base, movedError: base.matmul(left).square().mean() };
 }
 
-function folded({ residue, count }: FoldedRows, before: Tensor, out: number): Lack {
-  return {
-    base: before,
-    errorOf: () =>
-      before
-        .matmul(residue)
-        .mul(before)
-        .sum()
-        .div(count * out),
-  };
+function folded({ residue, count }: FoldedRows, before: Tensor): Lack {
+  const squares = before.matmul(residue).mul(before).sum();
+  return { base: before, movedError: squares.div(count * before.shape[0]!) };
 }
 
 /** Takes the sums over rows once, where each projection would take longer sums itself. */
@@ -174,16 +177,19 @@ function fold(keys: Tensor, targets: Tensor, gain: Tensor, held: RidgeEdit["held
   return {
     moved: { form: "folded", count: keys.shape[0]!, residue: gram(left, left) },
     gain: step,
-    held: held === null ? null : { count: held.count, gain: towards.matmul(held.gain) },
+    held:
+      held === null
+        ? null
+        : { count: held.count, drift: towards.matmul(held.drift).matmul(towards.transpose(0, 1)) },
   };
 }
 
 function checkValues(moved: RidgeEdit["moved"], out: number, values: Tensor | undefined): void {
-  if (moved.form === "folded" || moved.targets !== null) {
+  if (moved.form === "folded" || moved.targeted) {
     if (values !== undefined) throw invalid("values", "left out, as the problem has targets,", values);
     return;
   }
-  const count = moved.keys.shape[0]!;
+  const count = moved.rows.shape[0]!;
   if (values?.shape.join() !== `${count},${out}`)
     throw invalid("values", `of shape (${count}, ${out})`, values?.shape);
 }
@@ -191,6 +197,11 @@ function checkValues(moved: RidgeEdit["moved"], out: number, values: Tensor | un
 function scaledRows({ rows, weights }: WeightedRows): Tensor {
   const double = rows.to("float64");
   return double.mul(typeof weights === "number" ? weights : weights.to("float64").unsqueeze(1));
+}
+
+/** Σ s_i h_i h_iᵀ, (d, d). @param unscaled Σ h_i h_iᵀ */
+function scaledGram(held: WeightedRows, unscaled: Tensor): Tensor {
+  return typeof held.weights === "number" ? unscaled.mul(held.weights) : gram(scaledRows(held), held.rows);
 }
 
 /** Σ a_i b_iᵀ over rows, (d, d) float64. */

@@ -51,18 +51,23 @@ export async function nullSpaceEdits(
   random: Random,
 ): Promise<(name: string, weight: Tensor) => Promise<NullSpaceEdit>> {
   const { filter, augmentations, held } = problem;
+  const kept = { count: held.shape[0]!, gram: gram(held, held) };
   if (!filter && augmentations === 0) {
-    const edit = await editWithin(problem, gram(held, held).div(held.shape[0]!), "every layer");
+    const edit = await editWithin(problem, kept, kept.gram.div(kept.count), "every layer");
     return () => Promise.resolve(edit);
   }
   const influence = influenceOf(problem);
   return (name, weight) =>
-    editWithin(problem, takenMoment(problem, influence, weight.to("float64"), random.at(name)), name);
+    editWithin(problem, kept, takenMoment(problem, influence, weight.to("float64"), random.at(name)), name);
 }
 
-/** @param moment the second moment of what is held, (d, d) */
+/**
+ * @param kept the number of all held rows H, and HᵀH (d, d)
+ * @param moment the second moment of what is taken of them, (d, d)
+ */
 async function editWithin(
-  { moved, held, invariants, threshold, retainScale, lambda }: NullSpaceProblem,
+  { moved, invariants, threshold, retainScale, lambda }: NullSpaceProblem,
+  kept: { readonly count: number; readonly gram: Tensor },
   moment: Tensor,
   where: string,
 ): Promise<NullSpaceEdit> {
@@ -74,7 +79,7 @@ async function editWithin(
       if (count === 0)
         throw new KpopError(
           "INVALID_ARGUMENT",
-          `Expected what is held to leave a null space but in ${where} the ${held.shape[0]} rows held span all ${values.length} directions: the least eigenvalue of their second moment is ${Math.min(...values).toPrecision(3)}, and threshold ${threshold}; hold fewer texts or raise threshold`,
+          `Expected what is held to leave a null space but in ${where} the ${kept.count} rows held span all ${values.length} directions: the least eigenvalue of their second moment is ${Math.min(...values).toPrecision(3)}, and threshold ${threshold}; hold fewer texts or raise threshold`,
         );
       const free = vectors.slice(1, 0, count); // U (d, r)
       const keys = moved.rows.matmul(free); // K U (n, r)
@@ -96,7 +101,7 @@ async function editWithin(
         gain = gain.sub(keys.matmul(answers).matmul(inverse).matmul(answers.transpose(0, 1)));
       }
       return {
-        edit: editOf(moved, gain.matmul(free.transpose(0, 1)).div(texts), held),
+        edit: editOf(moved, gain.matmul(free.transpose(0, 1)).div(texts), kept),
         free: keys.square().sum().div(moved.rows.square().sum()).sqrt(),
       };
     }),
