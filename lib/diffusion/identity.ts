@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { onDisk } from "../files/system-error";
+import { isTextEncoder } from "../io/checkpoint-folder-files";
 import { forcesZeros, networksOf } from "../io/checkpoint-types";
+import { contentHash } from "../io/content-hash";
 import { Image } from "../io/image";
 import type { Complete, Option, OptionSet } from "../options/option";
 import { addon } from "../runtime/binding";
@@ -16,9 +18,9 @@ import type { Model } from "./model";
  * @throws NOT_FOUND, IO_ERROR, ABORTED
  */
 export async function modelIdentity(model: Model, signal?: AbortSignal): Promise<Record<string, unknown>> {
-  const { source, device, dtype, interventions } = model;
+  const { source, interventions } = model;
   return {
-    versions: { "kpop-native": VERSION, libtorch: addon().builtForTorch },
+    ...placeOf(model),
     weights: Object.values(await hashInputs(model, signal)),
     changes: await hashChanges(model),
     configs: digest([
@@ -27,6 +29,30 @@ export async function modelIdentity(model: Model, signal?: AbortSignal): Promise
       forcesZeros(source),
     ]),
     interventions: await interventionsIdentity(interventions),
+  };
+}
+
+/**
+ * All that the encodings of token ids depend on: the text encoders alone, which are a fraction of a model's bytes.
+ * @throws NOT_FOUND, IO_ERROR, ABORTED
+ */
+export async function textIdentity(model: Model, signal?: AbortSignal): Promise<Record<string, unknown>> {
+  const encoders = networksOf(model.source).filter(([name]) => isTextEncoder(name));
+  const cancel = signal === undefined ? {} : { signal };
+  const weights: string[] = [];
+  for (const [, network] of encoders) weights.push(await contentHash(network, cancel));
+  const names = encoders.map(([name]) => name);
+  return {
+    ...placeOf(model),
+    weights,
+    changes: await hashChanges(model, names),
+    configs: digest(names.map((name) => model[name]!.config)),
+  };
+}
+
+function placeOf({ device, dtype }: Model): Record<string, unknown> {
+  return {
+    versions: { "kpop-native": VERSION, libtorch: addon().builtForTorch },
     // Which of a machine's GPUs it is decides nothing, and shards each have their own.
     device: device.replace(/:\d+$/, ""),
     dtype,

@@ -2,7 +2,7 @@ import { createHash, type Hash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { basename, sep } from "node:path";
 import { KpopError } from "../errors";
-import { networksOf, weightFiles } from "../io/checkpoint-types";
+import { COMPONENTS, networksOf, weightFiles, type ComponentName } from "../io/checkpoint-types";
 import { contentHash } from "../io/content-hash";
 import { withReader } from "../io/location-reader";
 import { elementBytes, runtimeDtype } from "../io/safetensors-dtypes";
@@ -49,11 +49,18 @@ function placeIn(checkpoint: string, path: string): string {
   return path.startsWith(checkpoint + sep) ? path.slice(checkpoint.length + 1) : basename(path);
 }
 
-/** What in-memory weights differ from the source's by: SHA-256 over the changed ones; null where there are none. */
-export async function hashChanges(model: Model): Promise<string | null> {
+/**
+ * What in-memory weights differ from the source's by: SHA-256 over the changed ones; null where there are none.
+ * @param of the networks that are looked at. Default: all
+ */
+export async function hashChanges(
+  model: Model,
+  of: readonly ComponentName[] = COMPONENTS,
+): Promise<string | null> {
   const hash = createHash("sha256");
   let any = false;
   for (const [component, tensors] of Object.entries(changedTensors(model))) {
+    if (!of.includes(component as ComponentName)) continue;
     for (const [name, tensor] of tensors) {
       any = true;
       hash.update(`${component} ${name} ${tensor.dtype}\n`);

@@ -46,6 +46,11 @@ export interface ConditionOptions {
    * checkpoint says so. Default false: it is a text.
    */
   readonly guiding?: boolean;
+  /**
+   * Token states that are read of each text, from the first on: of those behind, what only pads may be left out. A state
+   * depends on none behind it. Default: all L. Not together with `words`.
+   */
+  readonly length?: number;
 }
 
 /** A model, as what draws with it, hashes it and saves it takes one. */

@@ -236,10 +236,10 @@ export class StableDiffusion implements Model {
   /** Prompts as predictions are conditioned on them. @throws INVALID_ARGUMENT @internal */
   async condition(prompts: readonly string[], options: ConditionOptions = {}): Promise<Condition> {
     const tokens = checkLearnedTokens(this, options.tokens ?? []);
-    const { words, guiding = false } = options;
+    const { words, guiding = false, length } = options;
     if (words !== undefined) return encodePrompts(this, prompts, { tokens, words, grad: gradEnabled() });
     return noGrad(async () => {
-      const encoded = await encodePrompts(this, prompts, { tokens });
+      const encoded = await encodePrompts(this, prompts, { tokens, length });
       return guiding && forcesZeros(this.source) ? withoutEmpty(encoded) : encoded;
     });
   }

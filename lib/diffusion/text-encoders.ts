@@ -56,7 +56,7 @@ export interface TextStates {
 /**
  * Token states as the UNet reads them: the last ones of a single encoder; of Stable Diffusion XL's two (arXiv 2307.01952,
  * §2.1) the last but one's, before the final layer norm, side by side, with the second's pooled text.
- * @param inputs for each of the model's text encoders
+ * @param inputs for each of the model's text encoders; for the first alone, where its states are all that is asked for
  */
 export async function encodeTowers(
   model: TextReaders,
@@ -70,16 +70,15 @@ export async function encodeTowers(
   }
   return scope(async () => {
     const found = [];
-    for (const [index, { encoder }] of towers.entries()) {
-      const { ids, ...given } = inputs[index]!;
-      found.push(await encoder.hiddenStates(ids, { ...given, grad }));
-    }
+    for (const [index, { ids, ...given }] of inputs.entries())
+      found.push(await towers[index]!.encoder.hiddenStates(ids, { ...given, grad }));
+    const { pooled } = found.at(-1)!;
     return {
       context: Tensor.cat(
         found.map(({ states }) => states),
         -1,
       ),
-      pooled: found.at(-1)!.pooled!,
+      ...(pooled === null ? {} : { pooled }),
     };
   });
 }

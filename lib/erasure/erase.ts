@@ -72,12 +72,14 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   const { seed, signal } = request.run;
   fit(method.options, own, base);
   method.fit?.(own, base, { concepts });
-  const inputs = await hashInputs(base, signal);
-  await rememberBase(base, signal);
   const { choose } = request.neighbours;
   const choosing = { signal, onPrepare: request.onPrepare };
-  const neighbours =
-    choose === "off" ? [] : [...(await nearestWords(base, concepts, request.neighbours, choosing))];
+  // The one waits for the disk and hashes, the other encodes texts.
+  const [inputs, words] = await both(
+    hashBase(base, signal),
+    choose === "off" ? Promise.resolve([]) : nearestWords(base, concepts, request.neighbours, choosing),
+  );
+  const neighbours = [...words];
   const changes = changedBy(method, own);
   const network = changes?.network ?? "unet";
   const chosen = changes === null ? [] : selectParameters(changes.parameters, base[network].parameterNames());
@@ -140,6 +142,22 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   } finally {
     teacher.dispose();
   }
+}
+
+/** SHA-256 of the files, and what a delta has to know of them. */
+async function hashBase(
+  base: StableDiffusion,
+  signal: AbortSignal | undefined,
+): Promise<Record<string, string>> {
+  const inputs = await hashInputs(base, signal);
+  await rememberBase(base, signal);
+  return inputs;
+}
+
+/** What both give. Where one fails nothing of the other goes on. */
+async function both<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return [await one, await other];
 }
 
 /** The repository and commit of a checkpoint in a hub's cache, as the manifest has it. */

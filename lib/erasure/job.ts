@@ -1,4 +1,5 @@
 import type { Condition } from "../diffusion/condition";
+import type { ConditionOptions } from "../diffusion/model";
 import type { Intervention } from "../diffusion/interventions/intervention";
 import type { Lora } from "../diffusion/lora";
 import type { PictureJob } from "../diffusion/make-pictures";
@@ -50,8 +51,8 @@ export class ErasureJob extends Job implements ErasureParts {
   }
 
   /** Prompts as conditions, by the text encoder as it came. */
-  encode(prompts: readonly string[]): Promise<Condition> {
-    return this.base.condition(prompts);
+  encode(prompts: readonly string[], options?: Pick<ConditionOptions, "length">): Promise<Condition> {
+    return this.base.condition(prompts, options);
   }
 
   /** What guidance leads away from where there is no negative prompt: the empty text as the model takes it. */

@@ -8,9 +8,9 @@ import type { ErasureJob } from "../job";
 import { defineMethod, type OptionsOf } from "../method";
 import { gram, scaledIdentity } from "../shared/closed-form";
 import { editEach, guides, keysAndValues } from "../shared/edit-projections";
-import { pairRows, promptRows } from "../shared/paired-rows";
+import { pairRows, promptRows, sourcesAndGuides } from "../shared/paired-rows";
 import { pseudoInverse } from "../shared/spectral";
-import { encodeRows } from "../shared/text-rows";
+import { encodeRowLists, encodeRows } from "../shared/text-rows";
 
 /** Ways to name an object, the published ones. */
 const TEMPLATES = ["{}", ...["image", "photo", "portrait", "picture", "painting"].map((of) => `${of} of {}`)];
@@ -70,10 +70,9 @@ export const oce = defineMethod({
   async run(job, o) {
     const { tokenizer } = job.base;
     const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
-    const keys = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
-    const guided = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
     const prompts = job.held.map((prompt) => promptRows(tokenizer, prompt, o.alignment));
-    const held = prompts.length === 0 ? null : await encodeRows(job, prompts);
+    const [keys, guided, kept] = await encodeRowLists(job, [...sourcesAndGuides(pairs), prompts]);
+    const held = prompts.length === 0 ? null : kept;
     const moment = await keptMoment(job, keys.shape[1]!, held, o);
     await editEach(job, async (weight, name) => {
       const before = weight.to("float64");

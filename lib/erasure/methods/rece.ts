@@ -8,8 +8,8 @@ import { defineMethod, type OptionsOf } from "../method";
 import { BestRound, type RoundScore } from "../shared/best-round";
 import { factorise, gram, scaledIdentity } from "../shared/closed-form";
 import { editProjections } from "../shared/edit-projections";
-import { pairRows, promptRows } from "../shared/paired-rows";
-import { encodeRows } from "../shared/text-rows";
+import { pairRows, promptRows, sourcesAndGuides } from "../shared/paired-rows";
+import { encodeRowLists } from "../shared/text-rows";
 import { editAsUce, UCE_OPTIONS } from "./uce";
 
 const { guide, target, templates, parameters, ...start } = UCE_OPTIONS;
@@ -76,9 +76,8 @@ export const rece = defineMethod({
     await best.look(0);
 
     const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, "all");
-    const concepts = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
-    const guides = await encodeRows(job, pairs.map((pair) => pair.guide)); // prettier-ignore
-    const held = await encodeRows(job, texts.map((text) => promptRows(tokenizer, text, "all"))); // prettier-ignore
+    const rowsHeld = texts.map((text) => promptRows(tokenizer, text, "all"));
+    const [concepts, guides, held] = await encodeRowLists(job, [...sourcesAndGuides(pairs), rowsHeld]);
     for (let round = 1; round <= o.epochs; round++) {
       await scope(async () => {
         const rows = await derivedRows(

@@ -6,8 +6,8 @@ import { defineMethod, type OptionsOf } from "../method";
 import { byRidge, editEach, guides, keysAndValues } from "../shared/edit-projections";
 import { kMeans } from "../shared/k-means";
 import { nullSpaceEdits } from "../shared/null-space";
-import { pairRows, promptRows } from "../shared/paired-rows";
-import { encodeRows } from "../shared/text-rows";
+import { pairRows, promptRows, sourcesAndGuides } from "../shared/paired-rows";
+import { encodeRowLists } from "../shared/text-rows";
 
 /** Centres that stand for the states of "" behind its start token. */
 const CENTRES = 3;
@@ -61,16 +61,19 @@ export const speed = defineMethod({
     const { tokenizer } = job.base;
     checkPreserved(job);
     const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
-    const empty = await encodeRows(job, [{ text: "", from: 0, count: tokenizer.maxLength }]); // (L, d)
-    const held = job.held.map((prompt) => promptRows(tokenizer, prompt, o.alignment));
+    const prompts = job.held.map((prompt) => promptRows(tokenizer, prompt, o.alignment));
+    const [rows, targets, held, empty] = await encodeRowLists(job, [
+      ...sourcesAndGuides(pairs),
+      prompts,
+      [{ text: "", from: 0, count: tokenizer.maxLength }], // (L, d)
+    ]);
     const problem = {
       ...o,
       moved: {
-        rows: await encodeRows(job, pairs.map(({ source }) => source)), // prettier-ignore
-        targets: await encodeRows(job, pairs.map(({ guide }) => guide)), // prettier-ignore
+        ...{ rows, targets },
         texts: pairs.flatMap(({ source: { text, count } }) => Array<string>(count).fill(text)),
       },
-      held: held.length === 0 ? empty.slice(0, 1) : await encodeRows(job, held),
+      held: prompts.length === 0 ? empty.slice(0, 1) : held,
       invariants: o.invariants ? await invariantsOf(empty) : null,
     };
     const edits = await nullSpaceEdits(problem, job.random.at("augmentation"));

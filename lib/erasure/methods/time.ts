@@ -3,8 +3,8 @@ import type { CLIPTokenizer } from "../../text/clip-tokenizer";
 import { choice, flag, number, perConcept, text } from "../../options/kinds";
 import { defineMethod, type OptionsOf } from "../method";
 import { editProjections, keysAndValues } from "../shared/edit-projections";
-import { pairRows, promptRows, walk, type RowPair } from "../shared/paired-rows";
-import { encodeRows } from "../shared/text-rows";
+import { pairRows, promptRows, sourcesAndGuides, walk, type RowPair } from "../shared/paired-rows";
+import { encodeRowLists } from "../shared/text-rows";
 
 /** What the published script puts before both texts, to edit more phrasings. */
 const PREFIXES = ["A photo of", "An image of", "A picture of"];
@@ -55,11 +55,10 @@ export const time = defineMethod({
     const { tokenizer } = job.base;
     const pairs = pairsOf(tokenizer, job.concepts, o);
     const held = job.held.map((prompt) => promptRows(tokenizer, prompt, "all"));
-    const rows = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
-    const targets = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
+    const [rows, targets, kept] = await encodeRowLists(job, [...sourcesAndGuides(pairs), held]);
     await editProjections(job, {
       moved: { rows, targets, weights: 1 },
-      ...(held.length === 0 ? {} : { held: { rows: await encodeRows(job, held), weights: o.preserveScale } }),
+      ...(held.length === 0 ? {} : { held: { rows: kept, weights: o.preserveScale } }),
       lambda: o.lambda,
     });
   },

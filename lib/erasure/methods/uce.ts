@@ -4,8 +4,8 @@ import { Tensor } from "../../runtime/tensor";
 import type { ErasureJob } from "../job";
 import { defineMethod, type OptionsOf } from "../method";
 import { editProjections, guides, keysAndValues } from "../shared/edit-projections";
-import { pairRows, promptRows, type RowPair } from "../shared/paired-rows";
-import { encodeRows } from "../shared/text-rows";
+import { pairRows, promptRows, sourcesAndGuides, type RowPair } from "../shared/paired-rows";
+import { encodeRowLists } from "../shared/text-rows";
 
 /** Options of UCE. */
 export const UCE_OPTIONS = {
@@ -84,14 +84,11 @@ export async function editAsUce(
   const { tokenizer } = job.base;
   const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
   const held = texts.map((text) => promptRows(tokenizer, text, o.alignment));
-  const keys = await encodeRows(job, pairs.map(({ source }) => source)); // prettier-ignore
-  const guided = await encodeRows(job, pairs.map(({ guide }) => guide)); // prettier-ignore
+  const [keys, guided, kept] = await encodeRowLists(job, [...sourcesAndGuides(pairs), held]);
   const replace = o.technique === "replace";
   const problem = {
     moved: { rows: keys, weights: o.eraseScale, ...(replace ? { targets: guided } : {}) },
-    ...(held.length === 0
-      ? {}
-      : { held: { rows: await encodeRows(job, held), weights: heldWeight(o, held.length) } }),
+    ...(held.length === 0 ? {} : { held: { rows: kept, weights: heldWeight(o, held.length) } }),
     lambda: o.lambda,
   };
   const valuesOf = replace ? undefined : withoutOwn(pairs, keys, guided);

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { invalid, knownKeys } from "../../check";
-import { modelIdentity } from "../../diffusion/identity";
+import { textIdentity } from "../../diffusion/identity";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { embedTokens, encodeTowers, textTowers } from "../../diffusion/text-encoders";
 import { throwIfAborted } from "../../errors";
@@ -79,14 +79,19 @@ export interface Chooser {
 
 /** Words that the text encoder sees: the 1000 whose token embeddings lie nearest, of a vocabulary that has more. */
 const ENCODED = 1000;
-/** Texts encoded together. */
-const BATCH = 128;
+/** For each word that is asked for, words that the second of two encoders sees: those nearest by the first, a ninth of its size. */
+const SEEN_BY_BOTH = 2;
+/** Token states encoded together: see `encodeRowLists`. */
+const STATES = 2048;
+/** Of fewer words no one is told. */
+const REPORTED = 128;
 /** Texts tokenized before anything else on the JS thread gets its turn. */
 const TOKENIZED = 512;
 
 /**
  * The words that the concepts' removal is likeliest to harm: those nearest to the concepts by the text encoder, the
- * concepts taking turns. What is compared is the cosine between the states of the end tokens, the words' mean taken off.
+ * concepts taking turns. What is compared is the cosine between the states of the end tokens, the words' mean taken off; of
+ * Stable Diffusion XL, whose states are those of two encoders, the second looks at twice as many words as are asked for.
  *
  * Words of the concepts' names, in the singular or the plural, are none of them.
  * @param job reports of many words' encoding go to its `onPrepare`; what they lead to is kept in the user's cache
@@ -102,12 +107,15 @@ export async function nearestWords(
   const candidates = await otherWords(model, concepts, words);
   if (candidates.length === 0) return [];
   const encoded = Math.max(ENCODED, 2 * count);
-  const states = (prompts: readonly string[]): Promise<Tensor> => endStates(model, prompts, job);
-  if (candidates.length <= encoded) return foremost(concepts, candidates, count, states);
-  const identity = { model: await modelIdentity(model, job.signal), concepts, count, candidates };
-  return remembered(identity, async () =>
-    foremost(concepts, await roughlyNearest(model, concepts, candidates, encoded), count, states),
-  );
+  const choose = async (words: readonly string[]): Promise<readonly string[]> => {
+    const all = textTowers(model).length;
+    const by = (encoders: number) => (prompts: readonly string[]) => endStates(model, encoders, prompts, job);
+    const seen = all === 1 ? words : await foremost(concepts, words, SEEN_BY_BOTH * count, by(1));
+    return foremost(concepts, seen, count, by(all));
+  };
+  if (candidates.length <= encoded) return choose(candidates);
+  const identity = { model: await textIdentity(model, job.signal), concepts, count, candidates };
+  return remembered(identity, async () => choose(await roughlyNearest(model, concepts, candidates, encoded)));
 }
 
 /**
@@ -183,33 +191,38 @@ async function lastEmbeddings(model: StableDiffusion, prompts: readonly string[]
   return (await embedTokens(model, tensor)).squeeze(0).to("float32");
 }
 
-/** The state of each text's end token, (m, d) float32. What pads a row comes behind it, and encoders are causal. */
+/**
+ * The state of each text's end token, (m, d) float32. What pads a row comes behind it, and encoders are causal.
+ * @param encoders how many of the model's text encoders it is of, from the first on
+ */
 async function endStates(
   model: StableDiffusion,
+  encoders: number,
   prompts: readonly string[],
   { signal, onPrepare }: Chooser,
 ): Promise<Tensor> {
   const { tokenizer, device } = model;
   const parts: Tensor[] = [];
   const start = performance.now();
-  for (let first = 0; first < prompts.length; first += BATCH) {
+  const all = tokenizer.encode([...prompts], { padding: false });
+  const length = Math.max(...all.map((row) => row.length));
+  const together = Math.max(1, Math.floor(STATES / length));
+  for (let first = 0; first < prompts.length; first += together) {
     throwIfAborted(signal);
-    const rows = tokenizer.encode(prompts.slice(first, first + BATCH), { padding: false });
-    const length = Math.max(...rows.map((row) => row.length));
+    const rows = all.slice(first, first + together);
     const ids = rows.flatMap((row) => [
       ...row,
       ...Array<number>(length - row.length).fill(tokenizer.eosTokenId),
     ]);
     const part = await scope(async () => {
       const input = { ids: Tensor.from(ids, [rows.length, length], { dtype: "int64", device }) };
-      const towers = textTowers(model).map(() => input);
-      const { context: states } = await encodeTowers(model, towers); // (b, l, d)
+      const { context: states } = await encodeTowers(model, Array(encoders).fill(input)); // (b, l, d)
       const flat = states.reshape([rows.length * length, states.shape[2]!]).to("float32");
       return flat.rows(rows.map((row, index) => index * length + row.length - 1)).settled();
     });
     parts.push(part);
-    const done = Math.min(first + BATCH, prompts.length);
-    if (prompts.length <= BATCH) continue;
+    const done = Math.min(first + together, prompts.length);
+    if (prompts.length <= REPORTED) continue;
     const etaSeconds = ((performance.now() - start) / 1000 / done) * (prompts.length - done);
     onPrepare?.({ what: "word", done, total: prompts.length, etaSeconds });
   }

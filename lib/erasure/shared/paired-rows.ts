@@ -49,6 +49,11 @@ export function pairRows(
   );
 }
 
+/** The rows that move, and those that they move to: two lists for `encodeRowLists`. */
+export function sourcesAndGuides(pairs: readonly RowPair[]): [sources: TextRows[], guides: TextRows[]] {
+  return [pairs.map(({ source }) => source), pairs.map(({ guide }) => guide)];
+}
+
 /** The rows that stand for a prompt as a whole: for "last-token" its last token's, else all. @throws INVALID_ARGUMENT */
 export function promptRows(tokenizer: CLIPTokenizer, prompt: string, alignment: RowAlignment): TextRows {
   if (alignment !== "last-token") return { text: prompt, from: 0, count: tokenizer.maxLength };

@@ -11,30 +11,42 @@ export interface TextRows {
   readonly count: number;
 }
 
-/** Enough to keep the encoder busy, few enough that a hundred prompts take no more memory than these. */
-const BATCH = 16;
+/**
+ * Token states encoded together. Where the processor has no instructions for the weights' dtype, each weight is converted
+ * once for all of them; and a hundred prompts take no more memory than these, nor more time until a signal is looked at.
+ */
+const STATES = 2048;
+
+/** What rows are encoded by. */
+type Encoder = Pick<ErasureJob, "encode" | "signal">;
 
 /**
- * The rows of texts below each other, in the order given. Each text is encoded once; only the rows wanted are held.
+ * The rows of texts below each other, in the order given. Each text is encoded once, as far as its last row; only the rows
+ * wanted are held.
  * @returns (Σ count, d) float64
  * @throws ABORTED
  */
-export async function encodeRows(
-  job: Pick<ErasureJob, "encode" | "signal">,
-  wanted: readonly TextRows[],
-): Promise<Tensor> {
-  const uses = new Map<string, number[]>();
-  wanted.forEach(({ text }, index) => uses.set(text, [...(uses.get(text) ?? []), index]));
-  const texts = [...uses.keys()];
+export async function encodeRows(job: Encoder, wanted: readonly TextRows[]): Promise<Tensor> {
+  return (await encodeRowLists(job, [wanted]))[0];
+}
+
+/**
+ * As `encodeRows`, several lists at once: a text that is in more than one is encoded once, too.
+ * @returns (Σ count, d) float64 for each list, (0, d) for an empty one
+ */
+export async function encodeRowLists<const Lists extends readonly (readonly TextRows[])[]>(
+  job: Encoder,
+  lists: Lists,
+): Promise<{ [K in keyof Lists]: Tensor }> {
+  const wanted = lists.flat();
   return scope(async () => {
     const parts = new Array<Tensor>(wanted.length);
-    for (let first = 0; first < texts.length; first += BATCH) {
+    for (const { texts, length } of batchesOf(wanted)) {
       throwIfAborted(job.signal);
-      const batch = texts.slice(first, first + BATCH);
       const found = await scope(async () => {
-        const { context: states } = await job.encode(batch); // (B, L, d)
-        return batch.flatMap((text, item) =>
-          uses.get(text)!.map((index) => {
+        const { context: states } = await job.encode([...texts.keys()], { length }); // (B, length, d) at least
+        return [...texts.values()].flatMap((places, item) =>
+          places.map((index) => {
             const { from, count } = wanted[index]!;
             const rows = states
               .slice(0, item, item + 1)
@@ -46,6 +58,36 @@ export async function encodeRows(
       });
       for (const { index, rows } of found) parts[index] = rows;
     }
-    return Tensor.cat(parts);
+    let first = 0;
+    return lists.map((list) => {
+      const own = parts.slice(first, first + list.length);
+      first += list.length;
+      return own.length > 0 ? Tensor.cat(own) : parts[0]!.slice(0, 0, 0).clone();
+    }) as { [K in keyof Lists]: Tensor };
   });
+}
+
+/** Texts that are encoded together, each with the places of its rows, as far as the furthest of their rows. */
+interface Batch {
+  readonly texts: Map<string, number[]>;
+  length: number;
+}
+
+/** Texts of which few states are wanted do not wait for those of which many are. */
+function batchesOf(wanted: readonly TextRows[]): Batch[] {
+  const uses = new Map<string, number[]>();
+  wanted.forEach(({ text }, index) => uses.set(text, [...(uses.get(text) ?? []), index]));
+  const all = [...uses].map(([text, places]) => ({
+    text,
+    places,
+    length: Math.max(...places.map((index) => wanted[index]!.from + wanted[index]!.count)),
+  }));
+  const batches: Batch[] = [];
+  for (const { text, places, length } of all.sort((a, b) => b.length - a.length)) {
+    const last = batches.at(-1);
+    const fits = last !== undefined && (last.texts.size + 1) * last.length <= STATES;
+    if (fits && 2 * length >= last.length) last.texts.set(text, places);
+    else batches.push({ texts: new Map([[text, places]]), length });
+  }
+  return batches;
 }

@@ -26,6 +26,20 @@ describe("encodePrompts", () => {
     expect(await relativeError(await encode([long]), await encode([`${long} and a dog`]))).toBe(0);
   });
 
+  it("leaves out the states behind those that are asked for, but for those of texts that are longer", async () => {
+    const prompts = ["church", "a photo of a dog"];
+    const whole = await encode(prompts);
+    for (const [length, states] of [
+      [2, 7], // as far as the longer one's end
+      [9, 9],
+      [99, 77],
+    ] as const) {
+      const { context } = await encodePrompts(golden.model, prompts, { length });
+      expect(context.shape).toEqual([2, states, 32]);
+      expect(await relativeError(whole.slice(1, 0, states).contiguous(), context)).toBeLessThan(1e-5);
+    }
+  });
+
   it("refuses an empty list, and prompts that are no texts", async () => {
     const refused = { name: "KpopError", code: "INVALID_ARGUMENT" };
     await expect(encode([])).rejects.toMatchObject(refused);

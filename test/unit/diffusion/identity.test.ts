@@ -1,6 +1,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { contentOf, digest, modelIdentity, optionsIdentity } from "../../../lib/diffusion/identity";
+import {
+  contentOf,
+  digest,
+  modelIdentity,
+  optionsIdentity,
+  textIdentity,
+} from "../../../lib/diffusion/identity";
 import type { Intervention } from "../../../lib/diffusion/interventions/intervention";
 import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
 import { eap } from "../../../lib/erasure/methods/eap";
@@ -60,6 +66,24 @@ describe("the identity of a model", () => {
     ];
     expect(new Set(prints).size).toBe(prints.length);
     expect(await print(golden.model)).toBe(before);
+  });
+});
+
+describe("the identity of a model's texts", () => {
+  it("is another where weights of its text encoder are others, and the same whatever its UNet's are", async () => {
+    const golden = await loadGolden("small");
+    const print = async (model: StableDiffusion): Promise<string> => digest(await textIdentity(model));
+    const before = await print(golden.model);
+    for (const [network, key] of [
+      ["unet", KEY],
+      ["textEncoder", "text_model.final_layer_norm.bias"],
+    ] as const) {
+      using changed = await golden.model.derive(new Set([key]), "float32", network);
+      const weight = changed[network].parameter(key);
+      await weight.copyFrom(weight.detach().add(1e-6));
+      expect((await print(changed)) === before).toBe(network === "unet");
+    }
+    await golden.dispose();
   });
 });
 

@@ -9,6 +9,7 @@ import { scope } from "../../../../lib/runtime/scope";
 import { wholeWords } from "../../../../lib/text/vocabulary";
 import { cacheFolder } from "../../../../lib/runtime/cache-directory";
 import type { PrepareReport, StepReport } from "../../../../lib/training/step-report";
+import { loadFamily } from "../../../support/family-model";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { weightHashes } from "../../../support/hashes";
 import { matrix } from "../../../support/matrix";
@@ -49,17 +50,17 @@ describe("nearestWords", () => {
   });
 
   /** The state at the end token of a full row. */
-  async function endState(text: string): Promise<number[]> {
-    const ids = model.tokenizer.encode([text])[0]!;
+  async function endState(text: string, of = model): Promise<number[]> {
+    const ids = of.tokenizer.encode([text])[0]!;
     return scope(async () => {
-      const { context } = await model.condition([text]);
-      return Array.from((await matrix(context.squeeze(0)))[ids.indexOf(model.tokenizer.eosTokenId)]!);
+      const { context } = await of.condition([text]);
+      return Array.from((await matrix(context.squeeze(0)))[ids.indexOf(of.tokenizer.eosTokenId)]!);
     });
   }
 
   it("takes the nearest by the text encoder's end states, and no word of the concept's own", async () => {
     const expected = WORDS.filter((word) => !["Church", "church", "churches"].includes(word));
-    const vectors = await Promise.all(expected.map(endState));
+    const vectors = await Promise.all(expected.map((word) => endState(word)));
     const order = nearestFirst(expected, vectors, await endState("church"));
     for (const count of [1, 7, expected.length, 1000])
       expect(await nearestWords(model, ["church"], { count, words: WORDS })).toEqual(order.slice(0, count));
@@ -70,12 +71,26 @@ describe("nearestWords", () => {
   it("gives several concepts their turns, and no word twice", async () => {
     const concepts = ["church", "dog house"];
     const others = WORDS.filter((word) => !/^(church|churches|dog|dogs|house|houses)$/i.test(word));
-    const vectors = await Promise.all(others.map(endState));
+    const vectors = await Promise.all(others.map((word) => endState(word)));
     const orders: string[][] = [];
     for (const concept of concepts) orders.push(nearestFirst(others, vectors, await endState(concept)));
     const expected = [...new Set(orders[0]!.flatMap((word, place) => [word, orders[1]![place]!]))];
     const found = await nearestWords(model, concepts, { count: 9, words: [...WORDS, ...WORDS] });
     expect(found).toEqual(expected.slice(0, 9));
+  });
+
+  it("lets the second encoder of two see twice as many words as are asked for, those nearest by the first", async () => {
+    const xl = await loadFamily("xl");
+    const { textEncoder } = xl.model;
+    const others = WORDS.filter((word) => !["Church", "church", "churches"].includes(word));
+    const [vectors, own] = [await Promise.all(others.map((word) => endState(word, xl.model))), await endState("church", xl.model)]; // prettier-ignore
+    const first = (vector: readonly number[]): number[] => vector.slice(0, textEncoder.config.hidden_size);
+    const seen = nearestFirst(others, vectors.map(first), first(own)).slice(0, 10);
+    const vectorsOfSeen = seen.map((word) => vectors[others.indexOf(word)]!);
+    const expected = nearestFirst(seen, vectorsOfSeen, own).slice(0, 5);
+    expect(expected).not.toEqual(nearestFirst(others, vectors, own).slice(0, 5));
+    expect(await nearestWords(xl.model, ["church"], { count: 5, words: WORDS })).toEqual(expected);
+    await xl.dispose();
   });
 
   it("encodes of many words those alone whose tokens' embeddings are nearest", async () => {
@@ -86,7 +101,7 @@ describe("nearestWords", () => {
     );
     const embedding = (word: string): readonly number[] => table[model.tokenizer.encode([word])[0]![1]!]!;
     const near = nearestFirst(others, others.map(embedding), embedding("church")).slice(0, ENCODED);
-    const vectors = await Promise.all(near.map(endState));
+    const vectors = await Promise.all(near.map((word) => endState(word)));
     const expected = nearestFirst(near, vectors, await endState("church"));
     const reports: PrepareReport[] = [];
     const onPrepare = (report: PrepareReport) => void reports.push(report);
