@@ -213,12 +213,12 @@ describe("UCE", () => {
     const erasure = await run(setting.options);
     const expected = await solved(setting);
     const actual = await matrix(erasure.model.unet.parameter(LAYER));
-    // float32 weights: 6e-8.
-    expect(relativeDistance(actual, expected.weight)).toBeLessThan(2e-7);
+    // float32 weights: 6e-8. The states, of texts encoded together and no further than is needed, have other last bits.
+    expect(relativeDistance(actual, expected.weight)).toBeLessThan(1e-6);
     const report = erasure.history[erasure.model.unet.parameterNames().filter(edited).indexOf(LAYER)]!;
-    expect(report.losses["erase"]! / expected.erase).toBeCloseTo(1, 6);
+    expect(report.losses["erase"]! / expected.erase).toBeCloseTo(1, 5);
     if (setting.held === undefined) expect(report.losses).not.toHaveProperty("preserve");
-    else expect(report.losses["preserve"]! / expected.preserve).toBeCloseTo(1, 6);
+    else expect(report.losses["preserve"]! / expected.preserve).toBeCloseTo(1, 5);
     erasure.dispose();
   });
 
