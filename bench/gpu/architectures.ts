@@ -1,15 +1,7 @@
-/** A JSON object as it stands in a config file. */
-type Config = Readonly<Record<string, unknown>>;
+import type { Family as PocketFamily } from "../../examples/train-pocket/families";
 
 /** A checkpoint's configurations, every field that decides a shape or what is computed. */
-export interface Architecture {
-  /** Of the networks, by the folders that diffusers has them in. */
-  readonly networks: { readonly unet: Config; readonly vae: Config } & Readonly<
-    Partial<Record<"text_encoder" | "text_encoder_2", Config>>
-  >;
-  /** The class of the pipeline that draws with it. */
-  readonly pipeline: string;
-  readonly scheduler: Config;
+export interface Architecture extends Omit<PocketFamily, "training"> {
   /** What pads a text, by the tokenizer's folder. */
   readonly padding: Readonly<Record<string, string>>;
 }
@@ -18,6 +10,7 @@ export interface Architecture {
 export type Family = "1.4" | "2.1" | "xl";
 
 const END = "<|endoftext|>";
+const NONE = [null, null];
 
 const levels = (first: string, others: string, count: number): string[] => [
   first,
@@ -67,6 +60,12 @@ const CLIP_L = {
   hidden_act: "quick_gelu",
   projection_dim: 768,
 };
+const SD_PIPELINE = {
+  _class_name: "StableDiffusionPipeline",
+  feature_extractor: NONE,
+  requires_safety_checker: false,
+  safety_checker: NONE,
+};
 const NOISE = {
   beta_start: 0.00085,
   beta_end: 0.012,
@@ -77,12 +76,10 @@ const NOISE = {
 
 export const ARCHITECTURES: Readonly<Record<Family, Architecture>> = {
   "1.4": {
-    networks: {
-      unet: { ...UNET_OF_FOUR_LEVELS, attention_head_dim: 8, cross_attention_dim: 768, sample_size: 64 },
-      vae: { ...VAE, sample_size: 512, scaling_factor: 0.18215 },
-      text_encoder: { ...CLIP_L, bos_token_id: 49406, eos_token_id: 49407, pad_token_id: 49407 },
-    },
-    pipeline: "StableDiffusionPipeline",
+    unet: { ...UNET_OF_FOUR_LEVELS, attention_head_dim: 8, cross_attention_dim: 768, sample_size: 64 },
+    vae: { ...VAE, sample_size: 512, scaling_factor: 0.18215 },
+    texts: { text_encoder: { ...CLIP_L, bos_token_id: 49406, eos_token_id: 49407, pad_token_id: 49407 } },
+    index: SD_PIPELINE,
     scheduler: {
       ...{ _class_name: "PNDMScheduler", ...NOISE },
       ...{ clip_sample: false, set_alpha_to_one: false, skip_prk_steps: true },
@@ -90,16 +87,16 @@ export const ARCHITECTURES: Readonly<Record<Family, Architecture>> = {
     padding: { tokenizer: END },
   },
   "2.1": {
-    networks: {
-      unet: {
-        ...UNET_OF_FOUR_LEVELS,
-        attention_head_dim: [5, 10, 20, 20],
-        cross_attention_dim: 1024,
-        sample_size: 96,
-        upcast_attention: true,
-        use_linear_projection: true,
-      },
-      vae: { ...VAE, sample_size: 768, scaling_factor: 0.18215 },
+    unet: {
+      ...UNET_OF_FOUR_LEVELS,
+      attention_head_dim: [5, 10, 20, 20],
+      cross_attention_dim: 1024,
+      sample_size: 96,
+      upcast_attention: true,
+      use_linear_projection: true,
+    },
+    vae: { ...VAE, sample_size: 768, scaling_factor: 0.18215 },
+    texts: {
       // OpenCLIP's ViT-H/14 without its last layer.
       text_encoder: {
         ...TEXT,
@@ -112,7 +109,7 @@ export const ARCHITECTURES: Readonly<Record<Family, Architecture>> = {
         ...{ bos_token_id: 0, eos_token_id: 2, pad_token_id: 1 },
       },
     },
-    pipeline: "StableDiffusionPipeline",
+    index: SD_PIPELINE,
     scheduler: {
       ...{ _class_name: "DDIMScheduler", ...NOISE },
       ...{ clip_sample: false, set_alpha_to_one: false, prediction_type: "v_prediction" },
@@ -120,22 +117,22 @@ export const ARCHITECTURES: Readonly<Record<Family, Architecture>> = {
     padding: { tokenizer: "!" },
   },
   xl: {
-    networks: {
-      unet: {
-        ...UNET,
-        addition_embed_type: "text_time",
-        addition_time_embed_dim: 256,
-        attention_head_dim: [5, 10, 20],
-        block_out_channels: [320, 640, 1280],
-        cross_attention_dim: 2048,
-        down_block_types: levels("DownBlock2D", "CrossAttnDownBlock2D", 3),
-        projection_class_embeddings_input_dim: 2816,
-        sample_size: 128,
-        transformer_layers_per_block: [1, 2, 10],
-        up_block_types: levels("UpBlock2D", "CrossAttnUpBlock2D", 3).reverse(),
-        use_linear_projection: true,
-      },
-      vae: { ...VAE, sample_size: 1024, scaling_factor: 0.13025, force_upcast: true },
+    unet: {
+      ...UNET,
+      addition_embed_type: "text_time",
+      addition_time_embed_dim: 256,
+      attention_head_dim: [5, 10, 20],
+      block_out_channels: [320, 640, 1280],
+      cross_attention_dim: 2048,
+      down_block_types: levels("DownBlock2D", "CrossAttnDownBlock2D", 3),
+      projection_class_embeddings_input_dim: 2816,
+      sample_size: 128,
+      transformer_layers_per_block: [1, 2, 10],
+      up_block_types: levels("UpBlock2D", "CrossAttnUpBlock2D", 3).reverse(),
+      use_linear_projection: true,
+    },
+    vae: { ...VAE, sample_size: 1024, scaling_factor: 0.13025, force_upcast: true },
+    texts: {
       text_encoder: { ...CLIP_L, bos_token_id: 0, eos_token_id: 2, pad_token_id: 1 },
       // OpenCLIP's ViT-bigG/14.
       text_encoder_2: {
@@ -150,7 +147,10 @@ export const ARCHITECTURES: Readonly<Record<Family, Architecture>> = {
         ...{ bos_token_id: 0, eos_token_id: 2, pad_token_id: 1 },
       },
     },
-    pipeline: "StableDiffusionXLPipeline",
+    index: {
+      ...{ _class_name: "StableDiffusionXLPipeline", feature_extractor: NONE },
+      ...{ force_zeros_for_empty_prompt: true, image_encoder: NONE },
+    },
     scheduler: {
       ...{ _class_name: "EulerDiscreteScheduler", ...NOISE },
       ...{ prediction_type: "epsilon", timestep_spacing: "leading" },

@@ -9,8 +9,9 @@ import {
   UNet2DConditionModel,
   type Tensor,
 } from "../../lib/index";
+import { writeIndex } from "../../examples/train-pocket/checkpoint-folder";
 import { writeJson } from "../../examples/train-pocket/files";
-import { ARCHITECTURES, type Architecture, type Family } from "./architectures";
+import { ARCHITECTURES, type Family } from "./architectures";
 import { TOKENIZER } from "./golden";
 
 const WEIGHTS = "diffusion_pytorch_model.safetensors";
@@ -22,7 +23,8 @@ const GAIN = 0.5;
 export async function writeFullSize(folder: string, family: Family = "1.4"): Promise<void> {
   const architecture = ARCHITECTURES[family];
   const random = new Random(0);
-  for (const [name, config] of Object.entries(architecture.networks)) {
+  const { unet, vae, texts, padding } = architecture;
+  for (const [name, config] of Object.entries({ unet, vae, ...texts })) {
     await mkdir(join(folder, name), { recursive: true });
     await writeJson(join(folder, name, "config.json"), config);
     const Network = { unet: UNet2DConditionModel, vae: AutoencoderKL }[name] ?? CLIPTextModel;
@@ -36,11 +38,8 @@ export async function writeFullSize(folder: string, family: Family = "1.4"): Pro
     });
     network.dispose();
   }
-  for (const [name, padding] of Object.entries(architecture.padding))
-    await writeTokenizer(join(folder, name), padding);
-  await mkdir(join(folder, "scheduler"), { recursive: true });
-  await writeJson(join(folder, "scheduler", "scheduler_config.json"), architecture.scheduler);
-  await writeJson(join(folder, "model_index.json"), indexOf(architecture));
+  for (const [name, pad] of Object.entries(padding)) await writeTokenizer(join(folder, name), pad);
+  await writeIndex(folder, architecture);
 }
 
 function drawn(key: string, shape: readonly number[], random: Random): Tensor {
@@ -65,24 +64,4 @@ async function writeTokenizer(folder: string, padding: string): Promise<void> {
     pad_token: padding,
     unk_token: end,
   });
-}
-
-/** What diffusers finds the parts by. */
-function indexOf({ networks, padding, pipeline, scheduler }: Architecture): object {
-  const texts = Object.entries(networks).flatMap(([name, { architectures }]) =>
-    Array.isArray(architectures) ? [[name, ["transformers", architectures[0] as string]]] : [],
-  );
-  const tokenizers = Object.keys(padding).map((name) => [name, ["transformers", "CLIPTokenizer"]]);
-  const none = [null, null];
-  return {
-    _class_name: pipeline,
-    feature_extractor: none,
-    ...(pipeline === "StableDiffusionPipeline"
-      ? { requires_safety_checker: false, safety_checker: none }
-      : { force_zeros_for_empty_prompt: true, image_encoder: none }),
-    scheduler: ["diffusers", scheduler["_class_name"]],
-    ...(Object.fromEntries([...texts, ...tokenizers]) as object),
-    unet: ["diffusers", "UNet2DConditionModel"],
-    vae: ["diffusers", "AutoencoderKL"],
-  };
 }

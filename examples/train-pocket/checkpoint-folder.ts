@@ -69,7 +69,10 @@ export async function writeNetwork(
 }
 
 /** Writes what makes the folders a diffusers checkpoint: the index, and the family's scheduler. */
-export async function writeIndex(out: string, family: Family = FAMILIES.sd1): Promise<void> {
+export async function writeIndex(
+  out: string,
+  family: Omit<Family, "training"> = FAMILIES.sd1,
+): Promise<void> {
   await mkdir(join(out, "scheduler"), { recursive: true });
   await writeJson(join(out, "scheduler", "scheduler_config.json"), family.scheduler);
   await writeJson(join(out, "model_index.json"), indexOf(family));

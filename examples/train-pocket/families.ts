@@ -136,7 +136,7 @@ const XL: Family = {
 export const FAMILIES = { sd1: SD1, xl: XL } as const;
 
 /** model_index.json. */
-export function indexOf({ texts, scheduler, index }: Family): Config {
+export function indexOf({ texts, scheduler, index }: Omit<Family, "training">): Config {
   const parts = Object.entries(texts).flatMap(([folder, { architectures }]) => [
     [folder, ["transformers", (architectures as string[])[0]]],
     [tokenizerOf(folder), ["transformers", "CLIPTokenizer"]],

@@ -28,7 +28,7 @@ export function loadCase(how: "mapped" | "copied"): SpeedCase {
 /** Writes the file that both sides read. */
 async function writeFile(): Promise<void> {
   if (existsSync(path)) return;
-  const unet = await randomUNet(ARCHITECTURES["1.4"].networks.unet, "float32");
+  const unet = await randomUNet(ARCHITECTURES["1.4"].unet, "float32");
   await safetensors.save(path, new Map(unet.parameterNames().map((name) => [name, unet.parameter(name)])));
   unet.dispose();
 }

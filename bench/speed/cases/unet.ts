@@ -25,7 +25,7 @@ export interface UNetTrial {
 /** A forward, and a forward and backward into attn2, of the full-size network: batch 1, 64×64 latents. */
 export function unetCase(trial: UNetTrial): SpeedCase {
   const { name, family, dtype, repeats, trains = true } = trial;
-  const { unet } = ARCHITECTURES[family].networks;
+  const { unet } = ARCHITECTURES[family];
   return {
     name,
     title: `UNet of Stable Diffusion ${family === "xl" ? "XL" : family}, random weights, batch 1, ${LATENTS}×${LATENTS} latents, ${dtype}`,
@@ -38,8 +38,7 @@ export function unetCase(trial: UNetTrial): SpeedCase {
 }
 
 async function measure({ family, dtype, repeats, trains }: Required<UNetTrial>): Promise<Measurement> {
-  const { unet: config } = ARCHITECTURES[family].networks;
-  const unet = await randomUNet(config, dtype);
+  const unet = await randomUNet(ARCHITECTURES[family].unet, dtype);
   const random = new Random(1);
   const {
     cross_attention_dim: width,

@@ -71,8 +71,8 @@ export const oce = defineMethod({
     const { tokenizer } = job.base;
     const pairs = pairRows(tokenizer, job.concepts, o.guide, o.templates, o.alignment);
     const prompts = job.held.map((prompt) => promptRows(tokenizer, prompt, o.alignment));
-    const [keys, guided, kept] = await encodeRowLists(job, [...sourcesAndGuides(pairs), prompts]);
-    const held = prompts.length === 0 ? null : kept;
+    const [keys, guided, states] = await encodeRowLists(job, [...sourcesAndGuides(pairs), prompts]);
+    const held = prompts.length === 0 ? null : states;
     const moment = await keptMoment(job, keys.shape[1]!, held, o);
     await editEach(job, async (weight, name) => {
       const before = weight.to("float64");

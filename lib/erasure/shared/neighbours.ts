@@ -107,10 +107,10 @@ export async function nearestWords(
   const candidates = await otherWords(model, concepts, words);
   if (candidates.length === 0) return [];
   const encoded = Math.max(ENCODED, 2 * count);
-  const choose = async (words: readonly string[]): Promise<readonly string[]> => {
+  const choose = async (among: readonly string[]): Promise<readonly string[]> => {
     const all = textTowers(model).length;
     const by = (encoders: number) => (prompts: readonly string[]) => endStates(model, encoders, prompts, job);
-    const seen = all === 1 ? words : await foremost(concepts, words, SEEN_BY_BOTH * count, by(1));
+    const seen = all === 1 ? among : await foremost(concepts, among, SEEN_BY_BOTH * count, by(1));
     return foremost(concepts, seen, count, by(all));
   };
   if (candidates.length <= encoded) return choose(candidates);

@@ -10,8 +10,8 @@ const PUBLISHED: Record<Family, Record<string, number>> = {
 
 describe("the architectures that speed is measured on", () => {
   it.each(Object.keys(PUBLISHED) as Family[])("have the published numbers of weights: %s", (family) => {
-    const { networks } = ARCHITECTURES[family];
-    const counts = Object.entries(networks).map(([name, config]) => {
+    const { unet, vae, texts } = ARCHITECTURES[family];
+    const counts = Object.entries({ unet, vae, ...texts }).map(([name, config]) => {
       const Network = { unet: UNet2DConditionModel, vae: AutoencoderKL }[name] ?? CLIPTextModel;
       using network = new Network(config);
       const sizes = Object.values(network.parameterShapes()).map((shape) =>
