@@ -14,8 +14,6 @@ export { onDisk } from "./files/system-error";
 export { readWords } from "./files/word-list";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { readPrompts } from "./diffusion/prompt-file";
-export { encodePrompts } from "./diffusion/conditioning";
-export { textTowers, type TextReaders } from "./diffusion/text-encoders";
 export { RUN_FILE as SHARDED_RUN_FILE } from "./diffusion/kept-pictures";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";

@@ -43,8 +43,7 @@ export async function trainingSpeed(device: Device): Promise<TrainingSpeed> {
       .normal([list.length * VARIANTS, ...LATENT])
       .to({ device });
     const options = { steps: STEPS, seed: 0, device, training: FAMILIES.sd1.training, look: async () => {} };
-    const readers = { tokenizer, textEncoder, tokenizer2: null, textEncoder2: null, device };
-    const networks = { ...readers, unet, vae: { downsampling: 4 } };
+    const networks = { unet, vae: { downsampling: 4 }, texts: [{ tokenizer, encoder: textEncoder }] };
     await train(diffusionStage(networks, pictures, { values, scale: 1 }, options), folder);
     const lines = (await readFile(join(folder, "log.jsonl"), "utf8")).trim().split("\n");
     const last = JSON.parse(lines.at(-1)!) as { step: number; secondsPerStep: number };

@@ -1,8 +1,7 @@
-import type { AutoencoderKL, UNet2DConditionModel } from "../../lib/index";
+import type { AutoencoderKL, CLIPTextModel, CLIPTokenizer, Condition, UNet2DConditionModel } from "../../lib/index"; // prettier-ignore
 import { addNoise, NoiseSchedule, noGrad, predictNoise, Random, scope, Tensor } from "../../lib/index";
-import { encodePrompts, textTowers, type TextReaders } from "../../lib/internal";
 import { caption } from "./captions";
-import type { Family } from "./families";
+import { TOKENS, type Family } from "./families";
 import type { Pictures } from "./pictures";
 import type { Stage } from "./training";
 
@@ -41,11 +40,37 @@ export function lossWeight(snr: number): number {
   return snr > 1 ? Math.min(1, MOST_SNR / snr) : Math.min(MOST_WEIGHT, 1 / snr);
 }
 
-/** What is trained together: they are a model's, without an autoencoder. */
-export interface Networks extends TextReaders {
+/** A text encoder and what reads texts for it. */
+export interface TextTower {
+  tokenizer: CLIPTokenizer;
+  encoder: CLIPTextModel;
+}
+
+/** What is trained together. */
+export interface Networks {
   unet: UNet2DConditionModel;
+  /** One, or Stable Diffusion XL's two. */
+  texts: readonly TextTower[];
   /** Says how many pixels the latents stand for. */
   vae: Pick<AutoencoderKL, "downsampling">;
+}
+
+/** Captions as the UNet reads them, with a graph: of one encoder the last states; of two the last but one's, and a pooled text. */
+async function encode(
+  texts: readonly TextTower[],
+  captions: readonly string[],
+  device: string,
+): Promise<Condition> {
+  const ids = texts.map(({ tokenizer }) => {
+    const rows = tokenizer.encode([...captions]);
+    return Tensor.from(rows.flat(), [rows.length, TOKENS], { dtype: "int64", device });
+  });
+  if (texts.length === 1) return { context: await texts[0]!.encoder.forward(ids[0]!, { grad: true }) };
+  const found = [];
+  for (const [index, { encoder }] of texts.entries())
+    found.push(await encoder.hiddenStates(ids[index]!, { grad: true }));
+  const states = found.map((one) => one.states);
+  return { context: Tensor.cat(states, -1), pooled: found.at(-1)!.pooled! };
 }
 
 /** ε-prediction on the latents with the captions' text (arXiv 2112.10752, eq. 3), text encoders and UNet together. */
@@ -61,13 +86,11 @@ export function diffusionStage(
     look: (step: number) => Promise<void>;
   },
 ): Stage {
-  const { unet, vae } = networks;
+  const { unet, texts, vae } = networks;
   const { device, seed } = options;
   const trained = {
     unet,
-    ...Object.fromEntries(
-      textTowers(networks).map(({ encoder }, index) => [["text", "text2"][index]!, encoder]),
-    ),
+    ...Object.fromEntries(texts.map(({ encoder }, index) => [["text", "text2"][index]!, encoder])),
   };
   const schedule = new NoiseSchedule();
   return {
@@ -103,7 +126,7 @@ export function diffusionStage(
       const timesteps = items.map(({ timestep }) => timestep);
       const noisy = addNoise(schedule, clean, noise, timesteps);
       const captions = items.map((item) => item.caption);
-      const condition = await encodePrompts(networks, captions, { grad: true });
+      const condition = await encode(texts, captions, device);
       const batch = { latents: noisy, timesteps };
       const predicted = await predictNoise({ unet, vae, dtype: "float32" }, batch, condition, { grad: true });
       const weights = timesteps.map((timestep) => {

@@ -166,13 +166,8 @@ async function trainDiffusion(vae: AutoencoderKL, family: Family, pictures: Pict
     await write();
     await drawSamples(out, samples("diffusion")(step));
   };
-  const [first, second] = towers;
-  const networks = {
-    ...{ unet, vae, device, tokenizer: first!.tokenizer, textEncoder: first!.encoder },
-    ...{ tokenizer2: second?.tokenizer ?? null, textEncoder2: second?.encoder ?? null },
-  };
   const options = { steps: steps("diffusion"), seed, device, training: family.training, look };
-  await run(diffusionStage(networks, pictures, latents, options));
+  await run(diffusionStage({ unet, vae, texts: towers }, pictures, latents, options));
   await write();
 }
 
