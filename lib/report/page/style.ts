@@ -67,10 +67,11 @@ figcaption { margin-top: 0.5rem; color: var(--muted); font-size: 0.875rem; line-
 .group span { position: sticky; left: 0.9rem; }
 .pictures tbody th { padding-left: 0.9rem; }
 .pictures td { padding: 0.15rem; }
-.pictures img { display: block; width: 88px; height: 88px; border-radius: 4px; background: #fff; cursor: zoom-in; }
+.pictures img { display: block; width: 88px; height: 88px; border-radius: 4px; object-fit: contain; background: var(--panel); cursor: zoom-in; }
 .pictures small { display: block; color: var(--muted); font-size: 0.72rem; line-height: 1.4; }
 .pictures td small { text-align: center; }
 .pictures .more { display: none; }
+.pictures .long { display: -webkit-box; overflow: hidden; -webkit-box-orient: vertical; -webkit-line-clamp: 4; }
 .pictures[style] img { width: clamp(80px, 36rem / var(--columns), 148px); height: auto; aspect-ratio: 1; }
 .pictures i { margin-right: 0.4rem; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
