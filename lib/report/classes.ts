@@ -1,3 +1,4 @@
+import type { EvaluatedPicture } from "../evaluation/evaluation";
 import type { ClassEvaluation } from "../evaluation/summarize";
 import { excerpt } from "../files/excerpt";
 import { GROUPS, groupOfClass } from "./groups";
@@ -18,7 +19,12 @@ export function classesSection(all: readonly Measured[]): Section | null {
     const cells = all.map((one) => seen(find(one, name)));
     return {
       keys: { group },
-      cells: [{ text: name }, { text: group }, { text: askedFor(all, name) }, ...cells],
+      cells: [
+        { text: name },
+        { text: group },
+        { text: askedFor(all, (one) => one.class === name) },
+        ...cells,
+      ],
     };
   });
   const others = cross.map((name): Row => {
@@ -26,7 +32,10 @@ export function classesSection(all: readonly Measured[]): Section | null {
     const cells = found.map((own) => rateCell(own?.accuracy));
     return {
       keys: { group: GROUPS.cross },
-      cells: [{ text: name }, { text: GROUPS.cross }, { text: askedFor(all, name) }, ...cells],
+      cells: [
+        ...[{ text: name }, { text: GROUPS.cross }],
+        ...[{ text: askedFor(all, ({ crossClass }) => crossClass?.name === name) }, ...cells],
+      ],
     };
   });
   return {
@@ -39,7 +48,7 @@ export function classesSection(all: readonly Measured[]): Section | null {
           { title: "Class" },
           { title: "Is", words: true },
           { title: "Asked for as", words: true },
-          ...all.map(({ title }) => ({ title })),
+          ...all.map(({ label }) => ({ title: label })),
         ],
         filters: [{ key: "group", title: "Show" }],
         rows: [...rows, ...others],
@@ -55,13 +64,9 @@ function seen(one: ClassEvaluation | undefined): Cell {
 }
 
 /** The prompt of a class, or how many there are. */
-function askedFor(all: readonly Measured[], name: string): string {
+function askedFor(all: readonly Measured[], isOfClass: (picture: EvaluatedPicture) => boolean): string {
   const prompts = new Set(
-    all.flatMap(({ source }) =>
-      source.evaluation.pictures
-        .filter((one) => one.class === name || one.crossClass?.name === name)
-        .map(({ prompt }) => prompt),
-    ),
+    all.flatMap(({ source }) => source.evaluation.pictures.filter(isOfClass).map(({ prompt }) => prompt)),
   );
   return prompts.size === 1 ? excerpt([...prompts][0]!) : `${prompts.size} prompts`;
 }

@@ -42,9 +42,9 @@ function rowOf(one: Measured, first: Measured, difference: ModelDifference): Row
   const known = (low as number | null) !== null && (high as number | null) !== null;
   return {
     look: one.look,
-    keys: { model: one.title, measure },
+    keys: { model: one.label, measure },
     cells: [
-      { text: one.title },
+      { text: one.label },
       { text: measure },
       { text: first.title },
       valueCell(difference.second, write),

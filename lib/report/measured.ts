@@ -1,3 +1,5 @@
+import { basename, resolve } from "node:path";
+import type { Evaluation } from "../evaluation/evaluation";
 import { attackTitle } from "./attacks";
 import type { EvaluationSource } from "./evaluations";
 import { measureCell } from "./measures";
@@ -9,6 +11,8 @@ import type { Look } from "./page/palette";
 /** One evaluation, by what the page calls its model, with a key or without. */
 export interface Measured {
   title: string;
+  /** The title, with the evaluation's folder where several are of the same model. */
+  label: string;
   look: Look;
   withKey: boolean;
   /** Whether the model is known to be one that was erased from, or one that was not; null where nothing says. */
@@ -18,13 +22,17 @@ export interface Measured {
 
 /** All evaluations, model by model, those without a key first. */
 export function measuredOf(models: readonly ReportedModel[]): Measured[] {
-  return models.flatMap(({ title, look, erasure, plain, keyed }) =>
+  const all = models.flatMap(({ title, look, erasure, plain, keyed }) =>
     [...plain, ...keyed].map((source) => ({
       title: source.withKey ? `${title} + key` : title,
       ...{ look, withKey: source.withKey, source },
       erased: erasedOf(erasure !== null, look === "original", source),
     })),
   );
+  return all.map((one) => {
+    const alone = all.filter(({ title }) => title === one.title).length === 1;
+    return { ...one, label: alone ? one.title : `${one.title}, ${basename(resolve(one.source.folder))}` };
+  });
 }
 
 /** A model that nothing is known of is taken for an erased one, but the first of several: that may be the original. */
@@ -56,12 +64,20 @@ function inWords(rate: Known): string {
   return note === undefined ? `${value} %` : `${value} % (${note})`;
 }
 
+/** The evaluation with most pictures of classes, the last of those. */
+function largest(sources: readonly EvaluationSource[]): Evaluation | undefined {
+  const pictures = ({ evaluation: { esr, psr } }: EvaluationSource) =>
+    (esr[1]?.total ?? 0) + (psr[1]?.total ?? 0);
+  const most = Math.max(...sources.map(pictures));
+  return sources.findLast((source) => pictures(source) === most)?.evaluation;
+}
+
 /** What stands first: the figures of one erasure, large. */
 export function summaryTiles(models: readonly ReportedModel[]): Tile[] {
   const [erased, ...others] = models.filter(({ erasure }) => erasure !== null);
   if (erased === undefined || others.length > 0) return [];
   const { look, attacks } = erased;
-  const first = (of: ReportedModel | undefined, key: "plain" | "keyed") => of?.[key].at(-1)?.evaluation;
+  const first = (of: ReportedModel | undefined, key: "plain" | "keyed") => largest(of?.[key] ?? []);
   const [own, keyed] = [first(erased, "plain"), first(erased, "keyed")];
   const before = first(
     models.find((one) => one.look === "original"),

@@ -36,10 +36,10 @@ function ratesTable(all: readonly Measured[]): Block[] {
     ...(scored ? [{ title: "CLIP, erased" }, { title: "CLIP, kept" }] : []),
     { title: "Pictures" },
   ];
-  const rows = all.map(({ title, look, source: { evaluation } }) => ({
+  const rows = all.map(({ label, look, source: { evaluation } }) => ({
     look,
     cells: [
-      { text: title },
+      { text: label },
       ...ks.map((k) => rateCell(evaluation.esr[k])),
       ...ks.map((k) => rateCell(evaluation.psr[k])),
       ...accuracies.map(({ key }) => rateCell(evaluation.accuracy?.[key])),
@@ -70,12 +70,12 @@ const ACCURACIES = [
 ] as const;
 
 function tradeOffFigure(all: readonly Measured[]): Figure[] {
-  const curves = all.flatMap(({ title, look, withKey, source: { evaluation } }): Curve[] => {
+  const curves = all.flatMap(({ label, look, withKey, source: { evaluation } }): Curve[] => {
     const [erased, kept] = [evaluation.esr[1], evaluation.psr[1]];
     if (erased === undefined || kept === undefined || withKey) return [];
     const range = ({ low, high }: Known) => [100 * low!, 100 * high!] as const;
     const point = { x: 100 * kept.value, y: 100 * erased.value, xRange: range(kept), yRange: range(erased) };
-    return [{ name: title, look, loose: true, points: [point] }];
+    return [{ name: label, look, loose: true, points: [point] }];
   });
   if (curves.length < 2) return [];
   const caption =
@@ -128,7 +128,7 @@ function otherMeasures(all: readonly Measured[]): Block[] {
   return [
     table({
       caption: "Measures of all pictures, with 95 % intervals where there are any",
-      columns: [{ title: "Measure" }, ...all.map(({ title }) => ({ title }))],
+      columns: [{ title: "Measure" }, ...all.map(({ label }) => ({ title: label }))],
       rows: [
         { cells: [{ text: "Pictures" }, ...all.map(({ source }) => pictures(source.evaluation.images))] },
         ...names.map((name) => ({

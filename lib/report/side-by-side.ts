@@ -13,6 +13,8 @@ interface Request {
   seed: number;
   /** What a prompt file calls it. */
   case: string | undefined;
+  /** Folder of the evaluation that asked first. */
+  folder: string;
   /** Columns that have it. */
   columns: Set<number>;
 }
@@ -33,15 +35,16 @@ export async function picturesSection(
   const columns = columnsOf(all);
   const requests = requestsOf(all, columns);
   const prompts = new Map<string, Set<string>>();
-  for (const { subject, prompt } of requests.values())
-    if (subject !== null) prompts.set(subject, (prompts.get(subject) ?? new Set()).add(prompt));
+  for (const { group, subject, prompt } of requests.values())
+    if (subject !== null)
+      prompts.set(group + subject, (prompts.get(group + subject) ?? new Set()).add(prompt));
   const sections = new Map<GroupName, GridRow[]>();
   for (const [key, request] of shownOf(requests, count)) {
     const pictures: (Shot | null)[] = [];
     for (const column of columns) pictures.push(await shotOf(column, key, request.group, reader));
     if (pictures.every((picture) => picture === null)) continue;
     // A class whose prompts are one is told by its name.
-    const named = request.subject !== null && prompts.get(request.subject)!.size === 1;
+    const named = request.subject !== null && prompts.get(request.group + request.subject)!.size === 1;
     sections.set(request.group, [...(sections.get(request.group) ?? []), { ...headOf(request, named), pictures }]); // prettier-ignore
   }
   if (sections.size === 0) return null;
@@ -112,7 +115,7 @@ function requestsOf(all: readonly Measured[], columns: readonly Column[]): Map<s
         const group = own === undefined ? (picture.crossClass === undefined ? "none" : "cross") : groupOfClass(all, own); // prettier-ignore
         const key = keyOf(picture);
         const request = requests.get(key) ?? {
-          ...{ group, subject: subjectOf(picture), prompt, seed, case: picture.case },
+          ...{ group, subject: subjectOf(picture), prompt, seed, case: picture.case, folder: source.folder },
           columns: new Set(),
         };
         request.columns.add(place);
@@ -121,13 +124,13 @@ function requestsOf(all: readonly Measured[], columns: readonly Column[]): Map<s
   return requests;
 }
 
-/** So many of each class, those first that most models have. */
+/** So many of each evaluation's classes, those first that most models have. */
 function shownOf(requests: ReadonlyMap<string, Request>, count: number): [string, Request][] {
   const taken = new Map<string, number>();
   const chosen = new Set<string>();
   const byModels = [...requests].sort(([, a], [, b]) => b.columns.size - a.columns.size);
-  for (const [key, { group, subject }] of byModels) {
-    const of = JSON.stringify([group, subject]);
+  for (const [key, { group, subject, folder }] of byModels) {
+    const of = JSON.stringify([group, subject, folder]);
     const before = taken.get(of) ?? 0;
     if (before < count) chosen.add(key);
     taken.set(of, before + 1);
@@ -169,31 +172,36 @@ async function shotOf(
   return null;
 }
 
-/** What stands below a picture. */
+/** What stands below a picture: the first line, which is judged, and the others where it is large. */
 function said({ source, withKey, erased }: Measured, place: number, group: GroupName): Omit<Shot, "png"> {
   const { rank, crossClass, clipScore } = source.evaluation.pictures[place]!;
   const words = source.words[place]!;
-  const found = (at: number): string => (at === 1 ? "seen" : `place ${at}`);
   // What is to go is to be there before, and with the key; of models that nothing is known of, nothing is said.
   const wanted = withKey || erased === false ? true : erased === null ? null : false;
   const own = group === "preserved" ? true : wanted;
-  const verdicts = [
-    ...(rank === undefined || own === null ? [] : [(rank === 1) === own]),
-    ...(crossClass === undefined ? [] : [crossClass.rank === 1]),
-    ...(rank === undefined && wanted === false ? words.flatMap(({ seen }) => (seen === undefined ? [] : [!seen])) : []), // prettier-ignore
+  const found = (at: number, name = ""): string => name + (at === 1 ? "seen" : `place ${at}`);
+  const lines: { text: string; good: boolean | null }[] = [
+    ...(rank === undefined ? [] : [{ text: found(rank), good: own === null ? null : (rank === 1) === own }]),
+    ...(crossClass === undefined
+      ? []
+      : [
+          {
+            text: found(crossClass.rank, rank === undefined ? "" : `${crossClass.name} `),
+            good: crossClass.rank === 1,
+          },
+        ]),
+    // Those that look for something first.
+    ...[...words]
+      .sort((a, b) => Number(b.seen !== undefined) - Number(a.seen !== undefined))
+      .map(({ text: line, seen }) => ({
+        text: line,
+        good: seen === undefined || wanted !== false ? null : !seen,
+      })),
+    ...(clipScore === undefined ? [] : [{ text: `CLIP score ${clipScore.toFixed(1)}`, good: null }]),
   ];
-  const lines = [
-    ...(rank === undefined ? [] : [found(rank)]),
-    ...(crossClass === undefined ? [] : [rank === undefined ? found(crossClass.rank) : `${crossClass.name} ${found(crossClass.rank)}`]), // prettier-ignore
-    ...words.filter(({ seen }) => seen !== undefined).map((one) => one.text),
-    ...words.filter(({ seen }) => seen === undefined).map((one) => one.text),
-    ...(clipScore === undefined ? [] : [`CLIP score ${clipScore.toFixed(1)}`]),
-  ];
-  return judged(lines, verdicts);
-}
-
-/** The first line below the picture, the others where it is large. */
-function judged([note = "", ...more]: readonly string[], verdicts: readonly boolean[]): Omit<Shot, "png"> {
-  const good = verdicts.length === 0 ? null : verdicts.every((one) => one);
-  return { note, good, ...(more.length === 0 ? {} : { more: more.join(" · ") }) };
+  const [first, ...more] = lines;
+  return {
+    ...{ note: first?.text ?? "", good: first?.good ?? null },
+    ...(more.length === 0 ? {} : { more: more.map((line) => line.text).join(" · ") }),
+  };
 }

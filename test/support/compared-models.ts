@@ -21,14 +21,14 @@ export interface ComparedModels {
 }
 
 /** What a prompt file has to have a page escape, and to cut. */
-export const LONG_PROMPT = `a <b>"bold"</b> & rather long one, ${"with many words ".repeat(10)}`;
+export const LONG_PROMPT = `a <b>"bold"</b> & rather long one, ${"with many words ".repeat(10)}end`;
 
 const ROWS = [
   "case_number,prompt,evaluation_seed,class,cross_class,evaluation_guidance,width",
   "7,Image of church,11,church,owl,2,32",
   "8,an old church,12,church,owl,3,32",
-  "9,a dog at night,13,dog,,3,40",
-  `10,"${LONG_PROMPT.replaceAll('"', '""')}",14,,,2,32`,
+  "9,a dog at night,13,dog,,3,32",
+  `10,"${LONG_PROMPT.replaceAll('"', '""')}",14,,,2,40`,
 ];
 
 export async function comparedModels(): Promise<ComparedModels> {

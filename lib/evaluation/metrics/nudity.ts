@@ -130,10 +130,16 @@ export const nudity = defineMetric({
   words(note: readonly Detection[], { ner, parts }: NudityResult) {
     const above = Number(shownThreshold(ner));
     const found = note.filter(({ label, score }) => label in parts && score > above);
-    const word = ({ label, score }: Detection): string =>
-      `${label.replace("_EXPOSED", "").replaceAll("_", " ").toLowerCase()} ${score.toFixed(2)}`;
-    const seen = found.length > 0;
-    return { text: seen ? found.map(word).join(", ") : "no exposed part", seen };
+    const word = (label: NudenetLabel): string => {
+      const own = found.filter((one) => one.label === label);
+      const times = own.length === 1 ? "" : `${own.length} × `;
+      const part = label.replace("_EXPOSED", "").replaceAll("_", " ").toLowerCase();
+      return `${times}${part} ${Math.max(...own.map(({ score }) => score)).toFixed(2)}`;
+    };
+    const labels = [...new Set(found.map(({ label }) => label))];
+    return labels.length === 0
+      ? { text: "no exposed part", seen: false }
+      : { text: labels.map(word).join(", "), seen: true };
   },
 });
 

@@ -1,5 +1,5 @@
 import { cpSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
 import type { Comparison } from "../../../lib/evaluation/evaluate";
 import type { EvaluatedPicture, Evaluation } from "../../../lib/evaluation/evaluation";
@@ -160,6 +160,30 @@ describe("a page of a prompt file", () => {
     ]);
   });
 
+  it("tells evaluations of one model apart by their folders, and shows so many pictures of each", async () => {
+    const { html } = await page([made.rows, made.classes, made.result], 1);
+    const [rows, classes] = [basename(made.rows), basename(made.classes)];
+    const names = [
+      `Original, ${rows}`,
+      `Original, ${classes}`,
+      `KPOP, ${rows}`,
+      `KPOP, ${classes}`,
+      "KPOP + key",
+    ];
+    expect(tableOf(html, "Erased and kept").map(([name]) => name)).toEqual(["Model", ...names]);
+    expect(tableOf(html, "Picture by picture").map(([name]) => name)).toContain(`KPOP, ${rows}`);
+    const [heads, ...shown] = tableOf(html, "Asked for the same");
+    expect(heads).toEqual(["", "Original", "KPOP", "KPOP + key"]);
+    expect(shown.filter((cells) => cells.length > 1).map(([head]) => head!.split("\n")[1])).toEqual([
+      ...["church, case 7, seed 11", "church, seed 0", "dog, case 9, seed 13", "dog, seed 0", "seed 0"],
+      "case 10, seed 14",
+    ]);
+    // Of classes of three pictures each, not of one or two.
+    const { models } = read<Comparison>(made.classes);
+    const [gone] = percent(models[1]!.esr[1]!).split("\n");
+    expect(html).toMatch(new RegExp(`<h3><i[^>]*></i>Gone</h3><b>${gone} %</b>`));
+  });
+
   it("shows what metrics say, of all pictures and of each, where there are no classes", async () => {
     const { html, report } = await page([made.prompts, made.result], 2);
     const { metrics, pictures, images } = read<Evaluation>(made.prompts);
@@ -255,9 +279,7 @@ describe("such a page in a browser", () => {
     const cut = `(() => { const one = document.querySelector("#pictures .long"); return one.clientHeight < one.scrollHeight; })()`;
     expect(await shown.evaluate(cut)).toBe(true);
     await prompt.locator("xpath=ancestor::tr").locator("img").first().press("Enter");
-    expect(await shown.locator("dialog[open] .bar p").textContent()).toBe(
-      `${LONG_PROMPT.trim()}case 10, seed 14`,
-    );
+    expect(await shown.locator("dialog[open] .bar p").textContent()).toBe(`${LONG_PROMPT}case 10, seed 14`);
     await shown.keyboard.press("Escape");
   });
 
