@@ -59,7 +59,7 @@ const MEMBERS = {
   ...{ crossClasses: optional(list(object({ name: text(), accuracy: RATE }))) },
   ...{ clipScore: optional(record(MEAN)), metrics: optional(record(object({ judge: JUDGE }))) },
   ...{ classifier: optional(JUDGE), crossClassifier: optional(JUDGE), clip: optional(JUDGE) },
-  ...{ pictures: list(PICTURE), images: whole(1), command: optional(text()) },
+  ...{ pictures: list(PICTURE), directory: text(/./), images: whole(1), command: optional(text()) },
 };
 const DIFFERENCE = object({
   ...{ measure: text(), model: text(), first: number(), second: number(), value: number() },
@@ -102,13 +102,15 @@ export async function readEvaluations(folder: string): Promise<EvaluationSource[
 }
 
 async function readModel(file: string, folder: string, evaluation: Evaluation): Promise<EvaluationSource> {
-  const { pictures, metrics = {} } = evaluation;
+  const { pictures, directory, metrics = {} } = evaluation;
   checkPictures(file, evaluation);
   // Pictures that are drawn with settings of their own are sets of their own.
   const folders = new Map<string, string>();
   const sets: Record<string, unknown>[] = [];
-  for (const place of new Set(pictures.map(({ path }) => dirname(path)))) {
-    const set = (await findSet(dirname(file), basename(place))) ?? place;
+  const places = [...new Set(pictures.map(({ path }) => dirname(path)))];
+  for (const place of places) {
+    const own = places.length === 1 ? directory : place;
+    const set = (await findSet(dirname(file), basename(own))) ?? own;
     folders.set(basename(place), set);
     sets.push(await readShaped(join(set, DESCRIPTION_FILE), SET, "evaluate"));
   }

@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import { differencesTable } from "./differences";
 import { rateCell, type Known, type Measured } from "./measured";
 import { leavesOf, measureCell, type Measure } from "./measures";
-import { table, text, type Block, type Cell, type Column, type Figure, type Section, type Tile } from "./page/blocks"; // prettier-ignore
+import { table, text, type Block, type Column, type Figure, type Section, type Tile } from "./page/blocks"; // prettier-ignore
 import { NONE, number, rateColumns } from "./page/format";
 import { overPreserving, type Curve } from "./page/plots";
 
@@ -112,7 +112,7 @@ const PLACED = ["classes", "crossClasses", "esr", "psr", "accuracy", "clipScore"
 
 /** What else was measured: by a CLIP without classes, by metrics, and whatever a result has in figures. */
 function otherMeasures(all: readonly Measured[]): Block[] {
-  const values = all.map(({ source: { evaluation, measures } }) => {
+  const found = all.flatMap(({ label, source: { evaluation, measures } }) => {
     const others = Object.entries(evaluation).filter(([name]) => !PLACED.includes(name));
     const clip = evaluation.clipScore?.all;
     const own: Measure[] = [
@@ -120,21 +120,19 @@ function otherMeasures(all: readonly Measured[]): Block[] {
       ...measures,
       ...others.flatMap(([name, value]) => leavesOf(value, [name])),
     ];
-    return new Map(own.map(({ name, cell }) => [name, cell]));
+    if (own.length === 0) return [];
+    const pictures = { name: "Pictures", cell: measureCell(evaluation.images, number) };
+    return [{ label, cells: new Map([pictures, ...own].map(({ name, cell }) => [name, cell])) }];
   });
-  const names = [...new Set(values.flatMap((of) => [...of.keys()]))];
-  if (names.length === 0) return [];
-  const pictures = (count: number): Cell => measureCell(count, number);
+  if (found.length === 0) return [];
+  const names = [...new Set(found.flatMap(({ cells }) => [...cells.keys()]))];
   return [
     table({
       caption: "Measures of all pictures, with 95 % intervals where there are any",
-      columns: [{ title: "Measure" }, ...all.map(({ label }) => ({ title: label }))],
-      rows: [
-        { cells: [{ text: "Pictures" }, ...all.map(({ source }) => pictures(source.evaluation.images))] },
-        ...names.map((name) => ({
-          cells: [{ text: name }, ...values.map((of) => of.get(name) ?? { text: NONE })],
-        })),
-      ],
+      columns: [{ title: "Measure" }, ...found.map(({ label }) => ({ title: label }))],
+      rows: names.map((name) => ({
+        cells: [{ text: name }, ...found.map(({ cells }) => cells.get(name) ?? { text: NONE })],
+      })),
     }),
   ];
 }

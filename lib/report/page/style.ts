@@ -128,7 +128,7 @@ dialog small { display: block; color: var(--muted); font-size: 0.8rem; font-weig
   .pictures img { width: 56px; height: 56px; }
   .pictures[style] img { width: clamp(56px, 64vw / var(--columns), 120px); }
   .pictures tbody th { max-width: 6.2rem; padding-left: 0.5rem; font-size: 0.72rem; line-height: 1.25; }
-  .data tbody th { min-width: 7.2rem; max-width: 8.2rem; white-space: normal; line-height: 1.3; }
+  .data tbody th { min-width: 7.2rem; max-width: 8.2rem; white-space: normal; overflow-wrap: anywhere; line-height: 1.3; }
   .badge { margin-left: 0; }
   .data th, .data td, .data button { padding-left: 0.55rem; padding-right: 0.55rem; }
 }

@@ -91,9 +91,9 @@ describe("metrics of shards", () => {
     const found = await evaluate(models, optionsIn(shared));
     expect(found.models.map(({ generated }) => generated)).toEqual([0, 0]);
     expect(measured(found)).toEqual(measured(expected));
-    // Every metric said something of all pictures; a tiny CLIP hardly tells these sets apart.
+    // Every metric said something of all pictures; with random heads a distance may be below 0.
     const { fid, cmmd, lpips, nudity } = found.models[1]!.metrics!;
-    for (const value of [fid!.all.value, lpips!.all.value]) expect(value).toBeGreaterThan(0);
+    expect([fid, cmmd, lpips].map((one) => Math.abs(one!.all.value) > 0)).toEqual([true, true, true]);
     expect([fid!.all.pictures, cmmd!.all.pictures, lpips!.all.total]).toEqual([6, 6, 6]);
     expect(nudity!.ner["0.5"]!.total).toBe(6);
     expect(readdirSync(shared).sort()).toEqual(["evaluation.json", "images"]);
