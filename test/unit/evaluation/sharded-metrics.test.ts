@@ -24,6 +24,8 @@ describe("metrics of shards", () => {
   let models: ComparedModel[];
   let metrics: Pick<EvaluateOptions, "fid" | "cmmd" | "lpips" | "nudity">;
   beforeAll(async () => {
+    // FID says that these are few pictures.
+    jest.spyOn(process, "emitWarning").mockImplementation(() => undefined);
     golden = await loadGolden("small");
     clip = await ClipScorer.load(evaluationFixture("clip"));
     models = [
@@ -44,6 +46,7 @@ describe("metrics of shards", () => {
     };
   });
   afterAll(async () => {
+    jest.restoreAllMocks();
     clip.dispose();
     await golden.dispose();
   });
@@ -68,7 +71,6 @@ describe("metrics of shards", () => {
   });
 
   it("are those of one process, to the bit, once all models' pictures are made by two", async () => {
-    const warn = jest.spyOn(process, "emitWarning").mockImplementation(() => undefined);
     const [alone, shared] = [temporaryDirectory(), temporaryDirectory()];
     const expected = await evaluate(models, optionsIn(alone));
     const seen: EvaluationProgress[] = [];
@@ -97,7 +99,6 @@ describe("metrics of shards", () => {
     expect([fid!.all.pictures, cmmd!.all.pictures, lpips!.all.total]).toEqual([6, 6, 6]);
     expect(nudity!.ner["0.5"]!.total).toBe(6);
     expect(readdirSync(shared).sort()).toEqual(["evaluation.json", "images"]);
-    warn.mockRestore();
   });
 
   it("are refused before a shard draws, where the measuring call would refuse them", async () => {
