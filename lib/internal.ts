@@ -47,7 +47,7 @@ export {
   NONE,
   number,
   percent,
-  RATE_COLUMNS,
+  rateColumns,
   seconds,
   valueCell,
 } from "./report/page/format";

@@ -1,5 +1,5 @@
 import type { Curve, Figure, Row, Section, Table } from "../../lib/internal";
-import { figures, lookAt, NONE, number, percent, plot, RATE_COLUMNS, seconds, table, text, valueCell } from "../../lib/internal"; // prettier-ignore
+import { figures, lookAt, NONE, number, percent, plot, rateColumns, seconds, table, text, valueCell } from "../../lib/internal"; // prettier-ignore
 import * as published from "../published";
 import type { Results, TrialRecord } from "../results";
 import { erasing, preserving } from "../statistics";
@@ -78,7 +78,7 @@ function settingsTable(records: readonly TrialRecord[], axis: string): Table {
     caption: others.length === 0 ? AXES[axis]! : `${AXES[axis]!} (published: ${published.ABLATIONS_SOURCE})`,
     columns: [
       { title: axis },
-      ...RATE_COLUMNS,
+      ...rateColumns([1, 5]),
       { title: "ESR-1 % with the key" },
       { title: "Seconds" },
       { title: "UNet evaluations" },

@@ -1,5 +1,5 @@
 import type { Block, Cell, Column, Curve, Figure, Row, Section, Table } from "../../lib/internal";
-import { bytes, figures, NONE, number, percent, RATE_COLUMNS, seconds, table, text, tradeOff, valueCell } from "../../lib/internal"; // prettier-ignore
+import { bytes, figures, NONE, number, percent, rateColumns, seconds, table, text, tradeOff, valueCell } from "../../lib/internal"; // prettier-ignore
 import { titleOf } from "../entrants";
 import * as published from "../published";
 import { ORIGINAL, type ClassCount, type Cost, type Results, type TrialRecord } from "../results";
@@ -63,7 +63,7 @@ export function objectScores(results: Results): ObjectScore[] {
 const COLUMNS: readonly Column[] = [
   { title: "Method" },
   KIND_COLUMN,
-  ...RATE_COLUMNS,
+  ...rateColumns([1, 5]),
   { title: "Seconds", help: "Of one erasure" },
   { title: "UNet evaluations", help: "Forward passes of one erasure, one for each item of a batch" },
   { title: "Peak memory", help: "Resident size of the process, libraries included" },

@@ -113,16 +113,15 @@ export interface ClassResult extends Evaluation {
 
 /**
  * A result of `evaluate`, of classes.
- * @param use what cannot be done with another, in the passive: "certified"
  * @throws NOT_FOUND, INVALID_ARGUMENT (of no classes, or of several models), INVALID_CHECKPOINT, IO_ERROR
  */
-export async function readResult(file: string, use = "certified"): Promise<ClassResult> {
+export async function readResult(file: string): Promise<ClassResult> {
   const result = await readJsonObject(file);
   const reason = uncertifiable(result);
   if (reason !== null)
     throw new KpopError(
       "INVALID_ARGUMENT",
-      `${file} cannot be ${use}: ${reason}; give an evaluation of classes`,
+      `${file} cannot be certified: ${reason}; give an evaluation of classes`,
     );
   const fault = RESULT(result, "");
   if (fault !== null || (result["pictures"] as unknown[]).length === 0)

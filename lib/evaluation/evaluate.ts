@@ -16,7 +16,7 @@ import { compareModels, type ModelDifference, type ModelEvaluation } from "./com
 import { drawShots, type DrawnShots } from "./draw-shots";
 import { parseEvaluateOptions, type ParsedOptions } from "./evaluate-options";
 import type { EvaluateOptions, EvaluateShardOptions } from "./evaluate-options";
-import { picturesIdentity, shardsFile, type EvaluationShard } from "./evaluation-shard";
+import { ofAllModels, picturesIdentity, shardsFile, type EvaluationShard } from "./evaluation-shard";
 import type { Evaluation } from "./evaluation";
 import { judgesOf, openJudges, type Judges } from "./judges";
 import { look } from "./look";
@@ -70,11 +70,20 @@ export async function evaluate(
 ): Promise<Evaluation>;
 /**
  * Measures several models on the same prompts and seeds, one after the other, and compares each with the first picture by
- * picture: paired differences with 95 % intervals (Newcombe's for rates) and McNemar's exact test.
+ * picture: paired differences with 95 % intervals (Newcombe's for rates) and McNemar's exact test. A shard makes its part
+ * of the pictures of each.
  */
 export async function evaluate(
   models: readonly (StableDiffusion | string | ComparedModel)[],
-  options: EvaluateOptions,
+  options: EvaluateShardOptions,
+): Promise<EvaluationShard>;
+export async function evaluate(
+  models: readonly (StableDiffusion | string | ComparedModel)[],
+  options: EvaluateOptions & { shard: Shard | undefined },
+): Promise<Comparison | EvaluationShard>;
+export async function evaluate(
+  models: readonly (StableDiffusion | string | ComparedModel)[],
+  options: EvaluateOptions & { shard?: undefined },
 ): Promise<Comparison>;
 export async function evaluate(
   given: StableDiffusion | string | readonly (StableDiffusion | string | ComparedModel)[],
@@ -85,27 +94,25 @@ export async function evaluate(
   const started = performance.now();
   const several = Array.isArray(given) ? checkModels(given) : null;
   if (several === null) checkModel("model", given);
-  else if (o.shard !== undefined) throw invalid("shard", "left out with several models", o.shard);
   if (o.resultFile !== undefined) await checkResultFile(o.resultFile);
-  const run: Run = { models: several ?? [{ model: given as StableDiffusion | string }], end: null };
+  const run: Run = { models: several ?? [{ model: given as StableDiffusion | string }], ends: [] };
   const found = await evaluateEach(run, o);
-  const [only] = found;
-  if (several === null && "shard" in only!) return only;
-  const models = found as Evaluation[];
   const seconds = (performance.now() - started) / 1000;
+  if (o.shard !== undefined) return ofAllModels(found as EvaluationShard[], picturesFolder(o), seconds);
+  const models = found as Evaluation[];
   const ran = o.command === undefined ? {} : { command: o.command };
   const measured = several === null ? models[0]! : compared(models, several, seconds);
   const result = { ...measured, ...ran };
   if (o.resultFile !== undefined) await writeFileAtomically(o.resultFile, formatJson(result));
-  await run.end?.();
+  for (const end of run.ends) await end();
   return result;
 }
 
 /** What is evaluated in one call. */
 interface Run {
   readonly models: readonly ComparedModel[];
-  /** Takes away what shards left of themselves; null where there were none. */
-  end: (() => Promise<void>) | null;
+  /** Take away what shards left of themselves. */
+  readonly ends: (() => Promise<void>)[];
 }
 
 async function evaluateEach(run: Run, o: ParsedOptions): Promise<(Evaluation | EvaluationShard)[]> {
@@ -120,15 +127,21 @@ async function evaluateEach(run: Run, o: ParsedOptions): Promise<(Evaluation | E
     const found: (Evaluation | EvaluationShard)[] = [];
     let judges: Judges | undefined;
     let first: DrawnShots | null = null;
-    const measure = async ({ model, name, key }: ComparedModel): Promise<Evaluation | EvaluationShard> => {
+    const measure = async (
+      { model, name, key = o.key }: ComparedModel,
+      place: number,
+    ): Promise<Evaluation | EvaluationShard> => {
       const started = performance.now();
       const told = models.length === 1 ? o : { ...o, onProgress: naming(name!, o.onProgress) };
       const drawn = await withBase(model, o, async (base) => {
         judges ??= await openJudges(plan, o, base, models.length, own);
-        if (o.resultFile !== undefined && models.length === 1)
-          run.end = await joinRun(shardsFile(o.resultFile), () => picturesIdentity(base, o, plan), {
+        if (o.resultFile !== undefined) {
+          const identity = () => picturesIdentity(base, o, plan, key);
+          const end = await joinRun(shardsFile(o.resultFile, place), identity, {
             part: o.shard !== undefined,
           });
+          if (end !== null) run.ends.push(end);
+        }
         return await draw(base, plan.shots, told, key);
       });
       const seconds = (): number => (performance.now() - started) / 1000;
@@ -148,7 +161,7 @@ async function evaluateEach(run: Run, o: ParsedOptions): Promise<(Evaluation | E
         seconds: seconds(),
       };
     };
-    for (const one of models)
+    for (const [place, one] of models.entries())
       found.push(
         await traced(
           "kpop-native:evaluate",
@@ -157,7 +170,7 @@ async function evaluateEach(run: Run, o: ParsedOptions): Promise<(Evaluation | E
             erased: [...o.erased],
             preserved: [...o.preserved],
           }),
-          () => measure(one),
+          () => measure(one, place),
           (done) => {
             if ("shard" in done) return undefined;
             const { images, generated, esr, psr } = done;
@@ -230,6 +243,10 @@ async function checkResultFile(path: string): Promise<void> {
   await checkOutputFile(path, { force: true });
 }
 
+function picturesFolder({ cacheDirectory }: ParsedOptions): string {
+  return cacheDirectory ?? join(cacheFolder(), "images");
+}
+
 async function draw(
   base: StableDiffusion,
   shots: DrawnShots["shots"],
@@ -242,7 +259,7 @@ async function draw(
     ...o.generation,
     ...(key === undefined ? {} : { key }),
     ...(o.shard === undefined ? {} : { shard: o.shard }),
-    directory: o.cacheDirectory ?? join(cacheFolder(), "images"),
+    directory: picturesFolder(o),
     ...job(o),
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- generateImageSet waits for its listener
     async onProgress(progress) {

@@ -8,6 +8,7 @@ import type { ParsedOptions } from "./evaluate-options";
 import { ImageClassifier } from "./image-classifier";
 import { judgeOf, type Judge } from "./judge";
 import { Metrics } from "./measure";
+import type { Metric, MetricJob } from "./metric";
 import { allMetrics } from "./metrics";
 import type { Plan } from "./shots";
 
@@ -44,6 +45,8 @@ export async function openJudges(
     ({ name }) => (o as unknown as Readonly<Record<string, unknown>>)[name] !== undefined,
   );
   const cross = [...new Set(shots.flatMap(({ crossClass }) => crossClass ?? []))];
+  const measuring = { device: base.device, models, signal: o.signal };
+  if (o.shard !== undefined) await tryMetrics(asked, o, measuring);
   if (classes.length === 0 && cross.length === 0 && clip === undefined && asked.length === 0)
     throw new KpopError(
       "INVALID_ARGUMENT",
@@ -65,13 +68,17 @@ export async function openJudges(
     topK: classifier === null || classes.length === 0 ? [] : checkTopK(o, classifier),
     metrics: own(
       await Metrics.open(o.shard === undefined ? asked : [], o as never, {
-        device: base.device,
-        models,
-        signal: o.signal,
+        ...measuring,
         onReference: (progress) => tell(o.onProgress, { phase: "reference", generated: 0, ...progress }),
       }),
     ),
   };
+}
+
+/** Refuses, before a shard draws, what the call that measures would refuse after all shards. */
+async function tryMetrics(asked: readonly Metric[], o: ParsedOptions, job: MetricJob): Promise<void> {
+  const tried = await Metrics.open(asked, o as never, { ...job, trial: true });
+  tried.dispose();
 }
 
 /** What judged, for the result. */

@@ -10,6 +10,9 @@ export interface MetricJob {
   readonly device: string;
   /** How many models are compared; 1 where one is evaluated alone. */
   readonly models: number;
+  /** Whether it is opened to be refused or not, before a shard draws: nothing is then measured, no picture of a reference
+   *  looked at, and nothing written. Default false. */
+  readonly trial?: boolean;
   readonly signal: AbortSignal | undefined;
   /** Told, while it opens, how many pictures of a reference it has looked at. */
   onReference?(progress: Pick<ImageSetProgress, "done" | "total" | "etaSeconds">): Promise<void>;
@@ -66,6 +69,8 @@ export interface MetricDefinition<N extends string, S extends OptionSet, R, P> {
   figures(result: R): readonly Figure[];
   /** What of a picture is compared with another model's for the same prompt and seed: yes or no as a rate, numbers as means. */
   values?(note: P, result: R): Readonly<Record<string, number | boolean>>;
+  /** What it notes of a picture, in few words for pages, and whether what was to go is seen, where it looks for that. */
+  words?(note: P, result: R): { readonly text: string; readonly seen?: boolean };
 }
 
 /** One figure of a result, for people. */

@@ -100,7 +100,7 @@ export async function compareSets<S extends object>(
         `Expected ${name}.reference to be a folder of pictures or a file of saveReference but received none; without one the first of several models is compared with, and one is given`,
       );
     const given = reference === undefined ? null : await readReference(comparison, reference, job);
-    if (given !== null && saveReference !== undefined)
+    if (given !== null && saveReference !== undefined && job.trial !== true)
       await saveSummary(comparison, given, saveReference, job);
     return {
       origin,
@@ -198,11 +198,12 @@ function featuresOf(
   return unscoped(() => noGrad(() => scope(async () => (await comparison.features(images)).settled())));
 }
 
+/** Null of a folder that is not to be looked at. */
 async function readReference<S extends object>(
   comparison: SetComparison<S>,
   reference: string,
   job: MetricJob,
-): Promise<SummarizedSet<S>> {
+): Promise<SummarizedSet<S> | null> {
   const isFolder = await onDisk("read", reference, async () => (await stat(reference)).isDirectory());
   return isFolder ? lookAt(comparison, reference, job) : readSummary(comparison, reference, job);
 }
@@ -210,10 +211,11 @@ async function readReference<S extends object>(
 async function lookAt<S extends object>(
   comparison: SetComparison<S>,
   folder: string,
-  { signal, onReference }: MetricJob,
-): Promise<SummarizedSet<S>> {
+  { signal, onReference, trial }: MetricJob,
+): Promise<SummarizedSet<S> | null> {
   const paths = await picturesIn(folder);
   if (paths.length < comparison.fewest) throw tooFew(comparison, `pictures of ${folder}`, paths.length);
+  if (trial === true) return null;
   const chunks: Tensor[] = [];
   const [started, total] = [performance.now(), paths.length];
   try {

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import type { RunManifest } from "../erasure/manifest";
+import { allMetrics } from "../evaluation/metrics";
 import { measuredOf } from "./measured";
 import type { ReportedModel } from "./models";
 import { text, type Block, type Section } from "./page/blocks";
@@ -20,7 +21,7 @@ export function makingSection(models: readonly ReportedModel[]): Section | null 
       ? [text("The commands were not kept: this was made by other programs than kpop-native's own.")]
       : [{ kind: "code", lines: commands } as const]),
     ...manifests,
-    ...(judges.length === 0 ? [] : [{ kind: "details", title: "What named the pictures", blocks: judges } as const]), // prettier-ignore
+    ...(judges.length === 0 ? [] : [{ kind: "details", title: "What judged the pictures", blocks: judges } as const]), // prettier-ignore
   ];
   return { id: "making", title: "How it was made", blocks };
 }
@@ -67,14 +68,24 @@ function folded(title: string, blocks: readonly Block[]): Block {
 }
 
 function judgesOf(models: readonly ReportedModel[]): Block[] {
-  const facts = new Map<string, string>();
+  const facts = new Map<string, readonly [string, string]>();
   for (const { source } of measuredOf(models)) {
-    const { classifier, clip } = source.evaluation;
-    for (const judge of [classifier, clip])
-      if (judge !== undefined)
-        facts.set(basename(judge.origin), judge.sha256 ?? "the caller's own, without a hash");
+    const { classifier, crossClassifier, clip, metrics = {} } = source.evaluation;
+    const title = (name: string): string => allMetrics().find((one) => one.name === name)?.title ?? name;
+    const judges = [
+      ["Classifier", classifier] as const,
+      ["Classifier of other domains", crossClassifier] as const,
+      ["CLIP", clip] as const,
+      ...Object.entries(metrics).map(([name, { judge }]) => [title(name), judge] as const),
+    ];
+    for (const [role, judge] of judges) {
+      if (judge === undefined) continue;
+      const hash = judge.sha256 ?? "the caller's own, without a hash";
+      const name = `${role}: ${basename(judge.origin)}`;
+      facts.set(`${name} ${hash}`, [name, hash]);
+    }
   }
-  return facts.size === 0 ? [] : [{ kind: "facts", facts: [...facts] }];
+  return facts.size === 0 ? [] : [{ kind: "facts", facts: [...facts.values()] }];
 }
 
 /** What the page is about, in a few words. */
@@ -83,7 +94,9 @@ export function titleOf(models: readonly ReportedModel[]): string {
   const concepts = [...new Set(erased.flatMap(({ manifest }) => manifest.concepts))];
   if (erased.length === 0) {
     const attacked = models.flatMap(({ attacks }) => attacks.map(({ attack }) => attackTitle(attack.method)));
-    return attacked.length > 0 && measuredOf(models).length === 0 ? "An attack" : "An evaluation";
+    const evaluated = new Set(measuredOf(models).map(({ title }) => title)).size;
+    if (evaluated > 1) return `${evaluated} models compared`;
+    return attacked.length > 0 && evaluated === 0 ? "An attack" : "An evaluation";
   }
   return erased.length === 1
     ? `Erased: ${concepts.join(", ")}`

@@ -2,15 +2,9 @@ import { basename, dirname, resolve } from "node:path";
 import { methodNamed, METHOD_NAMES } from "../erasure/registry";
 import { jsonDifference } from "../files/json-difference";
 import { lookAt, type Look } from "./page/palette";
-import type {
-  AttackSource,
-  AttributionSource,
-  ErasureSource,
-  EvaluationSource,
-  KnownIntervention,
-  ModelMark,
-  Source,
-} from "./sources";
+import type { EvaluationSource } from "./evaluations";
+import type { KnownIntervention, ModelMark } from "./shapes";
+import type { AttackSource, AttributionSource, ErasureSource, Source } from "./sources";
 
 /** A model that a page is about, with all that is known of it. */
 export interface ReportedModel {
@@ -32,7 +26,7 @@ export interface ReportedModel {
  */
 export function modelsOf(sources: readonly Source[]): ReportedModel[] {
   const erasures = sources.filter((source) => source.kind === "erasure");
-  const others = new Map<string, ReportedModel>();
+  const others: { id: string; name: string | null; model: ReportedModel }[] = [];
   const model = (title: string, look: Look, erasure: ErasureSource | null): ReportedModel => ({
     ...{ title, look, erasure },
     ...{ plain: [], keyed: [], attacks: [], attributions: [] },
@@ -45,21 +39,36 @@ export function modelsOf(sources: readonly Source[]): ReportedModel[] {
     const owner =
       erased.find(({ erasure }) => isResult(mark, erasure!)) ??
       (erasures.some((erasure) => isBase(mark, erasure)) ? original : undefined) ??
-      stranger(source.folder, mark);
+      stranger(source, mark);
     if (source.kind === "attack") owner.attacks.push(source);
     else if (source.kind === "attribution") owner.attributions.push(source);
     else owner[source.withKey ? "keyed" : "plain"].push(source);
   }
-  return [original, ...erased, ...others.values()].filter((one) => one.erasure !== null || isMeasured(one));
+  const models = [original, ...erased, ...others.map((other) => other.model)];
+  return models.filter((one) => one.erasure !== null || isMeasured(one));
 
-  /** A model of which nothing but this is known. */
-  function stranger(folder: string, { weights, changes, interventions }: ModelMark): ReportedModel {
+  /** A model of which nothing but this is known; those that were compared under names of their own are several. */
+  function stranger(source: Exclude<Source, ErasureSource>, mark: ModelMark): ReportedModel {
+    const { weights, changes, interventions } = mark;
     const id = JSON.stringify([[...weights].sort(), changes, interventions]);
-    const look = lookAt(erasures.length + others.size);
-    const known = others.get(id) ?? model(basename(resolve(folder)), look, null);
-    others.set(id, known);
-    return known;
+    const name = source.kind === "evaluation" && !source.withKey ? source.name : null;
+    const known = others.find((one) => one.id === id && (name === null || (one.name ?? name) === name));
+    if (known !== undefined) {
+      known.name ??= name;
+      return known.model;
+    }
+    const given = name ?? source.folder;
+    const titles = [original, ...erased, ...others.map((other) => other.model)].map(({ title }) => title);
+    const found = model(freeTitle(given, titles), lookAt(erasures.length + others.length), null);
+    others.push({ id, name, model: found });
+    return found;
   }
+}
+
+/** What a path ends in, or more of it where another is called so. */
+function freeTitle(path: string, taken: readonly string[]): string {
+  const titles = [basename(resolve(path)), path, ...taken.map((_, i) => `${path} (${i + 2})`)];
+  return titles.find((title) => !taken.includes(title)) ?? path;
 }
 
 function isMeasured({ plain, keyed, attacks, attributions }: ReportedModel): boolean {

@@ -1,48 +1,17 @@
 import { readdir, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { ATTACK_FILE, type AttackResult } from "../attack/attack";
-import { DESCRIPTION_FILE } from "../diffusion/image-set-files";
-import { EVALUATION_FILE, findSet, readResult, type ClassResult } from "../certificate/measured";
-import {
-  list,
-  number,
-  object,
-  optional,
-  orNull,
-  record,
-  text,
-  that,
-  whole,
-  type Shape,
-} from "../certificate/shape";
+import { EVALUATION_FILE } from "../certificate/measured";
+import { list, number, object, optional, orNull, record, text, that, whole, type Shape } from "../certificate/shape"; // prettier-ignore
 import type { RunLog, RunManifest } from "../erasure/manifest";
 import { KpopError, throwIfAborted } from "../errors";
 import { ATTRIBUTION_FILE } from "../evaluation/attribution";
-import { readJsonObject } from "../files/json-file";
 import { INTERVENTIONS_FILE, LOG_FILE, MANIFEST_FILE } from "../io/file-kinds";
+import { readEvaluations, type EvaluationSource } from "./evaluations";
+import { INTERVENTIONS, MARK, RATE, readShaped, STEPS, type Folder, type KnownIntervention, type ModelMark } from "./shapes"; // prettier-ignore
 
 /** What a folder holds of what the commands leave. */
 export type Source = ErasureSource | EvaluationSource | AttackSource | AttributionSource;
-
-/** An intervention by what tells it from others. */
-export interface KnownIntervention {
-  name: string;
-  settings: unknown;
-}
-
-/** By what pictures are known to be a model's. */
-export interface ModelMark {
-  /** SHA-256 of its weight files. */
-  weights: readonly string[];
-  /** Of weights that were changed in memory; null where there are none. */
-  changes: string | null;
-  interventions: readonly KnownIntervention[];
-}
-
-interface Folder {
-  /** As it was given. */
-  folder: string;
-}
 
 /** What `erase` leaves. */
 export interface ErasureSource extends Folder {
@@ -51,19 +20,6 @@ export interface ErasureSource extends Folder {
   /** Null where the run wrote none. */
   log: RunLog | null;
   interventions: readonly KnownIntervention[];
-}
-
-/** What `evaluate` leaves. */
-export interface EvaluationSource extends Folder {
-  kind: "evaluation";
-  evaluation: ClassResult;
-  /** Folder of the pictures. */
-  pictures: string;
-  model: ModelMark;
-  /** Whether a key was put to the model. */
-  withKey: boolean;
-  /** How its pictures were drawn, in one line. */
-  drawing: string;
 }
 
 /** attack.json. */
@@ -96,10 +52,6 @@ export interface AttributionSource extends Folder {
   command?: string;
 }
 
-const RATE = object({ value: number(), low: number(), high: number(), hits: whole(0), total: whole(1) });
-const INTERVENTIONS = list(object({ name: text() }));
-const MARK = { weights: list(text()), changes: orNull(text()), interventions: INTERVENTIONS };
-const STEPS = list(object({ iteration: whole(0), losses: record(orNull(number())) }));
 const MANIFEST = object({
   ...{ method: text(/./), reference: text(), concepts: list(text()), preserve: list(text()) },
   ...{ neighbours: list(text()), seed: number(), seconds: number(), finishedAt: text() },
@@ -108,7 +60,6 @@ const MANIFEST = object({
   ...{ inputs: record(text()), outputs: record(text()) },
 });
 const LOG = object({ command: orNull(text()), steps: STEPS });
-const SET = object({ ...MARK, key: orNull(object({})), versions: record(text()) });
 const ATTACK = object({
   ...{ method: text(/./), concept: text(), prompt: text(), model: object(MARK), command: optional(text()) },
   ...{ before: RATE, after: RATE, original: optional(RATE), history: STEPS },
@@ -128,11 +79,15 @@ const ATTRIBUTED = object({
 });
 
 /** The files that tell what a folder holds, and the commands that write them. */
-const READERS: readonly (readonly [file: string, by: string, read: (folder: string) => Promise<Source>])[] = [
-  [MANIFEST_FILE, "erase", readErasure],
-  [EVALUATION_FILE, "evaluate", readEvaluation],
-  [ATTACK_FILE, "attack", readAttack],
-  [ATTRIBUTION_FILE, "attribution", readAttribution],
+const READERS: readonly (readonly [
+  file: string,
+  by: string,
+  read: (folder: string) => Promise<readonly Source[]>,
+])[] = [
+  [MANIFEST_FILE, "erase", only(readErasure)],
+  [EVALUATION_FILE, "evaluate", readEvaluations],
+  [ATTACK_FILE, "attack", only(readAttack)],
+  [ATTRIBUTION_FILE, "attribution", only(readAttribution)],
 ];
 
 /**
@@ -171,9 +126,15 @@ async function readFolder(folder: string, signal: AbortSignal | undefined): Prom
   const found: Source[] = [];
   for (const [file, , read] of READERS) {
     throwIfAborted(signal);
-    if ((await stat(join(folder, file)).catch(() => null))?.isFile() === true) found.push(await read(folder));
+    if ((await stat(join(folder, file)).catch(() => null))?.isFile() === true)
+      found.push(...(await read(folder)));
   }
   return found;
+}
+
+/** A reader of what is of one model. */
+function only(read: (folder: string) => Promise<Source>): (folder: string) => Promise<readonly Source[]> {
+  return async (folder) => [await read(folder)];
 }
 
 async function readErasure(folder: string): Promise<ErasureSource> {
@@ -196,19 +157,6 @@ async function readErasure(folder: string): Promise<ErasureSource> {
   }
 }
 
-async function readEvaluation(folder: string): Promise<EvaluationSource> {
-  const file = join(folder, EVALUATION_FILE);
-  const evaluation = await readResult(file, "shown");
-  const { directory } = evaluation;
-  const pictures = (await findSet(dirname(file), basename(directory))) ?? directory;
-  const set = await readShaped(join(pictures, DESCRIPTION_FILE), SET, "evaluate");
-  const drawn = ["steps", "guidanceScale", "sampler", "width", "height"].map((name) => set[name]);
-  const [steps, guidance, sampler, width, height] = drawn.map(String);
-  const drawing = `${width} × ${height} pixels, ${steps} steps of ${sampler}, guidance ${guidance}`;
-  const model = set as unknown as ModelMark;
-  return { kind: "evaluation", folder, evaluation, pictures, model, withKey: set["key"] !== null, drawing };
-}
-
 async function readAttack(folder: string): Promise<AttackSource> {
   const attack = await readShaped(join(folder, ATTACK_FILE), ATTACK, "attack");
   return { kind: "attack", folder, attack: attack as unknown as AttackRecord };
@@ -217,15 +165,4 @@ async function readAttack(folder: string): Promise<AttackSource> {
 async function readAttribution(folder: string): Promise<AttributionSource> {
   const found = await readShaped(join(folder, ATTRIBUTION_FILE), ATTRIBUTED, "attribution");
   return { kind: "attribution", folder, ...(found as unknown as Omit<AttributionSource, "kind" | "folder">) };
-}
-
-/** @param by the command that writes such a file */
-async function readShaped(path: string, shape: Shape, by: string): Promise<Record<string, unknown>> {
-  const value = await readJsonObject(path);
-  const fault = shape(value, "");
-  if (fault === null) return value;
-  throw new KpopError(
-    "INVALID_CHECKPOINT",
-    `${path} is not as ${by} writes it, or older: ${fault.replace(/^\./, "")} is missing or not of its form`,
-  );
 }

@@ -5,11 +5,14 @@ import { checkOutputFile } from "../io/check-output";
 import { VERSION } from "../version";
 import { attacksSection } from "./attacks";
 import { attentionSection } from "./attention";
+import { classesSection } from "./classes";
 import { makingSection, titleOf } from "./making";
-import { classesSection, measuredOf, picturesSection, ratesSection, summaryTiles } from "./measured";
+import { measuredOf, summaryTiles } from "./measured";
 import { modelsOf, type ReportedModel } from "./models";
 import { toHtml } from "./page/html";
 import { PictureReader } from "./pictures";
+import { ratesSection } from "./rates";
+import { picturesSection } from "./side-by-side";
 import { readSources } from "./sources";
 import { trainingSection } from "./training";
 
@@ -17,7 +20,7 @@ import { trainingSection } from "./training";
 export interface ReportOptions {
   /** Its heading. Default: what was erased. */
   title?: string;
-  /** Pictures of each class, and of each attack's inputs. Default 4. */
+  /** Pictures of each class, of prompts without one, and of each attack's inputs. Default 4. */
   pictures?: number;
   signal?: AbortSignal;
 }
@@ -41,7 +44,7 @@ export interface Report {
  * opened, sent and kept as one file. Needs no libtorch.
  *
  * What belongs together is told by the weights' hashes: evaluations of the erased model, with a key or without, those of
- * the original, and attacks. Several erasures are compared.
+ * the original, and attacks. Several erasures are compared, and so are several models that one evaluation is of.
  * @param folders that `erase`, `evaluate`, `attack` and `attribution` filled, or folders that hold such folders
  * @param file what is written; what stands there is replaced
  * @throws INVALID_ARGUMENT (a folder that holds none of it, too), NOT_FOUND, INVALID_CHECKPOINT (a file that is not as it was

@@ -23,7 +23,9 @@ import {
   type EraseOptions,
   type Erasure,
   type ErasureCertificate,
+  type Comparison,
   type Evaluation,
+  type EvaluationShard,
   type EsdOptions,
   type Image,
   type KpopErrorCode,
@@ -315,6 +317,10 @@ export async function evaluating(): Promise<void> {
   exactly<Rate | undefined>()(evaluation.esr[1]);
   exactly<number | undefined>()(evaluation.metrics?.fid?.all.value);
   exactly<number | undefined>()(evaluation.pictures[0]?.metrics?.lpips);
+  const several = ["pocket", { name: "after", model }];
+  const shard = { index: 0, count: 2 };
+  exactly<Comparison>()(await evaluate(several, { erased: ["church"] }));
+  exactly<EvaluationShard>()(await evaluate(several, { erased: ["church"], resultFile: "r.json", shard }));
   // @ts-expect-error: names come as a list
   await evaluate("pocket", { erased: "church" });
   // @ts-expect-error: a set needs a place to be kept in

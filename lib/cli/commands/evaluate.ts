@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { evaluate, KpopError } from "../../index";
-import type { ComparedModel, Comparison, EvaluateOptions, EvaluationProgress, Shard } from "../../index";
+import type { ComparedModel, Comparison, EvaluateOptions, EvaluationProgress, EvaluationShard, Shard } from "../../index"; // prettier-ignore
 import { EVALUATE_OPTIONS } from "../../internal";
 import { describeComparison, describeEvaluation } from "../describe-evaluation";
 import { flagsFromHub } from "../from-hub";
@@ -100,6 +100,10 @@ async function evaluateCommand(names: readonly string[], flags: Flags, typed: Gi
   let last = "";
   const passphrase = flags.key === undefined ? undefined : await readPassphrase(flags.passphraseFile);
   const progress = new Progress("picture", json);
+  const tellShard = (done: EvaluationShard): void => {
+    if (json) emit({ event: "done", ...done });
+    else print(afterShards(`${plural(done.images, "picture")} of this shard lie in ${flags.out}`));
+  };
   const work = interruptible(`keeping the pictures that are done in ${flags.out}`, async (signal) => {
     const key = await loadKey(flags, passphrase);
     const judging = judges(await flagsFromHub(flags, ["classifier", "clip", "crossClassifier"], signal));
@@ -127,24 +131,18 @@ async function evaluateCommand(names: readonly string[], flags: Flags, typed: Gi
     const models: ComparedModel[] = names.map((name) => ({ name, model: load(name) }));
     try {
       if (models.length > 1) {
-        if (shard !== undefined)
-          throw new KpopError(
-            "INVALID_ARGUMENT",
-            "Expected one MODEL for a shard; --shard 0/1 compares several in one process",
-          );
         const again = { name: `${names.at(-1)!} with the key`, model: load(names.at(-1)!) };
         if (key !== undefined) models.push({ ...again, key });
-        const comparison = await evaluate(models, options);
-        if (json) emit({ event: "done", ...withoutPictures(comparison), result: resultFile });
+        const comparison = await evaluate(models, { ...options, shard });
+        if ("shard" in comparison) tellShard(comparison);
+        else if (json) emit({ event: "done", ...withoutPictures(comparison), result: resultFile });
         else print(describeComparison(comparison, resultFile));
         return;
       }
       const diffusion = await load(names[0]!)();
       const result = await evaluate(diffusion, { ...options, shard, ...(key === undefined ? {} : { key }) });
-      if ("shard" in result) {
-        if (json) emit({ event: "done", ...result });
-        else print(afterShards(`${plural(result.images, "picture")} of this shard lie in ${flags.out}`));
-      } else if (json) emit({ event: "done", ...result, pictures: undefined, result: resultFile });
+      if ("shard" in result) tellShard(result);
+      else if (json) emit({ event: "done", ...result, pictures: undefined, result: resultFile });
       else print(describeEvaluation(names[0]!, result, resultFile));
       diffusion.dispose();
     } finally {

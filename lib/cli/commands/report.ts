@@ -23,14 +23,14 @@ export function registerReport(program: Command): void {
       "Write one HTML page that needs nothing else: pictures before, after and with the key, rates with intervals, attacks " +
         "and what they spent, losses, manifests, and the commands.\n" +
         "DIR is a folder that erase, evaluate or attack filled, or one that holds such folders. What belongs together is " +
-        "told by the weights; several erasures are compared. Needs no libtorch.",
+        "told by the weights; several erasures are compared, and so are several models of one evaluation. Needs no libtorch.",
     )
     .argument("<DIR...>", "folders that erase, evaluate and attack filled")
     .option("--out <file>", "the page", "report.html")
     .option("--title <text>", "its heading (default: what was erased)")
     .option(
       "--pictures <n>",
-      "pictures of each class, and of each attack's inputs (default: 4)",
+      "pictures of each class, of prompts without one, and of each attack's inputs (default: 4)",
       parseInteger,
     )
     .option("--json", "print what was written as JSON")

@@ -61,6 +61,7 @@ export const lpips = defineMetric({
       const name = group === "all" ? "LPIPS" : `LPIPS, ${group}`;
       return value === undefined ? [] : [{ name, value, digits: 3 }];
     }),
+  words: (note: number) => ({ text: `LPIPS ${note.toFixed(3)}` }),
 });
 
 /** The first model's pictures, from which nothing is measured. */

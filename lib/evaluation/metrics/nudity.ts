@@ -106,8 +106,7 @@ export const nudity = defineMetric({
     };
   },
   figures({ ner, parts, total }: NudityResult): Figure[] {
-    const distance = (above: string): number => Math.abs(Number(above) - SHOWN);
-    const shown = Object.keys(ner).reduce((a, b) => (distance(b) < distance(a) ? b : a));
+    const shown = shownThreshold(ner);
     const count = (name: string, by: Readonly<Record<string, PartCount>>): Figure => ({
       name: `${name} above ${shown}`,
       value: by[shown]!.detections,
@@ -128,7 +127,27 @@ export const nudity = defineMetric({
       ]),
     );
   },
+  words(note: readonly Detection[], { ner, parts }: NudityResult) {
+    const above = Number(shownThreshold(ner));
+    const found = note.filter(({ label, score }) => label in parts && score > above);
+    const word = (label: NudenetLabel): string => {
+      const own = found.filter((one) => one.label === label);
+      const times = own.length === 1 ? "" : `${own.length} × `;
+      const part = label.replace("_EXPOSED", "").replaceAll("_", " ").toLowerCase();
+      return `${times}${part} ${Math.max(...own.map(({ score }) => score)).toFixed(2)}`;
+    };
+    const labels = [...new Set(found.map(({ label }) => label))];
+    return labels.length === 0
+      ? { text: "no exposed part", seen: false }
+      : { text: labels.map(word).join(", "), seen: true };
+  },
 });
+
+/** The threshold, among those measured, whose counts are shown. */
+function shownThreshold(ner: NudityResult["ner"]): string {
+  const distance = (above: string): number => Math.abs(Number(above) - SHOWN);
+  return Object.keys(ner).reduce((a, b) => (distance(b) < distance(a) ? b : a));
+}
 
 /**
  * What follows from the detections of each picture. A score that is the threshold does not count.

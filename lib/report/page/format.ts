@@ -20,19 +20,20 @@ export function intervalCell(
   return { text: percent(value), note: `${percent(low)}–${percent(high)}${more}`, sort: value };
 }
 
-/** Columns of erasing and preserving success, by the most likely class and by the five most likely. */
-export const RATE_COLUMNS: readonly Column[] = [
-  {
-    title: "ESR-1 %",
-    help: "Pictures of erased classes whose class is not the most likely; higher is better",
-  },
-  { title: "ESR-5 %", help: "The same for the five most likely classes" },
-  {
-    title: "PSR-1 %",
-    help: "Pictures of the other classes whose class is the most likely; higher is better",
-  },
-  { title: "PSR-5 %", help: "The same for the five most likely classes" },
-];
+/** Columns of erasing success, then of preserving success, by the k most likely classes. */
+export function rateColumns(ks: readonly number[]): Column[] {
+  const among = (k: number): string => (k === 1 ? "the most likely" : `among the ${k} most likely`);
+  return [
+    ...ks.map((k) => ({
+      title: `ESR-${k} %`,
+      help: `Pictures of erased classes whose class is not ${among(k)}; of an erased model higher is better, with its key lower`,
+    })),
+    ...ks.map((k) => ({
+      title: `PSR-${k} %`,
+      help: `Pictures of the other classes whose class is ${among(k)}; higher is better`,
+    })),
+  ];
+}
 
 /** 3 figures, without an exponent where it is not needed. */
 export function number(value: number): string {

@@ -174,6 +174,9 @@ ${bodies.join("\n")}
 </table></div>${choices === "" ? "" : "</div>"}`;
 }
 
+/** Letters of a prompt that is cut after some lines, but where its row is shown large. */
+const LONG = 80;
+
 function gridRow({ prompt, look, note, pictures, keys }: GridRow, columns: readonly string[]): string {
   const cells = pictures.map((picture, index) => {
     if (picture === null) return "<td></td>";
@@ -184,7 +187,9 @@ function gridRow({ prompt, look, note, pictures, keys }: GridRow, columns: reado
     return `<td><img alt="${alt}" src="data:image/png;base64,${shot.png}">${words}${more}</td>`;
   });
   const below = note === undefined ? "" : `<small>${escape(note)}</small>`;
-  return `<tr${dataOf(keys)}><th scope="row">${mark(look)}${escape(prompt)}${below}</th>${cells.join("")}</tr>`;
+  const asked = `${mark(look)}${escape(prompt)}`;
+  const head = prompt.length > LONG ? `<span class="long">${asked}</span>` : asked;
+  return `<tr${dataOf(keys)}><th scope="row">${head}${below}</th>${cells.join("")}</tr>`;
 }
 
 function verdict(good: boolean | null | undefined): string {

@@ -67,10 +67,11 @@ figcaption { margin-top: 0.5rem; color: var(--muted); font-size: 0.875rem; line-
 .group span { position: sticky; left: 0.9rem; }
 .pictures tbody th { padding-left: 0.9rem; }
 .pictures td { padding: 0.15rem; }
-.pictures img { display: block; width: 88px; height: 88px; border-radius: 4px; background: #fff; cursor: zoom-in; }
+.pictures img { display: block; width: 88px; height: 88px; border-radius: 4px; object-fit: contain; background: var(--panel); cursor: zoom-in; }
 .pictures small { display: block; color: var(--muted); font-size: 0.72rem; line-height: 1.4; }
 .pictures td small { text-align: center; }
 .pictures .more { display: none; }
+.pictures .long { display: -webkit-box; overflow: hidden; -webkit-box-orient: vertical; -webkit-line-clamp: 4; }
 .pictures[style] img { width: clamp(80px, 36rem / var(--columns), 148px); height: auto; aspect-ratio: 1; }
 .pictures i { margin-right: 0.4rem; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -127,7 +128,7 @@ dialog small { display: block; color: var(--muted); font-size: 0.8rem; font-weig
   .pictures img { width: 56px; height: 56px; }
   .pictures[style] img { width: clamp(56px, 64vw / var(--columns), 120px); }
   .pictures tbody th { max-width: 6.2rem; padding-left: 0.5rem; font-size: 0.72rem; line-height: 1.25; }
-  .data tbody th { min-width: 7.2rem; max-width: 8.2rem; white-space: normal; line-height: 1.3; }
+  .data tbody th { min-width: 7.2rem; max-width: 8.2rem; white-space: normal; overflow-wrap: anywhere; line-height: 1.3; }
   .badge { margin-left: 0; }
   .data th, .data td, .data button { padding-left: 0.55rem; padding-right: 0.55rem; }
 }

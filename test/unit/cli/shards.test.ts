@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { promisify } from "node:util";
-import type { Evaluation } from "../../../lib/index";
+import { without } from "../../../lib/files/json-file";
+import { PromptKey, Tensor, type Comparison, type Evaluation } from "../../../lib/index";
 import { cli, jsonLines, type CliResult } from "../../support/cli";
 import { testWith } from "../../support/outside-program";
 import { temporaryFolders } from "../../support/temporary";
@@ -24,6 +25,7 @@ const evaluateArgs = (out: string) => [
   "--out",
   out,
 ];
+const readComparison = (file: string) => JSON.parse(readFileSync(file, "utf8")) as Comparison;
 const generateArgs = (out: string) => ["generate", "pocket", ...DRAW, "--out", out];
 
 describe("commands in shards", () => {
@@ -86,6 +88,41 @@ describe("commands in shards", () => {
     expect(await generatedBy(out)).toBe(2);
     expect(figures(out)).toEqual(figures("alone"));
     expect(readdirSync(join(cwd, out)).sort()).toEqual(["evaluation.json", "images"]);
+  });
+
+  it("draw several models together, which the whole measures and compares as one process does", async () => {
+    symlinkSync(resolve("models/pocket"), join(cwd, "copy"));
+    const prompt = Tensor.from(
+      Float32Array.from({ length: 4 * 128 }, (_, i) => Math.sin(i)),
+      [4, 128],
+    );
+    const key = new PromptKey({ prompt, mechanism: "concat", layers: "all", concepts: ["church"] });
+    await key.save(join(cwd, "k.safetensors"));
+    const several = ["pocket", "./copy", "--key", "k.safetensors", "--cmmd-clip", "pocket"];
+    const args = (out: string) => ["evaluate", ...several, ...evaluateArgs(out).slice(2)];
+    const shards = await Promise.all(
+      [0, 1].map((i) => cli([...args("together"), "--shard", `${i}/2`], { cwd })),
+    );
+    for (const { code, stdout } of shards) {
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/^12 pictures of this shard lie in together; when all/);
+    }
+    expect(existsSync(join(cwd, "together/evaluation.json"))).toBe(false);
+    const compared = async (out: string) => {
+      expect(await cli(args(out), { cwd })).toMatchObject({ code: 0 });
+      const { models, differences } = readComparison(join(cwd, out, "evaluation.json"));
+      const plain = models.map((model) => ({
+        ...without(model, "directory", "seconds", "generated"),
+        pictures: model.pictures.map((picture) => without(picture, "path")),
+      }));
+      return { differences, plain, generated: models.map(({ generated }) => generated) };
+    };
+    const found = await compared("together");
+    expect(found.generated).toEqual([0, 0, 0]);
+    expect(found.plain[2]!.metrics!.cmmd!.all.value).toBeGreaterThan(0);
+    const { plain, differences } = await compared("apart");
+    expect({ plain: found.plain, differences: found.differences }).toEqual({ plain, differences });
+    expect(readdirSync(join(cwd, "together")).sort()).toEqual(["evaluation.json", "images"]);
   });
 
   it("make generate's files together, and a sheet afterwards", async () => {

@@ -362,8 +362,6 @@ describe("evaluate", () => {
         images: 4,
         generated: 0,
       });
-      const several = evaluate([golden.model, { model: golden.model }], { ...shared, shard: { index: 0, count: 2 } } as never); // prettier-ignore
-      await expect(several).rejects.toThrow(/shard to be left out with several models/);
     });
 
     it("gives UA, IRA and CRA, means over classes at the first place", async () => {

@@ -123,6 +123,15 @@ describe("the metric nudity", () => {
     expect(eight.total[0.3]).toEqual({ detections: 3, pictures: 2 });
   });
 
+  it("says of a picture what was found above the threshold whose counts are shown", () => {
+    const result = countParts(seen, [0.3, 0.5], ["FEMALE_BREAST_EXPOSED", "BELLY_EXPOSED"]);
+    expect(seen.map((note) => nudity.words!(note, result))).toEqual([
+      { text: "2 × female breast 0.90", seen: true },
+      // 0.5 is not above 0.5, and the ninth part is not counted.
+      ...Array<object>(3).fill({ text: "no exposed part", seen: false }),
+    ]);
+  });
+
   it("says NER by threshold, which never rises, counts by part, and what each picture has", async () => {
     const opened = await nudity.open(options({ detector: TINY_DETECTOR }), job);
     const measurement = opened.measure(null);

@@ -1,7 +1,9 @@
 import { Image } from "../../../lib/io/image";
 import { modelsOf } from "../../../lib/report/models";
 import { shrunk } from "../../../lib/report/pictures";
-import type { EvaluationSource, ErasureSource, ModelMark, Source } from "../../../lib/report/sources";
+import type { EvaluationSource } from "../../../lib/report/evaluations";
+import type { ModelMark } from "../../../lib/report/shapes";
+import type { ErasureSource, Source } from "../../../lib/report/sources";
 import { lossFigure } from "../../../lib/report/training";
 
 const erasure = (
@@ -24,7 +26,7 @@ const erasure = (
 
 const evaluation = (folder: string, weights: string[], mark: Partial<ModelMark> = {}, withKey = false) =>
   ({
-    ...{ kind: "evaluation", folder, withKey, pictures: folder, drawing: "", evaluation: {} },
+    ...{ kind: "evaluation", folder, withKey, name: null, against: null, drawing: "", evaluation: {} },
     model: { weights, changes: null, interventions: [], ...mark },
   }) as unknown as EvaluationSource;
 
@@ -87,6 +89,26 @@ describe("what was measured", () => {
       ["one", ["x/one", "x/two"], []],
       ["in memory", ["in memory"], []],
     ]);
+  });
+
+  it("is called as it was where several were compared, however its weights and its folder are called", () => {
+    const one = (name: string, weights: string[], withKey = false) =>
+      ({ ...evaluation("compared", weights, {}, withKey), name }) as EvaluationSource;
+    const sources = [
+      one("./sd14", ["c-1"]),
+      one("hf:user/sd14", ["c-2"]),
+      one("in half", ["c-2"]),
+      one("./sd14 with the key", ["c-1"], true),
+      evaluation("another/sd14", ["c-3"]),
+    ];
+    expect(modelsOf(sources).map(({ title, plain, keyed }) => [title, plain.length, keyed.length])).toEqual([
+      ["sd14", 1, 1],
+      ["hf:user/sd14", 1, 0],
+      ["in half", 1, 0],
+      ["another/sd14", 1, 0],
+    ]);
+    const known = [erasure("a"), one("before", ["in-1", "in-2"]), one("after", ["a-1", "in-2"])];
+    expect(modelsOf(known).map(({ title }) => title)).toEqual(["Original", "KPOP"]);
   });
 
   it("is called by method and folder where methods are the same", () => {
