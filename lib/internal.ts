@@ -12,6 +12,7 @@ export { withLock } from "./files/lock";
 export { makeFolder } from "./files/make-folder";
 export { onDisk } from "./files/system-error";
 export { readWords } from "./files/word-list";
+export { unetOperations, type UNetOperation, type UNetShape } from "./models/unet-operations";
 export { MANIFEST_FILE, RUN_STATE_FILE } from "./io/file-kinds";
 export { readPrompts } from "./diffusion/prompt-file";
 export { encodePrompts } from "./diffusion/conditioning";
