@@ -20,7 +20,7 @@ export { textTowers, type TextReaders } from "./diffusion/text-encoders";
 export { RUN_FILE as SHARDED_RUN_FILE } from "./diffusion/kept-pictures";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
-export { TRAINED_RANK } from "./erasure/erase";
+export { TRAINED_RANK } from "./erasure/request";
 export { whyNoLora } from "./erasure/method";
 export { SAVED_FILES } from "./diffusion/save-model";
 export { findShard } from "./options/shard-environment";
