@@ -75,6 +75,8 @@ export const NEIGHBOUR_FLAGS = {
 export interface Chooser {
   readonly signal?: AbortSignal | undefined;
   readonly onPrepare?: ((report: PrepareReport) => void) | undefined;
+  /** Whether what a large vocabulary leads to is kept in the user's cache. Default true. */
+  readonly keeps?: boolean;
 }
 
 /** Words that the text encoder sees: the 1000 whose token embeddings lie nearest, of a vocabulary that has more. */
@@ -105,9 +107,9 @@ export async function nearestWords(
   const states = (prompts: readonly string[]): Promise<Tensor> => endStates(model, prompts, job);
   if (candidates.length <= encoded) return foremost(concepts, candidates, count, states);
   const identity = { model: await modelIdentity(model, job.signal), concepts, count, candidates };
-  return remembered(identity, async () =>
-    foremost(concepts, await roughlyNearest(model, concepts, candidates, encoded), count, states),
-  );
+  const choose = async (): Promise<readonly string[]> =>
+    foremost(concepts, await roughlyNearest(model, concepts, candidates, encoded), count, states);
+  return remembered(identity, choose, job.keeps);
 }
 
 /**
