@@ -121,9 +121,10 @@ export abstract class Module<Config extends object> {
     await copy.assign(tensors);
   }
 
-  /** Whether weights in their file's dtype are pages of it. @internal */
-  get mapped(): boolean {
-    return this.fromPages;
+  /** Whether weights in their file's dtype are pages of it, and whether those have been read for an erasure. @internal */
+  get pages(): "none" | "untouched" | "read" {
+    if (!this.fromPages) return "none";
+    return this.laidOutOnUse ? "untouched" : "read";
   }
 
   /** Frees the handles on the weights; memory goes with the last network that shares it. Idempotent. */

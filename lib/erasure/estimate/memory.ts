@@ -51,7 +51,7 @@ export function memoryOf(
   resident: number,
 ): MemoryParts {
   const { method, own, concepts } = request;
-  const { copiedAtLoad, ...weights } = weightBytes(base);
+  const { resident: loaded, ...weights } = weightBytes(base);
   const shapes = base[chosen.network].parameterShapes();
   const trained = chosen.trained.reduce((sum, name) => sum + size(shapes[name]!), 0);
   const held = textsHeld(request);
@@ -69,7 +69,7 @@ export function memoryOf(
     latents: latentBytes(base, own, concepts.length),
     texts: textBytes(base, request, held),
     preparation: Math.max(0, preparationBytes(base, request, chosen, held) - needed),
-    process: resident - (base.device === "cpu" ? copiedAtLoad : 0) + KERNELS,
+    process: Math.max(0, resident - (base.device === "cpu" ? loaded : 0)) + KERNELS,
   };
 }
 
@@ -79,18 +79,22 @@ function textsHeld({ method, own, preserve, neighbours: { choose, count } }: Req
   return preserve.length + (choose === "off" ? 0 : count);
 }
 
+/** All of them when a run has begun, and those that are in memory already. */
 function weightBytes(base: StableDiffusion) {
-  const found = { mappedWeights: 0, copiedWeights: 0, copiedAtLoad: 0 };
+  const found = { mappedWeights: 0, copiedWeights: 0, resident: 0 };
   for (const [name, { tensors }] of networksOf(base.source)) {
     const network = base[name]!;
     for (const [key, shape] of Object.entries(network.parameterShapes())) {
       const bytes = size(shape) * elementBytes(base);
       const location = tensors.get(key);
-      const mapped = network.mapped && location !== undefined && runtimeDtype(location.dtype) === base.dtype;
-      if (mapped) found.mappedWeights += bytes;
-      else found.copiedAtLoad += bytes;
+      const pages =
+        network.pages !== "none" && location !== undefined && runtimeDtype(location.dtype) === base.dtype;
       // Convolutions of more than 1×1 have a layout of their own.
-      if (!mapped || size(shape.slice(2)) > 1) found.copiedWeights += bytes;
+      const copied = !pages || size(shape.slice(2)) > 1 ? bytes : 0;
+      const mapped = pages ? bytes : 0;
+      found.mappedWeights += mapped;
+      found.copiedWeights += copied;
+      if (!pages || network.pages === "read") found.resident += mapped + copied;
     }
   }
   return found;

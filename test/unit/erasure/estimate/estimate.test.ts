@@ -27,8 +27,8 @@ describe("estimate", () => {
 
   function options(name: string, more: object = {}): EraseOptions {
     const method = methodNamed(name);
-    const draws = method.kind === "inference" && method.holds !== undefined;
-    const held = draws ? { neighbours: { words: ["dog", "house"] } } : {};
+    const holds = method.kind !== "inference" || method.holds !== undefined;
+    const held = holds ? { neighbours: { words: ["dog", "house"] } } : {};
     const own = shortOptions(name, join(folder, name));
     return { method: name, concepts: "church", seed: 5, ...own, ...held, ...more } as EraseOptions;
   }
@@ -53,7 +53,12 @@ describe("estimate", () => {
     [
       "of several concepts, batched, with adversarial neighbours",
       "kpop",
-      { concepts: ["church", "dog"], batchSize: 2, iterations: MANY, neighbours: "adversarial" },
+      {
+        concepts: ["church", "dog"],
+        batchSize: 2,
+        iterations: MANY,
+        neighbours: { choose: "adversarial", words: ["tree", "house"] },
+      },
     ],
     [
       "of new trajectories for each iteration",
