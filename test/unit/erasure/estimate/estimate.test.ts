@@ -11,7 +11,7 @@ import { shortOptions } from "../../../support/method-contract";
 import { weightHashes } from "../../../support/hashes";
 
 /** More than an estimate takes of any kind, so that some are left out. */
-const MANY = 14;
+const MANY = 11;
 
 describe("estimate", () => {
   let golden: GoldenModel;
