@@ -35,8 +35,8 @@ export interface MemoryParts {
 
 const FLOAT32 = 4;
 const FLOAT64 = 8;
-/** What libtorch's libraries take when they compute for the first time, beyond what loading them took. */
-const KERNELS = 30e6;
+/** What libtorch's libraries take when they compute for the first time, beyond loading: measured, with a backward and without. */
+const [KERNELS, BACKWARD_KERNELS] = [30e6, 60e6];
 /** Pictures decoded together. */
 const DECODED = 4;
 
@@ -69,7 +69,9 @@ export function memoryOf(
     latents: latentBytes(base, own, concepts.length),
     texts: textBytes(base, request, held),
     preparation: Math.max(0, preparationBytes(base, request, chosen, held) - needed),
-    process: Math.max(0, resident - (base.device === "cpu" ? loaded : 0)) + KERNELS,
+    process:
+      Math.max(0, resident - (base.device === "cpu" ? loaded : 0)) +
+      (activations > 0 ? BACKWARD_KERNELS : KERNELS),
   };
 }
 
