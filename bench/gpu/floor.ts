@@ -1,13 +1,6 @@
+import { unetOperations, type UNetShape } from "../../lib/internal";
 import { GENERATE } from "./assignment";
-import {
-  adamCost,
-  backwardCost,
-  forwardCost,
-  total,
-  unetOperations,
-  type Cost,
-  type UNetShape,
-} from "./operations";
+import { adamCost, backwardCost, forwardCost, total, type Cost } from "./costs";
 
 /** What the best kernels reach on an H200: a bfloat16 product of 8192 × 8192 matrices, and a copy on the device. */
 export const H200 = { operationsPerSecond: 790e12, bytesPerSecond: 4.3e12 } as const;

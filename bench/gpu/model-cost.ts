@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UNet2DConditionModel, type ComputeDtype } from "../../lib/index";
 import { stepCost } from "./floor";
-import type { Cost } from "./operations";
+import type { Cost } from "./costs";
 
 const PROMPT_ROWS = 10;
 const CA_BATCH = 4;

@@ -4,7 +4,7 @@ import type { Machine } from "../machine";
 import type { Comparison, Size, Timing, UNetTiming } from "./assignment";
 import type { ErasureRates } from "./erasure";
 import type { Watched } from "./device-memory";
-import type { Cost } from "./operations";
+import type { Cost } from "./costs";
 import type { TrainingSpeed } from "./training";
 
 /** Where and with what it ran. */

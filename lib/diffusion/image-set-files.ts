@@ -23,10 +23,14 @@ export const MACHINE_FILE = /^machine-[0-9a-f]{16}\.json$/;
 /** Files looked at together. */
 const READS = 8;
 
+/** Where the set's folder is, or would be. */
+export function folderOf(parent: string, identity: ImageSetIdentity): string {
+  return join(parent, digest(identity));
+}
+
 /** The set's folder, made where it is not there. @throws IO_ERROR when it says that it is another's */
 export async function openFolder(parent: string, identity: ImageSetIdentity): Promise<string> {
-  const name = digest(identity);
-  const folder = join(parent, name);
+  const folder = folderOf(parent, identity);
   await makeFolder(folder);
   const path = join(folder, DESCRIPTION_FILE);
   const text = await readTextIfThere(path);

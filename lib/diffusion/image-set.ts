@@ -8,7 +8,7 @@ import type { Given } from "../options/option";
 import { partOf, shardOption, type Shard } from "../options/shard";
 import { checkGenerate, startingNoise } from "./generate";
 import { DRAWING_OPTIONS, type GenerateOptions } from "./generate-options";
-import { fileName, findMissing, noteMachine, openFolder } from "./image-set-files";
+import { fileName, findMissing, folderOf, noteMachine, openFolder } from "./image-set-files";
 import { imageSetIdentity, type SharedOptions } from "./image-set-identity";
 import { seesKey, type PromptKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
@@ -108,11 +108,7 @@ export async function generateImageSet(
   const { key, signal, onProgress } = options;
   const identity = await imageSetIdentity(model, shared, key, signal);
   const directory = await openFolder(resolve(options.directory), identity);
-  const paths = items.map((item) => join(directory, fileName(model, item)));
-  const wanted = new Map(items.map((item, i) => [paths[i]!, { ...item, path: paths[i]!, place: i }]));
-  const own = partOf(options.shard, inGroups([...wanted.values()], shared.batchSize, key)).flatMap((batch) =>
-    batch.filter((picture) => picture !== undefined),
-  );
+  const { paths, own } = placed(model, items, options, shared, directory);
   const missing = await findMissing(own, shared);
   const batches = inGroups(missing, shared.batchSize, key);
   if (batches.length > 0) await noteMachine(directory, model.device);
@@ -147,6 +143,38 @@ export async function generateImageSet(
     part.map(({ path }) => path),
     generated,
   );
+}
+
+/**
+ * How many batches `generateImageSet` would draw; nothing is made or written.
+ * @throws INVALID_ARGUMENT, IO_ERROR, ABORTED
+ */
+export async function batchesToDraw(
+  model: StableDiffusion,
+  items: readonly ImageSetItem[],
+  options: ImageSetOptions,
+): Promise<number> {
+  const shared = check(model, items, options);
+  const { key, signal } = options;
+  const identity = await imageSetIdentity(model, shared, key, signal);
+  const { own } = placed(model, items, options, shared, folderOf(resolve(options.directory), identity));
+  return inGroups(await findMissing(own, shared), shared.batchSize, key).length;
+}
+
+/** Where the pictures of a list lie, and those that this call makes. */
+function placed(
+  model: StableDiffusion,
+  items: readonly ImageSetItem[],
+  { key, shard }: ImageSetOptions,
+  { batchSize }: SharedOptions,
+  directory: string,
+) {
+  const paths = items.map((item) => join(directory, fileName(model, item)));
+  const wanted = new Map(items.map((item, i) => [paths[i]!, { ...item, path: paths[i]!, place: i }]));
+  const own = partOf(shard, inGroups([...wanted.values()], batchSize, key)).flatMap((batch) =>
+    batch.filter((picture) => picture !== undefined),
+  );
+  return { paths, own };
 }
 
 /** A picture that is drawn again. */

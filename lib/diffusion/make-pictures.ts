@@ -2,7 +2,14 @@ import { join } from "node:path";
 import { cacheFolder } from "../runtime/cache-directory";
 import type { Shard } from "../options/shard";
 import type { PrepareReport } from "../training/step-report";
-import { generateImageSet, type ImageSet, type ImageSetItem } from "./image-set";
+import type { Image } from "../io/image";
+import {
+  batchesToDraw,
+  generateImageSet,
+  type ImageSet,
+  type ImageSetItem,
+  type ImageSetOptions,
+} from "./image-set";
 import type { SamplerName } from "./samplers";
 import type { StableDiffusion } from "./stable-diffusion";
 
@@ -26,26 +33,28 @@ export interface PictureJob {
   readonly onPrepare: ((report: PrepareReport) => void) | undefined;
 }
 
+/** Pictures to train on: an `ImageSet`, or what stands for one. */
+export interface PictureSet {
+  readonly length: number;
+  /** Picture `index`, or where it lies. */
+  path(index: number): Image | string;
+  image(index: number): Promise<Image>;
+}
+
 /** Pictures made together. */
-const TOGETHER = 4;
+export const TOGETHER = 4;
 
 /**
  * Makes pictures to train on, or finds those made before, reporting as a run does.
  * @throws NO_SPACE, IO_ERROR, OUT_OF_MEMORY, ABORTED; the pictures made until then stay
  */
 export async function makePictures(
-  job: PictureJob,
+  { base, signal, onPrepare }: PictureJob,
   items: readonly ImageSetItem[],
-  { samplingSteps: steps, guidanceScale, sampler, cacheDirectory, shard }: PictureOptions,
+  options: PictureOptions,
 ): Promise<ImageSet> {
-  const { base, signal, onPrepare } = job;
-  const drawing = { steps, guidanceScale, ...(sampler === undefined ? {} : { sampler }) };
   return await generateImageSet(base, items, {
-    directory: cacheDirectory === "" ? join(cacheFolder(), "images") : cacheDirectory,
-    ...drawing,
-    batchSize: TOGETHER,
-    ...(shard === undefined ? {} : { shard }),
-    ...(signal === undefined ? {} : { signal }),
+    ...setOptions(options, signal),
     ...(onPrepare === undefined
       ? {}
       : {
@@ -53,4 +62,26 @@ export async function makePictures(
             onPrepare({ what: "picture", done, total, etaSeconds }),
         }),
   });
+}
+
+/** How many batches `makePictures` would draw; it writes nothing. @throws INVALID_ARGUMENT, IO_ERROR, ABORTED */
+export function pictureBatches(
+  { base, signal }: Omit<PictureJob, "onPrepare">,
+  items: readonly ImageSetItem[],
+  options: PictureOptions,
+): Promise<number> {
+  return batchesToDraw(base, items, setOptions(options, signal));
+}
+
+function setOptions(
+  { samplingSteps: steps, guidanceScale, sampler, cacheDirectory, shard }: PictureOptions,
+  signal: AbortSignal | undefined,
+): ImageSetOptions {
+  return {
+    directory: cacheDirectory === "" ? join(cacheFolder(), "images") : cacheDirectory,
+    ...{ steps, guidanceScale, batchSize: TOGETHER },
+    ...(sampler === undefined ? {} : { sampler }),
+    ...(shard === undefined ? {} : { shard }),
+    ...(signal === undefined ? {} : { signal }),
+  };
 }

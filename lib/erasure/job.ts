@@ -2,8 +2,11 @@ import type { Condition } from "../diffusion/condition";
 import type { ConditionOptions } from "../diffusion/model";
 import type { Intervention } from "../diffusion/interventions/intervention";
 import type { Lora } from "../diffusion/lora";
-import type { PictureJob } from "../diffusion/make-pictures";
+import type { ImageSetItem } from "../diffusion/image-set";
+import { makePictures, type PictureOptions, type PictureSet } from "../diffusion/make-pictures";
+import { encodePictures } from "../diffusion/picture-latents";
 import type { StableDiffusion, TrainedNetwork } from "../diffusion/stable-diffusion";
+import type { Image } from "../io/image";
 import { keep, scope } from "../runtime/scope";
 import type { Tensor } from "../runtime/tensor";
 import { Job, type JobSettings } from "../training/job";
@@ -11,6 +14,7 @@ import type { Player, PlayerOptions } from "../training/player";
 import type { Artefact } from "./artefact";
 import type { ErasureParts } from "./parts";
 import { Average } from "./shared/average";
+import { keptTensors, type Making } from "./shared/kept-tensors";
 import type { TrajectoryOptions } from "./shared/latent-options";
 import type { LatentSource } from "./shared/latent-source";
 import { openLatents, type LatentTexts } from "./shared/open-latents";
@@ -128,10 +132,20 @@ export class ErasureJob extends Job implements ErasureParts {
     return Preservation.create(this, options);
   }
 
-  /** What pictures to train on are made for. */
-  pictureJob(): PictureJob {
+  /** Pictures to train on, made or found. @throws what `makePictures` throws */
+  pictures(items: readonly ImageSetItem[], options: PictureOptions): Promise<PictureSet> {
     const { onPrepare } = this.settings;
-    return { base: this.base, signal: this.signal, onPrepare };
+    return makePictures({ base: this.base, signal: this.signal, onPrepare }, items, options);
+  }
+
+  /** Pictures as the network sees them: `encodePictures`. */
+  async pictureLatents(images: readonly (Image | string)[], mirrored = false): Promise<Tensor> {
+    return (await encodePictures(this.base, images, { mirrored, signal: this.signal })).latents;
+  }
+
+  /** What is made once for some items and kept, in their order: `keptTensors`. */
+  kept<I>(items: readonly I[], making: Making<I>): Promise<Tensor[]> {
+    return keptTensors(this, items, making);
   }
 
   /** Leaves something beside the weights, for the caller to save and to free. */

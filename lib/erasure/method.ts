@@ -70,7 +70,34 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   holds?(o: Complete<S>): boolean;
   /** The only weights it may change. Default `o.parameters`; nothing without such an option. */
   parameters?(o: Complete<S>): ParameterSelector;
+  /** What it keeps in memory, for an estimate. Default: a graph of one prediction for each item, and no more. */
+  keeps?(o: Complete<S>, about: Kept): Keeping;
+  /** Iterations, from 0, that begin something else than those before, which an estimate then looks at apart. Default none. */
+  turns?(o: Complete<S>, about: About): readonly number[];
+  /** Options in the place of those whose cost nobody knows before: searches, and functions of the caller. Default none. */
+  unforeseen?(o: Complete<S>, about: About): Partial<Complete<S>>;
   run(job: ErasureJob, o: Complete<S>): Promise<void>;
+}
+
+/** What decides how much a method keeps. */
+export interface Kept extends About {
+  /** Whether it holds texts in place. */
+  readonly held: boolean;
+  /** Elements of the weights that it may change, and those of the whole network. */
+  readonly trained: number;
+  readonly model: StableDiffusion;
+}
+
+/** What a method keeps in memory beside what it trains. */
+export interface Keeping {
+  /** Predictions for each item in the largest graph. Default 1. */
+  readonly graph?: number;
+  /** Whole copies of the trained weights, in float32. Default 0. */
+  readonly copies?: number;
+  /** Elements that are learned in the place of the weights or beside them, in float32. Default: the weights' own. */
+  readonly learned?: number;
+  /** What gradients go through the network to: the trained weights, all of its weights, or the texts. Default "trained". */
+  readonly extent?: "trained" | "whole" | "text";
 }
 
 /** A method, as `erase`, the command line and the benchmark take it. */

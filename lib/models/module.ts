@@ -13,6 +13,7 @@ export abstract class Module<Config extends object> {
   private disposed = false;
   private shapes: Readonly<Record<string, number[]>> | undefined;
   private laidOutOnUse = false;
+  private fromPages = false;
 
   /** @param what where the configuration comes from, for messages @throws UNSUPPORTED_MODEL */
   protected constructor(kind: NativeModuleKind, config: Config, what: string) {
@@ -88,6 +89,7 @@ export abstract class Module<Config extends object> {
   async useFastestLayout(options: { onUse?: boolean } = {}): Promise<void> {
     const { onUse = false } = options;
     this.laidOutOnUse = onUse;
+    this.fromPages ||= onUse;
     if ([...this.parameters.values()].some((weight) => weight.device === "cpu"))
       await this.native.useFastestLayout(onUse);
   }
@@ -117,6 +119,12 @@ export abstract class Module<Config extends object> {
       return shared;
     });
     await copy.assign(tensors);
+  }
+
+  /** Whether weights in their file's dtype are pages of it, and whether those have been read for an erasure. @internal */
+  get pages(): "none" | "untouched" | "read" {
+    if (!this.fromPages) return "none";
+    return this.laidOutOnUse ? "untouched" : "read";
   }
 
   /** Frees the handles on the weights; memory goes with the last network that shares it. Idempotent. */

@@ -85,6 +85,21 @@ export class Job {
     return this.part(name, this.hold(player));
   }
 
+  /** Makes `count` things that the run begins with, one after the other. */
+  async each(count: number, make: (index: number) => Promise<void>): Promise<void> {
+    for (let index = 0; index < count; index++) await make(index);
+  }
+
+  /** Does something that takes so many steps before the run's own. */
+  stepping<T extends Disposable>(steps: number, run: (steps: number) => Promise<T>): Promise<T> {
+    return run(steps);
+  }
+
+  /** The run has had no effect. @throws what it is given */
+  fruitless(error: KpopError): void {
+    throw error;
+  }
+
   /** Adds to what is saved and restored. */
   part<P extends StatePart>(name: string, part: P): P {
     this.parts.set(name, part);
@@ -179,8 +194,7 @@ export class Job {
   private async enter(start: number, end: number): Promise<number | null> {
     const restored = this.entry === undefined ? await this.state.restore(this.parts, end) : null;
     if (restored !== null && restored.iteration > end) return null;
-    if (restored === null)
-      for (const part of this.parts.values()) if (!this.ready.has(part)) await part.prepare?.();
+    if (restored === null) await this.prepareParts();
     for (const part of this.parts.values()) this.ready.add(part);
     const begin = restored?.iteration ?? start;
     if (this.entry !== undefined) return begin;
@@ -188,6 +202,14 @@ export class Job {
     for (const report of restored?.history ?? []) await this.report(report);
     this.entry = { iteration: begin, seconds: restored?.seconds ?? 0, at: performance.now() };
     return begin;
+  }
+
+  /** Prepares the parts that are new. */
+  protected async prepareParts(): Promise<void> {
+    for (const part of this.parts.values()) {
+      if (!this.ready.has(part)) await part.prepare?.();
+      this.ready.add(part);
+    }
   }
 
   /**

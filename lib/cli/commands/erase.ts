@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import { erase, inspect, KpopError, safetensors, SAVE_FORMATS } from "../../index";
+import { erase, estimate, inspect, KpopError, safetensors, SAVE_FORMATS } from "../../index";
 import type { EraseOptions, Erasure, PrepareReport, SaveFormat, StepReport } from "../../index";
 import type { Method } from "../../internal";
 import {
@@ -16,6 +16,7 @@ import {
   whyNoLora,
 } from "../../internal";
 import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
+import { describeEstimate } from "../describe-estimate";
 import { duration, losses, plural, quoted } from "../format";
 import { fromHub } from "../from-hub";
 import { interruptible } from "../interrupt";
@@ -45,6 +46,7 @@ interface Flags extends LoadFlags {
   checkpoint?: string;
   checkpointEvery?: number;
   resume?: boolean;
+  dryRun?: boolean;
   json?: boolean;
 }
 
@@ -89,16 +91,17 @@ export function registerErase(program: Command): void {
     .option("--force", "replace a saved model in DIR, and an old key of the same concepts")
     .option("--checkpoint <dir>", "save the state of the run here, so that it can be resumed")
     .option("--checkpoint-every <n>", "iterations between two saves (default: 50)", parseInteger)
-    .option("--resume", "go on from the state in --checkpoint");
+    .option("--resume", "go on from the state in --checkpoint")
+    .option("--dry-run", "say how much memory and time it would take, and write nothing; needs no --out");
   addLoadOptions(command);
   command.option("--json", "print what happens as JSON, one object per line");
   addMethodFlags(command, methods);
   helpInParts(command, methods);
   command.addHelpText("after", HELP);
   command.action(async (model: string, flags: Flags) => {
-    requireOptions(command, ["concept", "out"]);
-    const own = parseOwn(command, flags);
-    await eraseCommand(model, flags, { ...own, ...(await neighbours(command)) });
+    requireOptions(command, flags.dryRun === true ? ["concept"] : ["concept", "out"]);
+    const own = { ...parseOwn(command, flags), ...(await neighbours(command)) };
+    await (flags.dryRun === true ? estimateCommand : eraseCommand)(model, flags, own);
   });
 }
 
@@ -149,14 +152,35 @@ function parseOwn(command: Command, flags: Flags): Record<string, unknown> {
   return own;
 }
 
-async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
-  const json = flags.json === true;
+/** What the run would need; places of a result that are named are looked at, and left as they are. */
+async function estimateCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
+  if ((flags.out as string | undefined) !== undefined) await checkPlaces(model, flags);
+  const found = await interruptible("looking", async (signal) => {
+    const source = await fromHub(model, flags, signal);
+    const base = await loadModel(source, flags, signal);
+    say(`Looking at what erasing ${quoted(flags.concept)} with ${flags.method} takes on ${base.device}`);
+    const estimated = await estimate(base, { ...commonOptions(flags), ...own, signal } as EraseOptions);
+    base.dispose();
+    return estimated;
+  });
+  if (flags.json === true) emit({ event: "estimate", ...found });
+  else print(describeEstimate(found));
+}
+
+/** Where the result goes, checked. */
+async function checkPlaces(model: string, flags: Flags) {
   const { artefacts: leaves } = methodNamed(flags.method);
   const artefacts = artefactPaths(flags.out, leaves?.(flags.concept) ?? []);
   if (flags.key !== undefined) artefacts.set("key", flags.key);
   await checkOutputs(model, { ...flags, artefacts });
   const passphrase = await readPassphrase(flags.passphraseFile);
   for (const path of artefacts.values()) await checkOldKey(path, flags.concept, passphrase);
+  return { artefacts, passphrase };
+}
+
+async function eraseCommand(model: string, flags: Flags, own: Record<string, unknown>): Promise<void> {
+  const json = flags.json === true;
+  const { artefacts, passphrase } = await checkPlaces(model, flags);
   const { checkpoint } = flags;
   const doing = checkpoint === undefined ? "finishing the iteration" : `saving the state to ${checkpoint}`;
   let last: StepReport | undefined;

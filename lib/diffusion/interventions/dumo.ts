@@ -91,6 +91,12 @@ export async function newEraser(
   return found;
 }
 
+/** Numbers of an eraser, all of which are learned. */
+export function eraserElements(unet: UNet2DConditionModel): number {
+  const sizes = Object.values(eraserShapes(unet, [])).map((shape) => shape.reduce((a, b) => a * b, 1));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
 /** The intervention of a saved file. @throws UNSUPPORTED_FORMAT; INVALID_ARGUMENT where it does not fit the UNet */
 export function readDumo(stored: StoredIntervention, unet: UNet2DConditionModel): Intervention {
   checkVersion("dumo", stored.version, VERSION);

@@ -65,6 +65,7 @@ export const ca = defineMethod({
   holds: ({ parameters }) => parameters !== "embedding",
   parameters: ({ parameters }) =>
     parameters === "embedding" ? (name) => name === TOKEN_EMBEDDING : parameters,
+  keeps: ({ parameters }) => (parameters === "embedding" ? { extent: "text", learned: 0 } : {}),
   async run(job, o) {
     const { base, concepts, student } = job;
     const made = await drawAnchors(job, o);

@@ -103,9 +103,11 @@ export const conceptPrune = defineMethod({
       return { pruned: pruned / weight.length };
     });
     if (total > 0) return;
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected the concept to use some of ${trained.length} layers' weights more than the references do but there are none: give other templates or references, a larger ratio (${o.ratio}), or a smaller agreement (${o.agreement})`,
+    job.fruitless(
+      new KpopError(
+        "INVALID_ARGUMENT",
+        `Expected the concept to use some of ${trained.length} layers' weights more than the references do but there are none: give other templates or references, a larger ratio (${o.ratio}), or a smaller agreement (${o.agreement})`,
+      ),
     );
   },
 });

@@ -1,5 +1,5 @@
 import { repeated, rows } from "../../diffusion/condition";
-import { dumoEraser, newEraser } from "../../diffusion/interventions/dumo";
+import { dumoEraser, eraserElements, newEraser } from "../../diffusion/interventions/dumo";
 import { evaluateEach } from "../../diffusion/predict";
 import { choice, integer, number, schedule } from "../../options/kinds";
 import { noGrad } from "../../runtime/grad-mode";
@@ -59,6 +59,8 @@ export const dumo = defineMethod({
   },
   check: checkTrajectories,
   holds: () => true,
+  keeps: (_, { model }) => ({ graph: 1, extent: "whole", learned: eraserElements(model.unet) }),
+  turns: ({ iterations }) => [iterations],
   async run(job, o) {
     const { teacher } = job;
     const parts = o.modulation.startsWith("time") ? PARTS : 1;

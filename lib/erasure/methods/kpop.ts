@@ -110,6 +110,7 @@ export const kpop = defineMethod({
     checkPrompt(o.prompt);
   },
   fit: (o, model, { concepts }) => fitPrompt(o.prompt, model, concepts.length),
+  keeps: (_, { held }) => ({ graph: held ? 2 : 1 }),
   async run(job, o) {
     const { student, teacher } = job;
     const texts = fillTemplates(job.concepts, o.templates);

@@ -79,6 +79,8 @@ export const prune = defineMethod({
   fit(o, model) {
     if (o.loss === "ca") fitCaLoss(o, model);
   },
+  // Logits, and of the mask what its graph keeps.
+  keeps: () => ({ copies: 4 }),
   async run(job, o) {
     const made = o.loss === "ca" ? await drawAnchors(job, o) : null;
     const mask = WeightMask.create(job, o.margin);
@@ -100,9 +102,11 @@ export const prune = defineMethod({
     else await trainOnCaLoss(job, o, made, trainee);
     await mask.write();
     if ((await mask.pruned().item()) > 0) return;
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected the mask to take some weights but after ${o.iterations} iterations all have stayed: lower sparsityWeight (${o.sparsityWeight}) or margin (${o.margin}), or train longer`,
+    job.fruitless(
+      new KpopError(
+        "INVALID_ARGUMENT",
+        `Expected the mask to take some weights but after ${o.iterations} iterations all have stayed: lower sparsityWeight (${o.sparsityWeight}) or margin (${o.margin}), or train longer`,
+      ),
     );
   },
 });

@@ -48,6 +48,8 @@ export const race = defineMethod({
     ...trajectories(),
   },
   check: checkTrajectories,
+  keeps: ({ lasso }) => ({ copies: lasso > 0 ? 1 : 0 }),
+  turns: ({ plain, iterations }) => [Math.round(plain * iterations)],
   async run(job, o) {
     const { student, teacher } = job;
     const texts = fillTemplates(job.concepts, o.templates);

@@ -65,6 +65,7 @@ export const rece = defineMethod({
     for (const alignment of [o.start.alignment, "all"] as const)
       pairRows(tokenizer, concepts, o.guide, o.templates, alignment);
   },
+  unforeseen: ({ validate }) => (validate === undefined ? {} : { validate: () => 0 }),
   async run(job, o) {
     const { tokenizer } = job.base;
     const texts = [...new Set(["", ...job.held])];

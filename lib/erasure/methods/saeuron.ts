@@ -75,6 +75,9 @@ export const saeuron = defineMethod({
     if (o.autoencoder === "" && o.active > latents)
       throw invalid("active", `at most ${latents}, the latents of the autoencoder,`, o.active);
   },
+  keeps: (o, { model }) => ({
+    learned: o.autoencoder === "" ? 2 * o.expansion * siteWidth(model.unet, o.site) ** 2 : 0,
+  }),
   async run(job, o) {
     const others = job.held;
     if (others.length === 0)

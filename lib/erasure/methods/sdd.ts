@@ -62,6 +62,7 @@ export const sdd = defineMethod({
     if (o.towards === "joined") throw invalid("towards", `"one" ${why}`, o.towards);
     if (o.distils === "joined") throw invalid("distils", `"in-turn" or "random" ${why}`, o.distils);
   },
+  keeps: () => ({ copies: 1 }),
   async run(job, o) {
     const { student } = job;
     const count = job.concepts.length;

@@ -46,6 +46,7 @@ export const space = defineMethod({
     ...trajectories(),
   },
   check: checkTrajectories,
+  keeps: () => ({ graph: 2 }),
   async run(job, o) {
     const { student, teacher } = job;
     const encode = (names: readonly string[]) => job.encode(names);

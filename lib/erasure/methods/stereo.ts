@@ -77,6 +77,7 @@ export const stereo = defineMethod({
   check: checkTrajectories,
   fit: (o, { tokenizer }) =>
     InvertedWords.fit(tokenizer, o.vectors, [...o.templates, ...o.inversionTemplates]),
+  keeps: () => ({ copies: 1 }),
   async run(job, o) {
     const { concepts, student, teacher } = job;
     const round = o.searchIterations + o.inversionIterations;

@@ -62,6 +62,10 @@ export const taskVector = defineMethod({
     if (isSearch(o.alpha))
       checkAlphaSearch(o.alpha, model, selectParameters(o.parameters, model.unet.parameterNames()));
   },
+  keeps: (_, { concepts }) => ({ copies: concepts.length }),
+  // The last one of each concept leaves τ.
+  turns: ({ iterations }, { concepts }) => concepts.map((_, concept) => (concept + 1) * iterations - 1),
+  unforeseen: ({ alpha }, { concepts }) => (isSearch(alpha) ? { alpha: concepts.map(() => 1) } : {}),
   async run(job, o) {
     const { base, concepts, student, trained } = job;
     const materials: ConceptPictures[] = [];

@@ -1,4 +1,3 @@
-import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { repeated } from "../../diffusion/condition";
 import { denoise } from "../../diffusion/denoise";
@@ -7,10 +6,7 @@ import { startingNoise } from "../../diffusion/generate";
 import { digest, modelIdentity } from "../../diffusion/identity";
 import type { Intervention } from "../../diffusion/interventions/intervention";
 import { sampler as samplerNamed } from "../../diffusion/samplers";
-import { KpopError, throwIfAborted } from "../../errors";
-import { makeFolder } from "../../files/make-folder";
 import { ACTIVATIONS_FORMAT } from "../../io/file-kinds";
-import * as safetensors from "../../io/safetensors";
 import * as kinds from "../../options/kinds";
 import type { Complete } from "../../options/option";
 import { cacheFolder } from "../../runtime/cache-directory";
@@ -74,15 +70,15 @@ export class Activations {
       }),
     );
     const folder = o.cacheDirectory === "" ? join(cacheFolder(), "activations") : o.cacheDirectory;
-    await makeFolder(folder);
     const model = await modelIdentity(base, job.signal);
     const { samplingSteps, guidanceScale, site, places } = o;
     const shared = { model, sampler: base.defaultSampler, samplingSteps, guidanceScale, site, places };
-    const pathOf = (item: Item): string => join(folder, `${digest({ ...shared, ...item })}.safetensors`);
-    await drawMissing(job, items, o, pathOf);
     const held = await scope(async () => {
-      const read: Tensor[] = [];
-      for (const item of items) read.push(await readOutputs(pathOf(item)));
+      const read = await job.kept(items, {
+        ...{ what: "picture", format: ACTIVATIONS_FORMAT, name: "outputs", together: TOGETHER, folder },
+        fileName: (item) => `${digest({ ...shared, ...item })}.safetensors`,
+        make: (some) => draw(job, some, o),
+      });
       const all = Tensor.stack(read); // (T · images, S, places, C)
       const [, steps, kept, width] = all.shape as [number, number, number, number];
       const byText = all.reshape([texts.length, o.images, steps, kept, width]).permute([0, 2, 1, 3, 4]);
@@ -112,36 +108,6 @@ export class Activations {
   private placed(tensor: Tensor): Tensor {
     return tensor.to({ device: this.job.base.device }).to("float32");
   }
-}
-
-async function drawMissing(
-  job: ErasureJob,
-  items: readonly Item[],
-  o: OutputOptions,
-  pathOf: (item: Item) => string,
-): Promise<void> {
-  const missing: Item[] = [];
-  for (const item of items) {
-    const there = await stat(pathOf(item)).catch(() => null);
-    if (there === null) missing.push(item);
-  }
-  const started = performance.now();
-  const found = items.length - missing.length;
-  for (let first = 0; first < missing.length; first += TOGETHER) {
-    const chunk = missing.slice(first, first + TOGETHER);
-    throwIfAborted(job.signal);
-    await scope(async () => {
-      for (const [index, given] of (await draw(job, chunk, o)).entries())
-        await safetensors.save(pathOf(chunk[index]!), { outputs: given }, { format: ACTIVATIONS_FORMAT });
-    });
-    await job.prepared("picture", found + first + chunk.length, items.length, started);
-  }
-}
-
-async function readOutputs(path: string): Promise<Tensor> {
-  const found = (await safetensors.load(path)).get("outputs");
-  if (found !== undefined) return found;
-  throw new KpopError("INVALID_CHECKPOINT", `${path} is no file of a module's outputs: remove it`);
 }
 
 /** What the conditional half of guidance gives for some pictures, (S, places, C) float16 for each. */

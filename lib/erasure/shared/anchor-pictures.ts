@@ -1,6 +1,6 @@
-import type { ImageSet, ImageSetItem } from "../../diffusion/image-set";
-import { makePictures, type PictureOptions } from "../../diffusion/make-pictures";
-import { colours, encodePictures, latentsOf } from "../../diffusion/picture-latents";
+import type { ImageSetItem } from "../../diffusion/image-set";
+import type { PictureOptions, PictureSet } from "../../diffusion/make-pictures";
+import { colours, latentsOf } from "../../diffusion/picture-latents";
 import { throwIfAborted } from "../../errors";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
@@ -74,7 +74,7 @@ export class AnchorPictures {
         return { picture: pictureOf(pair.anchor, i), pair };
       }),
     );
-    const set = await makePictures(job.pictureJob(), items, options);
+    const set = await job.pictures(items, options);
     const held = await readPictures(job, set, options.augmentation === "none");
     return new AnchorPictures(job, options, uses, held, {
       size: base.imageSize,
@@ -115,16 +115,16 @@ export class AnchorPictures {
 }
 
 /** Pictures as they are held: (N, 3, H, W) uint8, or encoded, (N, 4, h, w) float32. */
-async function readPictures({ base, signal }: ErasureJob, set: ImageSet, encoded: boolean): Promise<Tensor> {
+async function readPictures(job: ErasureJob, set: PictureSet, encoded: boolean): Promise<Tensor> {
   const indices = Array.from({ length: set.length }, (_, index) => index);
   if (encoded) {
     const paths = indices.map((index) => set.path(index));
-    return (await encodePictures(base, paths, { signal })).latents;
+    return job.pictureLatents(paths);
   }
   return scope(async () => {
     const pictures: Tensor[] = [];
     for (const index of indices) {
-      throwIfAborted(signal);
+      throwIfAborted(job.signal);
       const { data, width, height } = await set.image(index);
       pictures.push(Tensor.from(data, [height, width, 3]).permute([2, 0, 1]));
     }

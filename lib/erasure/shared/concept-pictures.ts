@@ -1,7 +1,6 @@
 import { invalid } from "../../check";
-import { makePictures } from "../../diffusion/make-pictures";
 import { noisyLatents, type NoisyLatents } from "../../diffusion/noisy-latents";
-import { checkPictures, encodePictures } from "../../diffusion/picture-latents";
+import { checkPictures } from "../../diffusion/picture-latents";
 import type { Image } from "../../io/image";
 import { flag } from "../../options/kinds";
 import type { Complete, Option } from "../../options/option";
@@ -65,23 +64,21 @@ export class ConceptPictures {
     concept: string,
     others: readonly string[] = [],
   ): Promise<ConceptPictures> {
-    const { base, signal } = job;
     const named = (some: readonly string[]): string[] =>
       some.map((text) => text.replaceAll("{}", () => concept));
     const names = named(o.templates);
     const captions = others.length > 0 ? named(others) : null;
-    const encode = (images: readonly (Image | string)[]) =>
-      scope(() => encodePictures(base, images, { mirrored: o.mirror, signal }));
+    const encode = (images: readonly (Image | string)[]) => scope(() => job.pictureLatents(images, o.mirror));
     const own = o.pictures[concept];
     if (own !== undefined) {
-      const { latents } = await encode(own);
+      const latents = await encode(own);
       const each = Array.from({ length: latents.shape[0]! }, () => captions ?? names);
       return new ConceptPictures(job, concept, own, latents, each);
     }
     const items = Array.from({ length: o.images }, (_, i) => ({ prompt: names[i % names.length]!, seed: i }));
-    const set = await makePictures(job.pictureJob(), items, o);
+    const set = await job.pictures(items, o);
     const paths = items.map((_, i) => set.path(i));
-    const { latents } = await encode(paths);
+    const latents = await encode(paths);
     const each = items.map(({ prompt }) => captions ?? [prompt]);
     return new ConceptPictures(job, concept, paths, latents, o.mirror ? [...each, ...each] : each);
   }

@@ -51,12 +51,12 @@ export class InputNorms {
     ).flat();
     const sums = Array.from({ length: watchedSteps }, () => new Map<string, Tensor>());
     try {
-      for (let first = 0; first < items.length; first += batchSize) {
-        const batch = items.slice(first, first + batchSize);
+      await this.job.each(Math.ceil(items.length / batchSize), async (index) => {
+        const batch = items.slice(index * batchSize, (index + 1) * batchSize);
         await this.watch(batch, sums);
         this.done += batch.length;
         await this.job.prepared("trajectory", this.done, this.prompts * noises, this.started);
-      }
+      });
       return await scope(() => {
         const norm = (sum: Tensor): Tensor => sum.div(items.length).sqrt();
         const read = (layers: Map<string, Tensor>): Promise<Float64Array[]> =>

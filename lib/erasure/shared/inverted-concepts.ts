@@ -67,12 +67,15 @@ export class InvertedConcepts implements StatePart {
         onStep: ({ iteration }: StepReport) =>
           job.prepared("step of inversion", index * options.iterations + iteration, total, started),
       };
-      const found = await invert(teacher, {
-        ...{ ...options, ...reported, token, templates: [...options.templates], images: pictures[index]! },
-        initial: await this.start(index, concept),
-        seed: job.random.at("inversion", index).below(2 ** 31),
-        ...(signal === undefined ? {} : { signal }),
-      });
+      const initial = await this.start(index, concept);
+      const found = await job.stepping(options.iterations, (iterations) =>
+        invert(teacher, {
+          ...{ ...options, ...reported, token, templates: [...options.templates], images: pictures[index]! },
+          ...{ iterations, initial },
+          seed: job.random.at("inversion", index).below(2 ** 31),
+          ...(signal === undefined ? {} : { signal }),
+        }),
+      );
       await embeddings.copyFrom(found.embeddings);
       found.dispose();
     }

@@ -10,10 +10,12 @@ import { cacheFolder } from "../../runtime/cache-directory";
  * Words that were chosen before, from the user's cache, or chosen now and kept there. Where the cache can't be read or
  * written, they are chosen now.
  * @param identity all that the choice depends on, as JSON
+ * @param keeps whether what is chosen now is kept. Default true
  */
 export async function remembered(
   identity: object,
   choose: () => Promise<readonly string[]>,
+  keeps = true,
 ): Promise<readonly string[]> {
   const folder = join(cacheFolder(), "neighbours");
   const path = join(folder, `${digest(identity)}.json`);
@@ -21,6 +23,7 @@ export async function remembered(
   const words = found?.["words"];
   if (Array.isArray(words) && words.every((word) => typeof word === "string")) return words;
   const chosen = await choose();
+  if (!keeps) return chosen;
   await unlessItFails(async () => {
     await makeFolder(folder);
     await writeFileAtomically(path, formatJson({ words: chosen }));

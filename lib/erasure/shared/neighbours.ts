@@ -75,6 +75,8 @@ export const NEIGHBOUR_FLAGS = {
 export interface Chooser {
   readonly signal?: AbortSignal | undefined;
   readonly onPrepare?: ((report: PrepareReport) => void) | undefined;
+  /** Whether what a large vocabulary leads to is kept in the user's cache. Default true. */
+  readonly keeps?: boolean;
 }
 
 /** Words that the text encoder sees: the 1000 whose token embeddings lie nearest, of a vocabulary that has more. */
@@ -115,7 +117,8 @@ export async function nearestWords(
   };
   if (candidates.length <= encoded) return choose(candidates);
   const identity = { model: await textIdentity(model, job.signal), concepts, count, candidates };
-  return remembered(identity, async () => choose(await roughlyNearest(model, concepts, candidates, encoded)));
+  const find = async () => choose(await roughlyNearest(model, concepts, candidates, encoded));
+  return remembered(identity, find, job.keeps);
 }
 
 /**

@@ -18,17 +18,21 @@ export interface LatentTexts {
   readonly by?: Denoiser;
 }
 
-/** The source of z_t that the options ask for. */
+/** What moves trajectories on. */
+type Moving = (...given: ConstructorParameters<typeof TrajectorySampler>) => TrajectorySampler;
+
+/** The source of z_t that the options ask for. @param moving in the place of what moves trajectories on */
 export async function openLatents(
   job: ErasureRun,
   options: TrajectoryOptions,
   { towards, empty, by = job.student }: LatentTexts,
+  moving: Moving = (...given) => new TrajectorySampler(...given),
 ): Promise<LatentSource> {
   const { batchSize, latents, poolSize } = options;
   const texts = "context" in towards ? textsOf(towards) : towards;
   const textCount = texts.count;
   if (typeof latents !== "string") return new CustomSource(job, latents, batchSize, textCount);
-  const sampler = new TrajectorySampler(job, options, texts, empty, by);
+  const sampler = moving(job, options, texts, empty, by);
   if (latents === "restart") return new RestartSource(job, sampler, batchSize, textCount);
   const aligned = options.sampling === "aligned";
   return new PoolSource(job, sampler, { size: poolSize, batchSize, textCount, aligned });

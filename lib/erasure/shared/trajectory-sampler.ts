@@ -22,7 +22,7 @@ export interface TrajectoryShape {
 }
 
 /** How a trajectory is moved on. */
-interface MoveOptions {
+export interface MoveOptions {
   readonly known?: KnownPredictions | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly trajectory?: number;
@@ -52,7 +52,7 @@ export class TrajectorySampler {
    */
   constructor(
     private readonly job: Pick<ErasureRun, "base" | "random">,
-    private readonly options: TrajectoryShape,
+    protected readonly options: TrajectoryShape,
     private readonly texts: TrajectoryTexts,
     private readonly empty: Condition,
     private readonly network: Denoiser,

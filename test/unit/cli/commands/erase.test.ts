@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RunLog } from "../../../../lib/index";
+import type { RunLog, RunManifest } from "../../../../lib/index";
 import { cli, jsonLines, type CliResult } from "../../../support/cli";
 import { temporaryFolders } from "../../../support/temporary";
 
@@ -55,6 +55,39 @@ describe("kpop-native erase", () => {
     expect(result.stdout).toMatch(
       /generate out --prompt church --key out\.key\.safetensors --out recovered\.png\n/,
     );
+  });
+
+  it("says on a dry run what it would take, and writes nothing", async () => {
+    const empty = folder();
+    const dry = (...rest: string[]) => cli([...run("--dry-run"), ...rest], { cwd: empty });
+    const words = await dry();
+    expect(words).toMatchObject({ code: 0, signal: null });
+    expect(words.stdout).toMatch(/^memory {2}.* at most, of .* available$/m);
+    expect(words.stdout).toMatch(/^ {2}Adam's moments +[\d.]+ [kM]B$/m);
+    expect(words.stdout).toMatch(/^ {2}5 iterations +[\d.]+ m?s$/m);
+    const { stdout } = await dry("--json", "--out", "out");
+    const [{ event, time }, ...others] = jsonLines(stdout) as [
+      { event: string; time: { unetEvaluations: number; iterations: number } },
+    ];
+    const { unetEvaluations } = JSON.parse(
+      readFileSync(join(cwd, "out/kpop-run.json"), "utf8"),
+    ) as RunManifest;
+    expect({ event, others, ...time }).toMatchObject({
+      event: "estimate",
+      others: [],
+      iterations: ITERATIONS,
+      unetEvaluations,
+    });
+    expect(readdirSync(empty)).toEqual([]);
+  });
+
+  it("refuses on a dry run what a run refuses", async () => {
+    const refused = await cli(run("--dry-run", "--out", "out"), { cwd });
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/out/);
+    const wrong = await cli(run("--dry-run", "--batch-size", "3"), { cwd });
+    expect(wrong).toMatchObject({ code: 2, stdout: "" });
+    expect(wrong.stderr).toMatch(/poolSize|--pool-size/);
   });
 
   it("tells on stderr how far it is, without control characters where no terminal is", () => {
