@@ -1,4 +1,4 @@
-/** Erases "church" from the built-in model, shows it gone and back in one picture, and keeps what it made. */
+/** Erases "church" from a built-in model (`npm run demo -- pocket-xl` takes that of XL's architecture), shows it gone and back in one picture, and keeps what it made. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { erase, KpopError, sheet, StableDiffusion } from "../lib/index";
@@ -26,14 +26,15 @@ const SECTIONS = [
   },
 ];
 
-const OUTPUT = join(__dirname, "..", "demo");
+const NAME = process.argv[2] ?? "pocket";
+const OUTPUT = join(__dirname, "..", "demo", ...(NAME === "pocket" ? [] : [NAME]));
 const PICTURE = join(OUTPUT, "church.png");
 const MODEL = join(OUTPUT, "without-church");
 const KEY = join(OUTPUT, "church.key.safetensors");
 
 async function main(): Promise<void> {
   const status = new StatusLine();
-  const original = await StableDiffusion.load("pocket");
+  const original = await StableDiffusion.load(NAME);
 
   const erasure = await erase(original, {
     concepts: CONCEPT,

@@ -5,6 +5,7 @@
 export * as index from "./index";
 export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
 export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
+export { BUILT_IN } from "./io/model-path";
 export { localDevice } from "./runtime/local-device";
 export { machineLoad } from "./runtime/busy-check";
 export { joinRun } from "./files/join-run";

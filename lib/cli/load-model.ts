@@ -3,13 +3,13 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { KpopError, StableDiffusion } from "../index";
 import type { ComputeDtype, Device } from "../index";
-import { localDevice } from "../internal";
+import { BUILT_IN, localDevice } from "../internal";
 import { flagsFromHub, fromHub } from "./from-hub";
 import { say } from "./output";
 
 /** What commands say of their MODEL. */
 export const MODEL_ARGUMENT =
-  'a diffusers folder, a single-file .safetensors, "hf:user/name" of the hub, or "pocket", the built-in model';
+  'a diffusers folder, a single-file .safetensors, "hf:user/name" of the hub, or "pocket" or "pocket-xl", the built-in models';
 
 /** Flags of every command that loads a model. */
 export interface LoadFlags {
@@ -61,7 +61,7 @@ export async function loadModel(
   const path = await fromHub(model, flags, signal);
   const local = await flagsFromHub(flags, ["delta"], signal);
   const { device = localDevice(), dtype, delta, prediction, mapped } = local;
-  if (model !== "pocket" && (await stat(path).catch(() => null)) === null) throw noModel(model);
+  if (!BUILT_IN.includes(model) && (await stat(path).catch(() => null)) === null) throw noModel(model);
   say(`Loading ${model}`);
   return await StableDiffusion.load(path, {
     ...(device === undefined ? {} : { device: device as Device }),
@@ -77,7 +77,7 @@ function noModel(model: string): KpopError {
   const hub = /^[\w.-]+\/[\w.-]+$/.test(model) && !model.startsWith(".");
   return new KpopError(
     "NOT_FOUND",
-    `There is no model at ${model}; give a diffusers folder, a single-file .safetensors, "hf:user/name" or "pocket"` +
+    `There is no model at ${model}; give a diffusers folder, a single-file .safetensors, "hf:user/name", "pocket" or "pocket-xl"` +
       (hub ? `. If that is its name on the hub, give hf:${model}` : ""),
   );
 }

@@ -128,7 +128,7 @@ export class StableDiffusion implements Model {
   /**
    * Loads a checkpoint.
    * @param path a diffusers folder, a single-file LDM .safetensors, "hf:user/name[@revision][/path]" on a hub, or "pocket"
-   *   (the built-in model)
+   *   or "pocket-xl" (the built-in models, of 1.x's architecture and of XL's)
    * @throws NOT_FOUND, UNSUPPORTED_FORMAT, UNSUPPORTED_MODEL, INVALID_CHECKPOINT, INVALID_SAFETENSORS,
    *   DEVICE_UNAVAILABLE, OUT_OF_MEMORY, ABORTED; what `download` throws
    */

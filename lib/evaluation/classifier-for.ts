@@ -1,6 +1,6 @@
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError } from "../errors";
-import { modelPath } from "../io/model-path";
+import { isBuiltIn } from "../io/model-path";
 import type { Classifier } from "./classifier";
 import { ImageClassifier } from "./image-classifier";
 
@@ -11,7 +11,7 @@ export interface OpenClassifier {
 }
 
 /**
- * The classifier that was given, loaded where it is a path; without one the built-in one, for the built-in model.
+ * The classifier that was given, loaded where it is a path; without one the built-in one, for the built-in models.
  * @param options.alternative what the caller takes in its place, for the message
  * @throws INVALID_ARGUMENT when there is none; what `ImageClassifier.load` throws
  */
@@ -21,7 +21,7 @@ export async function classifierFor(
   { signal, alternative }: { signal: AbortSignal | undefined; alternative?: string },
 ): Promise<OpenClassifier> {
   if (typeof given === "object") return { classifier: given, owned: false };
-  const path = given ?? (model.source.path === modelPath("pocket") ? "pocket" : undefined);
+  const path = given ?? (isBuiltIn(model.source.path) ? "pocket" : undefined);
   if (path === undefined) {
     const [wanted, received] = alternative === undefined ? ["", "none"] : [` or ${alternative}`, "neither"];
     throw new KpopError(

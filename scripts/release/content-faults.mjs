@@ -16,13 +16,15 @@ export const NEEDED = [
   "dist/charts.js",
   "models/pocket/LICENSE",
   "models/pocket/model_index.json",
+  "models/pocket-xl/LICENSE",
+  "models/pocket-xl/model_index.json",
   "prebuilds/linux-x64/kpop_loader.napi.glibc.node",
   "prebuilds/linux-x64/kpop_native.napi.glibc.node",
 ];
 
 const ALLOWED = [
   /^dist\/(?:internal|cli)\.js\.map$/,
-  /^models\/pocket\/(?:[\w-]+\/)?[\w-]+\.(?:json|md|txt|safetensors)$/,
+  /^models\/pocket(?:-xl)?\/(?:[\w-]+\/)?[\w-]+\.(?:json|md|txt|safetensors)$/,
   /^native\/(?:[\w-]+\/)?\w+\.(?:cpp|h|inc)$/,
   /^cmake\/\w+\.cmake$/,
   /^integrations\/(?:README\.md|[\w-]+\/\w+\.py)$/,

@@ -35,7 +35,10 @@ export function registerAttribution(program: Command): void {
         `heads (DAAM, arXiv 2210.04885).\nDIR gets the pictures, the maps over them, and ${ATTRIBUTION_FILE}; \`report\` ` +
         "shows those of several models side by side.",
     )
-    .argument("<MODEL>", 'a diffusers folder, a single-file .safetensors, or "pocket", the built-in model')
+    .argument(
+      "<MODEL>",
+      'a diffusers folder, a single-file .safetensors, or "pocket" or "pocket-xl", the built-in models',
+    )
     .option("--prompt <text>", "what to show; repeat it for several", collect)
     .option("--out <dir>", "folder for the pictures and the maps");
   addKeyOptions(command, "key of an erasure");

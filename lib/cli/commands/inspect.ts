@@ -23,7 +23,10 @@ export function registerInspect(program: Command): void {
       "Tell what a file or folder is: a checkpoint, a key, a delta, a LoRA, a run's manifest or saved state, or\n" +
         "other safetensors. Reads headers only; needs no libtorch.",
     )
-    .argument("<PATH>", 'a folder or file, "hf:user/name" of the hub, or "pocket", the built-in model')
+    .argument(
+      "<PATH>",
+      'a folder or file, "hf:user/name" of the hub, or "pocket" or "pocket-xl", the built-in models',
+    )
     .option("--hash", "SHA-256 of every weight file, which reads them whole")
     .addOption(predictionOption())
     .addOption(new Option("--json", "print it all as one JSON object"))
