@@ -23,7 +23,7 @@ export interface Golden {
 }
 
 export function isThere(name: string): boolean {
-  return existsSync(join(FIXTURES, name));
+  return existsSync(join(FIXTURES, name, "model_index.json"));
 }
 
 export async function loadGolden(name: string, device: Device, dtype: ComputeDtype): Promise<Golden> {
