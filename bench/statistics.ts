@@ -1,6 +1,7 @@
 import { rate as shareOf, type Rate } from "../lib/index";
 import type { ClassCount } from "./results";
 
+export { median } from "../lib/internal";
 export type { Rate };
 
 /** A share of pictures in percent, with the library's 95 % interval. */
@@ -104,10 +105,4 @@ function bestPreserving(points: readonly [number, number][]): [number, number][]
           (otherEsr > esr || otherPsr > psr || other < index),
       ),
   );
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

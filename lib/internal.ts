@@ -28,6 +28,7 @@ export { FormError, readInteger, readNumber } from "./options/read";
 export { complete, defaultsOf, type Flag, type Option, type OptionSet } from "./options/option";
 export type { Artefact } from "./erasure/artefact";
 export type { Method } from "./erasure/method";
+export { median } from "./erasure/estimate/ledger";
 export { lossScale } from "./training/loss-scale";
 export { applyRidgeEdit, ridgeEdit } from "./erasure/shared/closed-form";
 export { nullSpaceEdits } from "./erasure/shared/null-space";

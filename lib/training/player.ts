@@ -34,12 +34,6 @@ export interface PlayerOptions extends AdamOptions {
   readonly settled?: () => Promise<void>;
 }
 
-async function scaleGradients(tensors: readonly Tensor[], factor: number): Promise<void> {
-  await scope(async () => {
-    for (const { grad } of tensors) await grad?.copyFrom(grad.mul(factor));
-  });
-}
-
 /** One side of a training: tensors, and the optimizer that moves them. They ask for gradients within `update` alone. */
 export class Player implements StatePart {
   private constructor(
@@ -131,4 +125,11 @@ export class Player implements StatePart {
   dispose(): void {
     this.optimizer.dispose();
   }
+}
+
+/** Multiplies what tensors have gathered; those without a gradient stay without one. */
+async function scaleGradients(tensors: readonly Tensor[], factor: number): Promise<void> {
+  await scope(async () => {
+    for (const { grad } of tensors) await grad?.copyFrom(grad.mul(factor));
+  });
 }

@@ -37,9 +37,7 @@ export const kpop = defineMethod({
   },
   options: {
     /** What the concept is turned into, c_n, where the target is "neutral". Default "a photo". */
-    neutral: open(
-      text("a photo", 'prompt that the concept is turned into; default "a photo"', { blank: true }),
-    ),
+    neutral: open(text("a photo", 'prompt that the concept becomes; default "a photo"', { blank: true })),
     /**
      * Target of L1: the paper's ε(c_n), "neutral", or ESD's 2ε("") - ε(c_e), which leads away from the concept. Where
      * neighbours hold the concept in place, the way to c_n is too short to leave it. Default "negative-guidance"; "neutral"

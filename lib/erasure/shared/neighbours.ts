@@ -12,6 +12,7 @@ import { Tensor } from "../../runtime/tensor";
 import { wholeWords } from "../../text/vocabulary";
 import type { PrepareReport } from "../../training/step-report";
 import { remembered } from "./neighbour-cache";
+import { STATES_TOGETHER } from "./text-rows";
 
 const CHOICES = ["nearest", "adversarial", "off"] as const;
 /** @inline */
@@ -81,10 +82,8 @@ export interface Chooser {
 
 /** Words that the text encoder sees: the 1000 whose token embeddings lie nearest, of a vocabulary that has more. */
 const ENCODED = 1000;
-/** For each word that is asked for, words that the second of two encoders sees: those nearest by the first, a ninth of its size. */
+/** For each word that is asked for, words that the second of two encoders sees: those nearest by the first, which is several times smaller. */
 const SEEN_BY_BOTH = 2;
-/** Token states encoded together: see `encodeRowLists`. */
-const STATES = 2048;
 /** Of fewer words no one is told. */
 const REPORTED = 128;
 /** Texts tokenized before anything else on the JS thread gets its turn. */
@@ -209,7 +208,7 @@ async function endStates(
   const start = performance.now();
   const all = tokenizer.encode([...prompts], { padding: false });
   const length = Math.max(...all.map((row) => row.length));
-  const together = Math.max(1, Math.floor(STATES / length));
+  const together = Math.max(1, Math.floor(STATES_TOGETHER / length));
   for (let first = 0; first < prompts.length; first += together) {
     throwIfAborted(signal);
     const rows = all.slice(first, first + together);

@@ -15,7 +15,7 @@ export interface TextRows {
  * Token states encoded together. Where the processor has no instructions for the weights' dtype, each weight is converted
  * once for all of them; and a hundred prompts take no more memory than these, nor more time until a signal is looked at.
  */
-const STATES = 2048;
+export const STATES_TOGETHER = 2048;
 
 /** What rows are encoded by. */
 type Encoder = Pick<ErasureJob, "encode" | "signal">;
@@ -85,7 +85,7 @@ function batchesOf(wanted: readonly TextRows[]): Batch[] {
   const batches: Batch[] = [];
   for (const { text, places, length } of all.sort((a, b) => b.length - a.length)) {
     const last = batches.at(-1);
-    const fits = last !== undefined && (last.texts.size + 1) * last.length <= STATES;
+    const fits = last !== undefined && (last.texts.size + 1) * last.length <= STATES_TOGETHER;
     if (fits && 2 * length >= last.length) last.texts.set(text, places);
     else batches.push({ texts: new Map([[text, places]]), length });
   }

@@ -1,28 +1,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { UNet2DConditionModel } from "../../../lib/models/unet";
-import { unetOperations, type UNetOperation, type UNetShape } from "../../../lib/models/unet-operations";
+import { unetOperations, type UNetOperation } from "../../../lib/models/unet-operations";
 import { golden, pocket } from "../../support/golden";
+import { named, TINY } from "../../support/tiny-unet";
 
 const fixture = (family: string): string =>
   join(__dirname, "..", "..", "fixtures", family, "unet", "config.json");
-
-/** One level of two channels, one layer each way: small enough to count by hand. */
-const TINY: UNetShape = {
-  in_channels: 4,
-  out_channels: 4,
-  block_out_channels: [2],
-  down_block_types: ["CrossAttnDownBlock2D"],
-  up_block_types: ["UpBlock2D"],
-  layers_per_block: [1],
-  transformer_layers_per_block: [1],
-  cross_attention_dim: 3,
-  addition_embed_type: "",
-  projection_class_embeddings_input_dim: 0,
-};
-
-const tiny = unetOperations(TINY, 4, 5);
-const named = (name: string) => tiny.find((each) => each.name === name)!;
 
 const flopsOf = (list: readonly UNetOperation[]): number => list.reduce((sum, { flops }) => sum + flops, 0);
 

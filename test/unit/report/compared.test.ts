@@ -1,10 +1,9 @@
 import { cpSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { BrowserContext, Page } from "playwright-core";
 import type { Comparison } from "../../../lib/evaluation/evaluate";
 import type { EvaluatedPicture, Evaluation } from "../../../lib/evaluation/evaluation";
 import { writeReport, type Report } from "../../../lib/report/write-report";
-import { findBrowser, startBrowser } from "../../support/browser";
+import { describeInBrowser } from "../../support/browser";
 import { comparedModels, LONG_PROMPT, type ComparedModels } from "../../support/compared-models";
 import { editJson } from "../../support/reported-erasure";
 import { temporaryDirectory } from "../../support/temporary-directory";
@@ -238,59 +237,44 @@ describe("a page of a prompt file", () => {
   });
 });
 
-describe("such a page in a browser", () => {
-  const browser = findBrowser();
-  if (browser === null) {
-    const why = "needs chromium (apt-get install chromium)";
-    if (process.env["CI"] === "true") it(why, () => Promise.reject(new Error(`This test ${why}`)));
-    else it.skip(why, () => undefined);
-    return;
-  }
-  let context: BrowserContext;
-  let shown: Page;
-  const said: string[] = [];
-  beforeAll(async () => {
-    context = await startBrowser(browser, temporaryDirectory());
-    shown = await context.newPage();
-    shown.on("console", (message) => said.push(message.text()));
-    shown.on("pageerror", (error) => said.push(error.message));
-    await shown.goto(`file://${(await page([made.classes, made.rows, made.result])).file}`);
-  });
-  afterAll(async () => {
-    await context.close();
-  });
+describeInBrowser(
+  "such a page in a browser",
+  async () => (await page([made.classes, made.rows, made.result])).file,
+  (open) => {
+    it("leaves out differences and pictures that were chosen to be left out", async () => {
+      const rows = open().page.locator("#rates table.data >> nth=1 >> tbody tr:visible");
+      const before = await rows.count();
+      const selects = open().page.locator("#rates .filtered select");
+      await selects.nth(1).selectOption("CRA");
+      const [left, texts] = [await rows.count(), await rows.locator("td:nth-child(2)").allTextContents()];
+      expect([left > 0 && left < before, new Set(texts)]).toEqual([true, new Set(["CRA"])]);
+      await selects.nth(1).selectOption("");
+      expect(await rows.count()).toBe(before);
+      await open().page.locator("#pictures select").first().selectOption("of no class");
+      expect(await open().page.locator("#pictures img:visible").count()).toBe(2);
+      await open().page.locator("#pictures select").first().selectOption("");
+    });
 
-  it("leaves out differences and pictures that were chosen to be left out", async () => {
-    const rows = shown.locator("#rates table.data >> nth=1 >> tbody tr:visible");
-    const before = await rows.count();
-    const selects = shown.locator("#rates .filtered select");
-    await selects.nth(1).selectOption("CRA");
-    const [left, texts] = [await rows.count(), await rows.locator("td:nth-child(2)").allTextContents()];
-    expect([left > 0 && left < before, new Set(texts)]).toEqual([true, new Set(["CRA"])]);
-    await selects.nth(1).selectOption("");
-    expect(await rows.count()).toBe(before);
-    await shown.locator("#pictures select").first().selectOption("of no class");
-    expect(await shown.locator("#pictures img:visible").count()).toBe(2);
-    await shown.locator("#pictures select").first().selectOption("");
-  });
+    it("cuts a long prompt in the table, and has it whole where its row is large", async () => {
+      await open().page.setViewportSize({ width: 390, height: 800 });
+      const prompt = open().page.locator("#pictures .long").first();
+      const cut = `(() => { const one = document.querySelector("#pictures .long"); return one.clientHeight < one.scrollHeight; })()`;
+      expect(await open().page.evaluate(cut)).toBe(true);
+      await prompt.locator("xpath=ancestor::tr").locator("img").first().press("Enter");
+      expect(await open().page.locator("dialog[open] .bar p").textContent()).toBe(
+        `${LONG_PROMPT}case 10, seed 14`,
+      );
+      await open().page.keyboard.press("Escape");
+    });
 
-  it("cuts a long prompt in the table, and has it whole where its row is large", async () => {
-    await shown.setViewportSize({ width: 390, height: 800 });
-    const prompt = shown.locator("#pictures .long").first();
-    const cut = `(() => { const one = document.querySelector("#pictures .long"); return one.clientHeight < one.scrollHeight; })()`;
-    expect(await shown.evaluate(cut)).toBe(true);
-    await prompt.locator("xpath=ancestor::tr").locator("img").first().press("Enter");
-    expect(await shown.locator("dialog[open] .bar p").textContent()).toBe(`${LONG_PROMPT}case 10, seed 14`);
-    await shown.keyboard.press("Escape");
-  });
-
-  it("is never wider than the window, in light and dark, and has nothing to complain of", async () => {
-    for (const colorScheme of ["light", "dark"] as const)
-      for (const width of [390, 1280]) {
-        await shown.emulateMedia({ colorScheme });
-        await shown.setViewportSize({ width, height: 800 });
-        expect(await shown.evaluate("document.documentElement.scrollWidth")).toBe(width);
-      }
-    expect(said).toEqual([]);
-  });
-});
+    it("is never wider than the window, in light and dark, and has nothing to complain of", async () => {
+      for (const colorScheme of ["light", "dark"] as const)
+        for (const width of [390, 1280]) {
+          await open().page.emulateMedia({ colorScheme });
+          await open().page.setViewportSize({ width, height: 800 });
+          expect(await open().page.evaluate("document.documentElement.scrollWidth")).toBe(width);
+        }
+      expect(open().said).toEqual([]);
+    });
+  },
+);

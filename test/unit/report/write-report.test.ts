@@ -1,9 +1,8 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { BrowserContext, Page } from "playwright-core";
 import type { Evaluation } from "../../../lib/evaluation/evaluation";
 import { writeReport, type Report } from "../../../lib/report/write-report";
-import { findBrowser, startBrowser } from "../../support/browser";
+import { describeInBrowser } from "../../support/browser";
 import { cli, jsonLines } from "../../support/cli";
 import { editJson, reportableErasure, type ReportableErasure } from "../../support/reported-erasure";
 import { temporaryDirectory } from "../../support/temporary-directory";
@@ -224,93 +223,77 @@ describe("kpop-native report", () => {
   });
 });
 
-describe("the page in a browser", () => {
-  const browser = findBrowser();
-  if (browser === null) {
-    const why = "needs chromium (apt-get install chromium)";
-    if (process.env["CI"] === "true") it(why, () => Promise.reject(new Error(`This test ${why}`)));
-    else it.skip(why, () => undefined);
-    return;
-  }
-  let context: BrowserContext;
-  let page: Page;
-  const said: string[] = [];
-  beforeAll(async () => {
-    context = await startBrowser(browser, temporaryDirectory());
-    page = await context.newPage();
-    page.on("console", (message) => said.push(message.text()));
-    page.on("pageerror", (error) => said.push(error.message));
-    page.on("request", (request) => {
-      if (!/^(?:file|data):/.test(request.url())) said.push(request.url());
+describeInBrowser(
+  "the page in a browser",
+  () => file,
+  (open) => {
+    const cells = (table: string, column: number): Promise<string[]> =>
+      open().page.locator(`${table} tbody tr:not([hidden]) > :nth-child(${column})`).allTextContents();
+
+    it("sorts by the heading that is pressed, and the other way", async () => {
+      const own = "#rates table.data >> nth=0 >>";
+      const values = async () => (await cells(own, 1)).map((text) => text.trim());
+      expect(await values()).toEqual(["Original", "KPOP", "KPOP + key"]);
+      const model = open().page.locator(`${own} thead button`).first();
+      await model.click();
+      expect(await values()).toEqual(["KPOP", "KPOP + key", "Original"]);
+      await model.click();
+      expect(await values()).toEqual(["Original", "KPOP + key", "KPOP"]);
+      expect(await open().page.locator(`${own} th[aria-sort]`).getAttribute("aria-sort")).toBe("descending");
     });
-    await page.goto(`file://${file}`);
-  });
-  afterAll(async () => {
-    await context.close();
-  });
 
-  const cells = (table: string, column: number): Promise<string[]> =>
-    page.locator(`${table} tbody tr:not([hidden]) > :nth-child(${column})`).allTextContents();
+    it("leaves out rows and columns that were chosen to be left out", async () => {
+      const pictures = "#pictures table.pictures";
+      const images = open().page.locator(`${pictures} img:visible`);
+      expect(await images.count()).toBe(18);
+      await open().page.locator("#pictures select").first().selectOption("to go");
+      expect(await images.count()).toBe(9);
+      expect(await open().page.locator("#pictures output").textContent()).toBe("3 of 6 rows");
+      await open().page.getByLabel("KPOP + key").uncheck();
+      expect(await images.count()).toBe(6);
+      await open().page.locator("#pictures select").first().selectOption("");
+      await open().page.getByLabel("KPOP + key").check();
+      expect(await images.count()).toBe(18);
+    });
 
-  it("sorts by the heading that is pressed, and the other way", async () => {
-    const own = "#rates table.data >> nth=0 >>";
-    const values = async () => (await cells(own, 1)).map((text) => text.trim());
-    expect(await values()).toEqual(["Original", "KPOP", "KPOP + key"]);
-    const model = page.locator(`${own} thead button`).first();
-    await model.click();
-    expect(await values()).toEqual(["KPOP", "KPOP + key", "Original"]);
-    await model.click();
-    expect(await values()).toEqual(["Original", "KPOP + key", "KPOP"]);
-    expect(await page.locator(`${own} th[aria-sort]`).getAttribute("aria-sort")).toBe("descending");
-  });
+    it("shows a row large, and goes on with the arrows", async () => {
+      await open().page.locator("#pictures table.pictures img").first().press("Enter");
+      const dialog = open().page.locator("dialog[open]");
+      expect(await dialog.locator("img").count()).toBe(3);
+      expect(await dialog.locator("figcaption").allTextContents()).toEqual([
+        "Original",
+        "KPOP",
+        "KPOP + key",
+      ]);
+      expect(await dialog.locator(".bar p").textContent()).toBe("churchseed 0");
+      await open().page.keyboard.press("ArrowRight");
+      expect(await dialog.locator(".bar p").textContent()).toBe("churchseed 1");
+      await open().page.keyboard.press("Escape");
+      expect(await dialog.count()).toBe(0);
+    });
 
-  it("leaves out rows and columns that were chosen to be left out", async () => {
-    const pictures = "#pictures table.pictures";
-    const images = page.locator(`${pictures} img:visible`);
-    expect(await images.count()).toBe(18);
-    await page.locator("#pictures select").first().selectOption("to go");
-    expect(await images.count()).toBe(9);
-    expect(await page.locator("#pictures output").textContent()).toBe("3 of 6 rows");
-    await page.getByLabel("KPOP + key").uncheck();
-    expect(await images.count()).toBe(6);
-    await page.locator("#pictures select").first().selectOption("");
-    await page.getByLabel("KPOP + key").check();
-    expect(await images.count()).toBe(18);
-  });
-
-  it("shows a row large, and goes on with the arrows", async () => {
-    await page.locator("#pictures table.pictures img").first().press("Enter");
-    const dialog = page.locator("dialog[open]");
-    expect(await dialog.locator("img").count()).toBe(3);
-    expect(await dialog.locator("figcaption").allTextContents()).toEqual(["Original", "KPOP", "KPOP + key"]);
-    expect(await dialog.locator(".bar p").textContent()).toBe("churchseed 0");
-    await page.keyboard.press("ArrowRight");
-    expect(await dialog.locator(".bar p").textContent()).toBe("churchseed 1");
-    await page.keyboard.press("Escape");
-    expect(await dialog.count()).toBe(0);
-  });
-
-  it("is dark where the reader is, and never wider than the window", async () => {
-    const shade = async (): Promise<number> => {
-      const colour = await page.evaluate("getComputedStyle(document.body).backgroundColor");
-      return Number(/\d+/.exec(String(colour))![0]);
-    };
-    for (const [colorScheme, [low, high]] of [
-      ["light", [200, 255]],
-      ["dark", [0, 60]],
-    ] as const) {
-      // prettier-ignore
-      await page.emulateMedia({ colorScheme });
-      const found = await shade();
-      expect(found >= low && found <= high).toBe(true);
-      for (const width of [390, 1280]) {
-        await page.setViewportSize({ width, height: 800 });
-        expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(width);
+    it("is dark where the reader is, and never wider than the window", async () => {
+      const shade = async (): Promise<number> => {
+        const colour = await open().page.evaluate("getComputedStyle(document.body).backgroundColor");
+        return Number(/\d+/.exec(String(colour))![0]);
+      };
+      for (const [colorScheme, [low, high]] of [
+        ["light", [200, 255]],
+        ["dark", [0, 60]],
+      ] as const) {
+        // prettier-ignore
+        await open().page.emulateMedia({ colorScheme });
+        const found = await shade();
+        expect(found >= low && found <= high).toBe(true);
+        for (const width of [390, 1280]) {
+          await open().page.setViewportSize({ width, height: 800 });
+          expect(await open().page.evaluate("document.documentElement.scrollWidth")).toBe(width);
+        }
       }
-    }
-  });
+    });
 
-  it("has nothing to complain of, and asks for nothing", () => {
-    expect(said).toEqual([]);
-  });
-});
+    it("has nothing to complain of, and asks for nothing", () => {
+      expect(open().said).toEqual([]);
+    });
+  },
+);

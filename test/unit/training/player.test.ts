@@ -71,7 +71,7 @@ describe("Player", () => {
     expect(await gradientWith(4096)).toEqual([2 ** -16, 2 ** -16]);
   });
 
-  it("steps by unscaled gradients: without them Adam's eps would not count", async () => {
+  it("steps by the gradients without the scale, which Adam's eps is compared with", async () => {
     const steps = await Promise.all(
       [1, 4096].map(async (lossScale) => {
         const { weights, player, loss } = await play({ lossScale, eps: 1 });

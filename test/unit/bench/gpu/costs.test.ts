@@ -1,23 +1,6 @@
-import { unetOperations, type UNetShape } from "../../../../lib/internal";
 import { adamCost, backwardCost, forwardCost } from "../../../../bench/gpu/costs";
 import { floorSeconds, stepCost } from "../../../../bench/gpu/floor";
-
-/** One level of two channels, one layer each way: small enough to count by hand. */
-const TINY: UNetShape = {
-  in_channels: 4,
-  out_channels: 4,
-  block_out_channels: [2],
-  down_block_types: ["CrossAttnDownBlock2D"],
-  up_block_types: ["UpBlock2D"],
-  layers_per_block: [1],
-  transformer_layers_per_block: [1],
-  cross_attention_dim: 3,
-  addition_embed_type: "",
-  projection_class_embeddings_input_dim: 0,
-};
-
-const tiny = unetOperations(TINY, 4, 5);
-const named = (name: string) => tiny.find((each) => each.name === name)!;
+import { named, TINY, tiny } from "../../../support/tiny-unet";
 
 describe("costs of a pass", () => {
   it("reads weights once a batch and activations for each item", () => {
