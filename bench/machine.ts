@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { version } from "../package.json";
 
@@ -20,7 +21,8 @@ export function machine(): Machine {
   };
 }
 
-/** The largest resident size of this process until now. */
+/** The largest resident size of this program until now. What `resourceUsage` has begins with that of the one that started it. */
 export function peakBytes(): number {
-  return process.resourceUsage().maxRSS * 1024;
+  const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))!;
+  return Number(kibibytes) * 1024;
 }
