@@ -103,17 +103,18 @@ describe("stateOf", () => {
   });
 
   it("knows a killed process that its parent has not taken note of", async () => {
-    // The shell starts a child that ends at once, and becomes a program that never asks for it.
-    const shell = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 5"], {
-      stdio: ["ignore", "pipe", "ignore"],
-    });
+    // The child ends once the shell has become a program that never asks for it.
+    const child = "(until grep -q ^sleep /proc/$$/comm; do sleep 0.05; done) & echo $!";
+    const shell = spawn("sh", ["-c", `${child}; exec sleep 60`], { stdio: ["ignore", "pipe", "ignore"] });
     try {
       const pid = await new Promise<number>((resolve) =>
         shell.stdout.once("data", (text) => resolve(Number(text))),
       );
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(" ");
-      expect(fields[2]).toBe("Z");
+      let fields: string[];
+      do {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(" ");
+      } while (fields[2] !== "Z");
       expect(stateOf({ ...thisHolder(), pid, started: fields[21]! })).toBe("gone");
     } finally {
       shell.kill();
