@@ -55,10 +55,6 @@ export function total(costs: readonly Cost[]): Cost {
   );
 }
 
-function passCost(
-  { flops, weights, inputs, outputs }: Operation,
-  batch: number,
-  elementBytes: number,
-): Cost {
+function passCost({ flops, weights, inputs, outputs }: Operation, batch: number, elementBytes: number): Cost {
   return { operations: batch * flops, bytes: (weights + batch * (inputs + outputs)) * elementBytes };
 }

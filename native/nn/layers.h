@@ -4,33 +4,16 @@
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/thnn_conv2d.h>
 
 #include <algorithm>
 #include <array>
 
+#include "linear.h"
 #include "module.h"
+#include "winograd.h"
 
 namespace kpop::nn {
-
-/** `weight` for a product with `rows` rows of activations: itself, or an aligned copy.
- *
- *  Weights that are pages of a file lie wherever its header has left them, and MKL's products of few rows
- * depend on that in their last bits: measured, those of up to 8 rows, unless it is a multiple of 16 bytes.
- * With a copy, which for a time embedding, (B, width), is 3 % of the weights, the result is that of weights
- * in memory. */
-inline Tensor aligned_for(int64_t rows, const Tensor& weight) {
-  constexpr int64_t kFewRows = 16;
-  constexpr uintptr_t kAlignment = 64;  // of ATen's own memory
-  if (rows >= kFewRows || !weight.is_cpu()) return weight;
-  return reinterpret_cast<uintptr_t>(weight.const_data_ptr()) % kAlignment == 0 ? weight : weight.clone();
-}
-
-/** x W^T + b.  x (..., in), weight (out, in), bias (out) or undefined → (..., out) */
-inline Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  return at::linear(x, aligned_for(x.numel() / std::max<int64_t>(x.size(-1), 1), weight), bias);
-}
 
 /** y = x W^T + b.  weight (out, in), bias (out).  (..., in) → (..., out) */
 class Linear : public Leaf {
@@ -77,6 +60,7 @@ class Conv2d : public Leaf {
     lay_out();
     const auto dtype = x.scalar_type();
     const auto weight = cast(0, dtype), bias = slot_count() > 1 ? cast(1, dtype) : Tensor();
+    if (keeps_size_of_3_by_3() && winograd_pays(x, weight)) return winograd_conv2d(x, weight, bias);
     const std::array<int64_t, 2> padding{padding_.height, padding_.width};
     if (!unfolds(x)) return at::conv2d(x, aligned_for(pixels(x), weight), bias, stride_, padding);
     return at::thnn_conv2d(x, weight, {kernel_.height, kernel_.width}, bias, {stride_, stride_}, padding);
@@ -111,6 +95,12 @@ class Conv2d : public Leaf {
   bool unfolds(const Tensor& x) const {
     const bool reaches = kernel_.height > 1 || kernel_.width > 1;
     return reaches && pixels(x) <= 256 && x.is_cpu() && x.scalar_type() == at::kFloat;
+  }
+
+  /** Whether `winograd_conv2d` knows this kind. */
+  bool keeps_size_of_3_by_3() const {
+    return kernel_.height == 3 && kernel_.width == 3 && padding_.height == 1 && padding_.width == 1 &&
+           stride_ == 1;
   }
 
   /** About how many pixels come of `x`. */

@@ -1,0 +1,248 @@
+#include "winograd.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/sum.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "linear.h"
+#include "winograd_kernels.h"
+
+namespace kpop::nn {
+
+namespace {
+
+using at::Tensor;
+using winograd::Grid;
+using winograd::Range;
+using winograd::Tile;
+
+Tensor channels_last(const Tensor& value) {
+  return value.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+Tensor empty_like_channels_last(at::IntArrayRef shape, const Tensor& like) {
+  return at::empty(shape, like.options().memory_format(at::MemoryFormat::ChannelsLast));
+}
+
+/** A range in parts of at most `most`, but at least `step`, which divides all but the last. */
+std::vector<Range> parts_of(int64_t count, int64_t most, int64_t step) {
+  const int64_t part = std::max(most / step * step, step);
+  std::vector<Range> result;
+  for (int64_t begin = 0; begin < count; begin += part)
+    result.push_back({begin, std::min(begin + part, count)});
+  return result;
+}
+
+/** Calls `transform` with parts of a range, on all threads. */
+template <class Transform>
+void in_parallel(Range range, const Transform& transform) {
+  constexpr int64_t kFewest = 4;
+  at::parallel_for(range.begin, range.end, kFewest,
+                   [&](int64_t begin, int64_t end) { transform(Range{begin, end}); });
+}
+
+/** Memory for one matrix after another: fresh pages for each would cost as much as what fills them. */
+class Memory {
+ public:
+  /** (places, rows, columns) float32, in place of the one before. */
+  Tensor shaped(int64_t places, int64_t rows, int64_t columns) {
+    const int64_t size = places * rows * columns;
+    if (!floats_.defined() || floats_.numel() < size) floats_ = at::empty({size}, at::kFloat);
+    return floats_.narrow(0, 0, size).view({places, rows, columns});
+  }
+
+ private:
+  Tensor floats_;
+};
+
+/** A convolution of one shape, and its gradients. It goes through the tiles, and through the weights, in
+ *  parts of 32 MB, of which the transforms of one matrix are still in the cache when it is multiplied. */
+template <class T>
+class Convolution {
+ public:
+  /** @param shape (B, in, h, w) of the input */
+  Convolution(at::IntArrayRef shape, int64_t outputs)
+      : batch_(shape[0]), inputs_(shape[1]), height_(shape[2]), width_(shape[3]), outputs_(outputs) {
+    constexpr int64_t kStep = 16;
+    const Grid grid = grid_of(inputs_);
+    tiles_ = parts_of(batch_ * grid.rows * grid.columns, kFloats / (T::kPlaces * std::max(inputs_, outputs_)),
+                      kStep);
+  }
+
+  /** Products that it takes; one that moves a number counts for `moving`. */
+  double cost(double moving) const {
+    const auto tiles = static_cast<double>(tiles_.back().end), inputs = static_cast<double>(inputs_),
+               outputs = static_cast<double>(outputs_);
+    return T::kPlaces * (tiles * inputs * outputs + moving * (inputs * outputs + tiles * (inputs + outputs)));
+  }
+
+  /** (B, in, h, w) → (B, out, h, w). All are channels last. */
+  Tensor forward(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+    const auto result = empty_like_channels_last({batch_, outputs_, height_, width_}, x);
+    for (const Range outputs : channels(outputs_, inputs_)) {
+      const auto factors = spread_weights(weight, outputs, {0, inputs_}, false).transpose(1, 2);
+      convolve(x, factors, outputs, bias.defined() ? bias.const_data_ptr<float>() : nullptr, result);
+    }
+    return result;
+  }
+
+  /** The gradient of the input, from that of the result, (B, out, h, w). */
+  Tensor input_gradient(const Tensor& gradient, const Tensor& weight) {
+    const auto result = empty_like_channels_last({batch_, inputs_, height_, width_}, gradient);
+    for (const Range inputs : channels(inputs_, outputs_))
+      convolve(gradient, spread_weights(weight, {0, outputs_}, inputs, true), inputs, nullptr, result);
+    return result;
+  }
+
+  /** The gradient of the weight, from that of the result. */
+  Tensor weight_gradient(const Tensor& x, const Tensor& gradient) {
+    const auto result = empty_like_channels_last({outputs_, inputs_, 3, 3}, x);
+    for (const Range outputs : channels(outputs_, inputs_)) {
+      auto sum = factors_.shaped(T::kPlaces, outputs.size(), inputs_);
+      for (const Range tiles : tiles_) {
+        const auto values = spread_input(x, tiles, outputs.begin > 0);
+        const auto gradients = spread(T::spread_output, gradient, tiles, outputs, products_).transpose(1, 2);
+        if (tiles.begin == 0)
+          at::bmm_out(sum, gradients, values);
+        else
+          sum.baddbmm_(gradients, values);
+      }
+      in_parallel(outputs, [&](Range some) {
+        T::gather_weights(sum.template const_data_ptr<float>(), inputs_, {outputs, some, {0, inputs_}},
+                          result.template mutable_data_ptr<float>());
+      });
+    }
+    return result;
+  }
+
+ private:
+  static constexpr int64_t kFloats = int64_t{1} << 23;
+
+  Grid grid_of(int64_t channels) const {
+    return {height_, width_, channels, (height_ + T::kOutput - 1) / T::kOutput,
+            (width_ + T::kOutput - 1) / T::kOutput};
+  }
+
+  /** Parts of the channels whose weights, each with so many others, are transformed together. */
+  static std::vector<Range> channels(int64_t count, int64_t others) {
+    constexpr int64_t kStep = 32;
+    return parts_of(count, kFloats / (T::kPlaces * others), kStep);
+  }
+
+  /** → (kPlaces, outputs, inputs) */
+  Tensor spread_weights(const Tensor& weight, Range outputs, Range inputs, bool turned) {
+    const auto factors = factors_.shaped(T::kPlaces, outputs.size(), inputs.size());
+    in_parallel(outputs, [&](Range some) {
+      T::spread_weights(weight.const_data_ptr<float>(), inputs_, {outputs, some, inputs}, turned,
+                        factors.template mutable_data_ptr<float>());
+    });
+    return factors;
+  }
+
+  /** → (kPlaces, tiles, channels) */
+  template <class Transform>
+  Tensor spread(const Transform& transform, const Tensor& pictures, Range tiles, Range channels,
+                Memory& memory) {
+    const auto places = memory.shaped(T::kPlaces, tiles.size(), channels.size());
+    const Grid grid = grid_of(pictures.size(1));
+    in_parallel(tiles, [&](Range some) {
+      transform(pictures.const_data_ptr<float>(), grid, {tiles, some, channels},
+                places.template mutable_data_ptr<float>());
+    });
+    return places;
+  }
+
+  /** All channels of pictures. @param again whether the memory holds them, if all tiles are one part */
+  Tensor spread_input(const Tensor& pictures, Range tiles, bool again) {
+    const int64_t channels = pictures.size(1);
+    if (again && tiles_.size() == 1) return values_.shaped(T::kPlaces, tiles.size(), channels);
+    return spread(T::spread_input, pictures, tiles, {0, channels}, values_);
+  }
+
+  /** Some channels of the result. @param factors (kPlaces, all channels of x, those of the result) */
+  void convolve(const Tensor& x, const Tensor& factors, Range channels, const float* bias,
+                const Tensor& result) {
+    const Grid grid = grid_of(result.size(1));
+    for (const Range tiles : tiles_) {
+      const auto values = spread_input(x, tiles, channels.begin > 0);
+      auto products = products_.shaped(T::kPlaces, tiles.size(), channels.size());
+      at::bmm_out(products, values, factors);
+      in_parallel(tiles, [&](Range some) {
+        T::gather_output(products.template const_data_ptr<float>(), bias, grid, {tiles, some, channels},
+                         result.template mutable_data_ptr<float>());
+      });
+    }
+  }
+
+  int64_t batch_, inputs_, height_, width_, outputs_;
+  std::vector<Range> tiles_;
+  Memory values_, factors_, products_;
+};
+
+/** What moving a number costs, in products: measured on a Zen 3 core. */
+constexpr double kMoving = 35;
+
+/** Calls `use` with the convolution of a shape whose tiles take less time. */
+template <class Use>
+auto with_tiles(at::IntArrayRef shape, int64_t outputs, const Use& use) {
+  Convolution<Tile<4>> large(shape, outputs);
+  Convolution<Tile<2>> small(shape, outputs);
+  return large.cost(kMoving) < small.cost(kMoving) ? use(large) : use(small);
+}
+
+class Differentiable : public torch::autograd::Function<Differentiable> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& bias) {
+    context->save_for_backward({x, weight});
+    context->saved_data["biased"] = bias.has_value();
+    return winograd_conv2d(x, weight, bias.value_or(Tensor()));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1];
+    const auto gradient = channels_last(gradients[0]);
+    return with_tiles(x.sizes(), weight.size(0), [&](auto& convolution) -> torch::autograd::variable_list {
+      Tensor of_x, of_weight, of_bias;
+      if (context->needs_input_grad(0)) of_x = convolution.input_gradient(gradient, channels_last(weight));
+      if (context->needs_input_grad(1)) of_weight = convolution.weight_gradient(channels_last(x), gradient);
+      if (context->saved_data["biased"].toBool() && context->needs_input_grad(2))
+        of_bias = gradient.sum({0, 2, 3});
+      return {of_x, of_weight, of_bias};
+    });
+  }
+};
+
+}  // namespace
+
+bool winograd_pays(const Tensor& x, const Tensor& weight) {
+  static const bool has_instructions = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  constexpr int64_t kLanes = 8;
+  if (!has_instructions || !x.is_cpu() || x.scalar_type() != at::kFloat ||
+      weight.scalar_type() != at::kFloat || x.numel() == 0 || x.size(1) % kLanes != 0 ||
+      weight.size(0) % kLanes != 0 || !weight.is_contiguous(at::MemoryFormat::ChannelsLast))
+    return false;
+  // ATen's products take less time, those of matrices more; its weights cost as much as some more pixels.
+  constexpr double kProduct = 0.75, kMorePixels = 60;
+  const double pixels = static_cast<double>(x.size(0) * x.size(2) * x.size(3)) + kMorePixels;
+  const double direct = kProduct * pixels * static_cast<double>(weight.numel());
+  return with_tiles(x.sizes(), weight.size(0),
+                    [&](const auto& convolution) { return convolution.cost(kMoving) < direct; });
+}
+
+Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (differentiates({x, weight, bias}))
+    return Differentiable::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  return with_tiles(x.sizes(), weight.size(0), [&](auto& convolution) {
+    return convolution.forward(channels_last(x), channels_last(weight), bias);
+  });
+}
+
+}  // namespace kpop::nn
