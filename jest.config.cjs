@@ -38,6 +38,7 @@ module.exports = {
     1,
     Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 30 / GIB_PER_WORKER)),
   ),
+  testSequencer: "<rootDir>/scripts/jest-sequencer.cjs",
   testTimeout: 60_000,
   reporters: ["default", "<rootDir>/scripts/jest-summary-reporter.cjs"],
 };
