@@ -19,7 +19,7 @@ export const EVALUATION_FILE = "evaluation.json";
 /** What of a set says how its pictures were drawn. */
 const DRAWING = [
   ...["steps", "guidanceScale", "sampler", "negativePrompt", "width", "height", "keyGuidance", "batchSize"],
-  ...["device", "dtype"],
+  ...["device", "dtype", "originalSize", "cropsCoordsTopLeft", "targetSize"],
 ];
 
 /** The least that has to be in a result to be certified. */

@@ -147,6 +147,10 @@ function parseCanonical(statement: string, path: string): unknown {
 const MAX_CLASSES = 10_000;
 const HASH = text(/^[0-9a-f]{64}$/);
 const SIDE = whole(1, 8192);
+/** Two numbers of pixels that a network is told. */
+const PAIR = that(
+  (value) => Array.isArray(value) && value.length === 2 && list(whole(0, 2 ** 20))(value, "") === null,
+);
 const JUDGE = object({ origin: text(), sha256: orNull(HASH) });
 const RATES = record(record(orNull(number())));
 
@@ -178,6 +182,9 @@ const EVALUATION = object({
     negativePrompt: optional(text()),
     width: SIDE,
     height: SIDE,
+    originalSize: optional(PAIR),
+    cropsCoordsTopLeft: optional(PAIR),
+    targetSize: optional(PAIR),
     keyGuidance: text(/^(?:conditional|both)$/),
     batchSize: whole(1, 1024),
     device: text(),

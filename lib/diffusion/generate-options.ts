@@ -60,6 +60,7 @@ export const DRAWING_OPTIONS = Object.freeze({
   /** Pixels, a multiple of the autoencoder's downsampling. Default: the checkpoint's own size. */
   width: integer(undefined, "pixels; what the checkpoint was trained for when not given", { from: 1 }),
   height: integer(undefined, "pixels; what the checkpoint was trained for when not given", { from: 1 }),
+  ...SIZE_OPTIONS,
   /** The key of an erasure: brings the erased concept back. */
   key,
   /** Which half of guidance sees the key. "conditional" brings more of the concept back. Default "conditional". */
@@ -79,7 +80,6 @@ export const GENERATE_OPTIONS = Object.freeze({
   latents: tensor("starting noise, one for each picture"),
   /** Learned tokens that the prompts may name: inversions. */
   tokens,
-  ...SIZE_OPTIONS,
   /** Make every count-th batch alone, from index on: its pictures are given, in their order. Default: all. */
   shard: shardOption(),
   /**

@@ -1,15 +1,16 @@
-import type { Complete } from "../options/option";
+import type { Complete, Given } from "../options/option";
 import type { DRAWING_OPTIONS } from "./generate-options";
 import { contentOf, modelIdentity } from "./identity";
+import type { SIZE_OPTIONS } from "./picture-sizes";
 import type { PromptKey } from "./prompt-key";
 import type { StableDiffusion } from "./stable-diffusion";
 
 /** The options of `generate` that every picture of a set shares, after defaults. @inline */
 export type SharedOptions = {
-  [K in Exclude<keyof typeof DRAWING_OPTIONS, "key" | "negativePrompt">]: NonNullable<
-    Complete<typeof DRAWING_OPTIONS>[K]
-  >;
-} & { readonly negativePrompt?: string };
+  [
+    K in Exclude<keyof typeof DRAWING_OPTIONS, "key" | "negativePrompt" | keyof typeof SIZE_OPTIONS>
+  ]: NonNullable<Complete<typeof DRAWING_OPTIONS>[K]>;
+} & { readonly negativePrompt?: string } & Given<typeof SIZE_OPTIONS>;
 
 /** All that the pixels of a set depend on beside prompts and seeds, as JSON can hold it. */
 export type ImageSetIdentity = Readonly<Record<string, unknown>>;

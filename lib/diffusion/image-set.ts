@@ -10,6 +10,7 @@ import { checkGenerate, startingNoise } from "./generate";
 import { DRAWING_OPTIONS, type GenerateOptions } from "./generate-options";
 import { fileName, findMissing, folderOf, noteMachine, openFolder } from "./image-set-files";
 import { imageSetIdentity, type SharedOptions } from "./image-set-identity";
+import { givenSizes } from "./picture-sizes";
 import { seesKey, type PromptKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
 import { StableDiffusion } from "./stable-diffusion";
@@ -240,7 +241,10 @@ function sharedOptions(
   const { steps, guidanceScale, negativePrompt, width, height, keyGuidance, batchSize } = o;
   const sampler = options.sampler ?? model.defaultSampler;
   const negative = negativePrompt === undefined ? {} : { negativePrompt };
-  return { steps, guidanceScale, sampler, ...negative, width, height, keyGuidance, batchSize };
+  return {
+    ...{ steps, guidanceScale, sampler, ...negative, width, height, keyGuidance, batchSize },
+    ...givenSizes(o),
+  };
 }
 
 /** Denoising steps of a picture; some samplers take one more than they are asked for. */

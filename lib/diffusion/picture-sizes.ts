@@ -1,7 +1,7 @@
 import { invalid } from "../check";
 import type { UNet2DConditionModel } from "../models/unet";
 import { single } from "../options/kinds";
-import type { Option } from "../options/option";
+import type { Given, Option } from "../options/option";
 import { FormError, readInteger } from "../options/read";
 
 /** Two numbers of pixels: [height, width], or [top, left]. */
@@ -20,7 +20,7 @@ export interface PictureSizes {
   readonly targetSize?: PixelPair | undefined;
 }
 
-/** The options of `generate` that say so, under the names of diffusers' pipeline. */
+/** The options of drawing that say so, under the names of diffusers' pipeline. */
 export const SIZE_OPTIONS = Object.freeze({
   /** Of Stable Diffusion XL: [height, width] that the network takes the picture to have had before it was resized; a small one
    *  gives blurred pictures. Default: the picture's own. */
@@ -30,6 +30,14 @@ export const SIZE_OPTIONS = Object.freeze({
   /** Of Stable Diffusion XL: [height, width] that the network is told the picture has. Default: its own. */
   targetSize: pair(["height", "width"], 1, "size of the picture that the network is told; XL alone"),
 });
+
+/** What is said of them, and nothing else. */
+export function givenSizes(options: PictureSizes): Given<typeof SIZE_OPTIONS> {
+  const names = Object.keys(SIZE_OPTIONS) as (keyof typeof SIZE_OPTIONS)[];
+  return Object.fromEntries(
+    names.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+  );
+}
 
 /** Whether a network is told of sizes. */
 export function takesSizes({ config }: Pick<UNet2DConditionModel, "config">): boolean {

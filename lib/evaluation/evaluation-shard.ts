@@ -1,5 +1,6 @@
 import type { Shard } from "../options/shard";
 import { contentOf, digest, modelIdentity } from "../diffusion/identity";
+import { givenSizes } from "../diffusion/picture-sizes";
 import type { PromptKey } from "../diffusion/prompt-key";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import type { ParsedOptions } from "./evaluate-options";
@@ -44,6 +45,7 @@ export async function picturesIdentity(
     model: await modelIdentity(base, o.signal),
     ...{ erased, preserved, prompt, imagesPerClass, seed, steps, guidanceScale, sampler, width, height },
     ...{ negativePrompt, keyGuidance, batchSize, key: await contentOf(key ?? null) },
+    ...givenSizes(o),
     // What a prompt file says, and classes of another domain.
     shots: digest(shots.map(({ prompt: text, seed: noise, drawing }) => [text, noise, drawing])),
   };

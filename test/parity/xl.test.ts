@@ -1,5 +1,6 @@
 import { repeated, type Condition } from "../../lib/diffusion/condition";
 import { denoise } from "../../lib/diffusion/denoise";
+import { drawAtPlaces, generateImageSet } from "../../lib/diffusion/image-set";
 import { decode } from "../../lib/diffusion/generate";
 import type { GenerateOptions } from "../../lib/diffusion/generate-options";
 import { combine, guidedPrediction } from "../../lib/diffusion/guidance";
@@ -90,6 +91,27 @@ describe("a tiny model of Stable Diffusion XL's kind", () => {
     const [alone, toldAlone] = [await guided({ negative: null }), await told(text)];
     expect(await relativeError(alone, toldAlone)).toBeLessThan(OUTPUT);
     expect(await relativeError(await guided({ sizes: {} }), await guided({}))).toBeGreaterThan(1e-3);
+  });
+
+  it("makes sets of pictures that are told sizes, apart from those that are not", async () => {
+    const options = { steps: 1, batchSize: 1, directory: temporaryDirectory() };
+    const items = [{ prompt: "a church", seed: 0 }];
+    const [plain, told] = [
+      await generateImageSet(reference.model, items, options),
+      await generateImageSet(reference.model, items, { ...options, ...SIZES }),
+    ];
+    expect([plain.generated, told.generated]).toEqual([1, 1]);
+    const [one] = await reference.model.generate("a church", { steps: 1, ...SIZES });
+    const drawn = await told.image(0);
+    expect(drawn.data).toEqual(one!.data);
+    expect(drawn.data).not.toEqual((await plain.image(0)).data);
+    const [again] = await drawAtPlaces(
+      reference.model,
+      [{ ...items[0]!, place: 0 }],
+      { steps: 1, batchSize: 1, ...SIZES },
+      {},
+    );
+    expect(again!.data).toEqual(drawn.data);
   });
 
   it("keeps pictures that are told other sizes apart", async () => {
