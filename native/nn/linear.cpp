@@ -3,9 +3,11 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <vector>
+
+#include "differentiable.h"
 
 namespace kpop::nn {
 
@@ -43,21 +45,23 @@ Tensor multiply(const c10::TypedOperatorHandle<Product>& product, const Tensor& 
 
 class Differentiable : public torch::autograd::Function<Differentiable> {
  public:
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
+  static Tensor forward(Factors::Context* context, const Tensor& x, const Tensor& weight,
                         const std::optional<Tensor>& bias) {
-    context->save_for_backward({x, weight});
-    context->saved_data["biased"] = bias.has_value();
+    Factors::save(*context, x, weight, bias);
     return linear(x, weight, bias.value_or(Tensor()));
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 torch::autograd::variable_list gradients) {
-    const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1];
-    const auto gradient = gradients[0].reshape({-1, weight.size(0)});
+
+  static std::vector<Tensor> backward(Factors::Context* context, std::vector<Tensor> gradients) {
+    const Factors factors(*context);
+    auto shape = gradients[0].sizes().vec();
+    const auto gradient = gradients[0].reshape({-1, shape.back()});
     Tensor of_x, of_weight, of_bias;
-    if (context->needs_input_grad(0)) of_x = gradient.mm(weight).view(x.sizes());
-    if (context->needs_input_grad(1)) of_weight = gradient.t().mm(x.reshape({-1, weight.size(1)}));
-    if (context->saved_data["biased"].toBool() && context->needs_input_grad(2)) of_bias = gradient.sum(0);
+    if (factors.of_x) {
+      shape.back() = factors.weight.size(1);
+      of_x = gradient.mm(factors.weight).view(shape);
+    }
+    if (factors.of_weight) of_weight = gradient.t().mm(factors.x.reshape({-1, factors.x.size(-1)}));
+    if (factors.of_bias) of_bias = gradient.sum(0);
     return {of_x, of_weight, of_bias};
   }
 };
@@ -71,18 +75,11 @@ Tensor aligned_for(int64_t rows, const Tensor& weight) {
   return reinterpret_cast<uintptr_t>(weight.const_data_ptr()) % kAlignment == 0 ? weight : weight.clone();
 }
 
-bool differentiates(std::initializer_list<Tensor> inputs) {
-  return at::GradMode::is_enabled() && std::ranges::any_of(inputs, [](const Tensor& input) {
-           return input.defined() && input.requires_grad();
-         });
-}
-
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   static const auto product = find_product();
   if (!product || !onednn_pays(x, weight))
     return at::linear(x, aligned_for(x.numel() / std::max<int64_t>(x.size(-1), 1), weight), bias);
-  if (differentiates({x, weight, bias}))
-    return Differentiable::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  if (Factors::differentiate(x, weight, bias)) return apply<Differentiable>(x, weight, bias);
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
   return multiply(*product, x.reshape({-1, x.size(-1)}), weight, bias).view(shape);

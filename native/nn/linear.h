@@ -2,8 +2,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <initializer_list>
-
 namespace kpop::nn {
 
 /** `weight` for a product with `rows` rows of activations: itself, or an aligned copy.
@@ -13,9 +11,6 @@ namespace kpop::nn {
  *  With a copy, which for a time embedding, (B, width), is 3 % of the weights, the result is that of weights
  *  in memory. */
 at::Tensor aligned_for(int64_t rows, const at::Tensor& weight);
-
-/** Whether a result of these has to know where it comes from; an undefined one counts for nothing. */
-bool differentiates(std::initializer_list<at::Tensor> inputs);
 
 /** x W^T + b.  x (..., in), weight (out, in), bias (out) or undefined → (..., out) */
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);

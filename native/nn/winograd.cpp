@@ -4,12 +4,11 @@
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "linear.h"
+#include "differentiable.h"
 #include "winograd_kernels.h"
 
 namespace kpop::nn {
@@ -197,24 +196,26 @@ auto with_tiles(at::IntArrayRef shape, int64_t outputs, const Use& use) {
 
 class Differentiable : public torch::autograd::Function<Differentiable> {
  public:
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
+  static Tensor forward(Factors::Context* context, const Tensor& x, const Tensor& weight,
                         const std::optional<Tensor>& bias) {
-    context->save_for_backward({x, weight});
-    context->saved_data["biased"] = bias.has_value();
+    Factors::save(*context, x, weight, bias);
     return winograd_conv2d(x, weight, bias.value_or(Tensor()));
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 torch::autograd::variable_list gradients) {
-    const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1];
+  static std::vector<Tensor> backward(Factors::Context* context, std::vector<Tensor> gradients) {
+    const Factors factors(*context);
     const auto gradient = channels_last(gradients[0]);
-    return with_tiles(x.sizes(), weight.size(0), [&](auto& convolution) -> torch::autograd::variable_list {
-      Tensor of_x, of_weight, of_bias;
-      if (context->needs_input_grad(0)) of_x = convolution.input_gradient(gradient, channels_last(weight));
-      if (context->needs_input_grad(1)) of_weight = convolution.weight_gradient(channels_last(x), gradient);
-      if (context->saved_data["biased"].toBool() && context->needs_input_grad(2))
-        of_bias = gradient.sum({0, 2, 3});
+    auto shape = gradient.sizes().vec();
+    shape[1] = factors.x.defined()        ? factors.x.size(1)
+               : factors.weight.defined() ? factors.weight.size(1)
+                                          : 0;
+    Tensor of_bias;
+    if (factors.of_bias) of_bias = gradient.sum({0, 2, 3});
+    if (shape[1] == 0) return {Tensor(), Tensor(), of_bias};
+    return with_tiles(shape, gradient.size(1), [&](auto& convolution) -> std::vector<Tensor> {
+      Tensor of_x, of_weight;
+      if (factors.of_x) of_x = convolution.input_gradient(gradient, channels_last(factors.weight));
+      if (factors.of_weight) of_weight = convolution.weight_gradient(channels_last(factors.x), gradient);
       return {of_x, of_weight, of_bias};
     });
   }
@@ -238,8 +239,7 @@ bool winograd_pays(const Tensor& x, const Tensor& weight) {
 }
 
 Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  if (differentiates({x, weight, bias}))
-    return Differentiable::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  if (Factors::differentiate(x, weight, bias)) return apply<Differentiable>(x, weight, bias);
   return with_tiles(x.sizes(), weight.size(0), [&](auto& convolution) {
     return convolution.forward(channels_last(x), channels_last(weight), bias);
   });
