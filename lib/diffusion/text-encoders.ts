@@ -53,6 +53,9 @@ export interface TextStates {
   readonly pooled?: Tensor;
 }
 
+/** Texts that are encoded together: on its way a token's state takes some thirty times its width. */
+const TOGETHER = 16;
+
 /**
  * Token states as the UNet reads them: the last ones of a single encoder; of Stable Diffusion XL's two (arXiv 2307.01952,
  * §2.1) the last but one's, before the final layer norm, side by side, with the second's pooled text.
@@ -62,6 +65,31 @@ export async function encodeTowers(
   model: TextReaders,
   inputs: readonly TowerInput[],
   { grad = false }: { grad?: boolean } = {},
+): Promise<TextStates> {
+  const count = inputs[0]!.ids.shape[0]!;
+  if (grad || count <= TOGETHER) return encodeTogether(model, inputs, grad);
+  return scope(async () => {
+    const found: TextStates[] = [];
+    for (let from = 0; from < count; from += TOGETHER) {
+      const some = (rows: Tensor): Tensor => rows.slice(0, from, Math.min(from + TOGETHER, count));
+      const part = inputs.map(({ ids, embeddings }) => ({
+        ids: some(ids),
+        ...(embeddings === undefined ? {} : { embeddings: some(embeddings) }),
+      }));
+      found.push(await encodeTogether(model, part, false));
+    }
+    const pooled = found.flatMap((states) => states.pooled ?? []);
+    return {
+      context: Tensor.cat(found.map(({ context }) => context)),
+      ...(pooled.length === 0 ? {} : { pooled: Tensor.cat(pooled) }),
+    };
+  });
+}
+
+async function encodeTogether(
+  model: TextReaders,
+  inputs: readonly TowerInput[],
+  grad: boolean,
 ): Promise<TextStates> {
   const towers = textTowers(model);
   if (towers.length === 1) {
