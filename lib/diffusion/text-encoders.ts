@@ -53,8 +53,11 @@ export interface TextStates {
   readonly pooled?: Tensor;
 }
 
-/** Texts that are encoded together: on its way a token's state takes some thirty times its width. */
-const TOGETHER = 16;
+/**
+ * Texts that are encoded together: on its way a token's state takes some thirty times its width. Weights of another dtype
+ * than that of the computation are cast each time, which for fewer texts would take as long as they do.
+ */
+const TOGETHER = 64;
 
 /**
  * Token states as the UNet reads them: the last ones of a single encoder; of Stable Diffusion XL's two (arXiv 2307.01952,
