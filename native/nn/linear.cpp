@@ -36,11 +36,21 @@ bool onednn_pays(const Tensor& x, const Tensor& weight) {
          x.numel() * weight.size(0) >= kProducts;
 }
 
-/** x (rows, in), weight (out, in) → (rows, out) */
-Tensor multiply(const c10::TypedOperatorHandle<Product>& product, const Tensor& x, const Tensor& weight,
-                const Tensor& bias) {
-  return product.call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, "none",
-                      c10::List<std::optional<at::Scalar>>(), "");
+/** x (rows, in), weight (out, in) → (rows, out); undefined where it is not oneDNN's to multiply. */
+Tensor multiply(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  static const auto product = find_product();
+  if (!product || !onednn_pays(x, weight)) return {};
+  return product->call(x.reshape({-1, x.size(-1)}), weight,
+                       bias.defined() ? std::optional(bias) : std::nullopt, "none",
+                       c10::List<std::optional<at::Scalar>>(), "");
+}
+
+/** gradient (rows, out), weight (out, in) → (rows, in) */
+Tensor multiply_back(const Tensor& gradient, const Tensor& weight) {
+  constexpr int64_t kRows = 1024;  // that make up for a copy of the weights
+  if (gradient.size(0) >= kRows)
+    if (auto product = multiply(gradient, weight.t().contiguous(), {}); product.defined()) return product;
+  return gradient.mm(weight);
 }
 
 class Differentiable : public torch::autograd::Function<Differentiable> {
@@ -58,7 +68,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     Tensor of_x, of_weight, of_bias;
     if (factors.of_x) {
       shape.back() = factors.weight.size(1);
-      of_x = gradient.mm(factors.weight).view(shape);
+      of_x = multiply_back(gradient, factors.weight).view(shape);
     }
     if (factors.of_weight) of_weight = gradient.t().mm(factors.x.reshape({-1, factors.x.size(-1)}));
     if (factors.of_bias) of_bias = gradient.sum(0);
@@ -76,13 +86,14 @@ Tensor aligned_for(int64_t rows, const Tensor& weight) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  static const auto product = find_product();
-  if (!product || !onednn_pays(x, weight))
+  if (onednn_pays(x, weight) && Factors::differentiate(x, weight, bias))
+    return apply<Differentiable>(x, weight, bias);
+  const auto product = multiply(x, weight, bias);
+  if (!product.defined())
     return at::linear(x, aligned_for(x.numel() / std::max<int64_t>(x.size(-1), 1), weight), bias);
-  if (Factors::differentiate(x, weight, bias)) return apply<Differentiable>(x, weight, bias);
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  return multiply(*product, x.reshape({-1, x.size(-1)}), weight, bias).view(shape);
+  return product.view(shape);
 }
 
 }  // namespace kpop::nn
