@@ -186,12 +186,15 @@ class Convolution {
 /** What moving a number costs, in products: measured on a Zen 3 core. */
 constexpr double kMoving = 35;
 
-/** Calls `use` with the convolution of a shape whose tiles take less time. */
+/** Calls `use` with the convolution of a shape whose tiles take less time, of those that are as exact as
+ * ATen: the error of large tiles, 1.1e-6 to 1.8e-6, is below that of its long sums alone. */
 template <class Use>
 auto with_tiles(at::IntArrayRef shape, int64_t outputs, const Use& use) {
+  constexpr int64_t kLongSum = 256;
   Convolution<Tile<4>> large(shape, outputs);
   Convolution<Tile<2>> small(shape, outputs);
-  return large.cost(kMoving) < small.cost(kMoving) ? use(large) : use(small);
+  const bool exact = std::min(shape[1], outputs) >= kLongSum;
+  return exact && large.cost(kMoving) < small.cost(kMoving) ? use(large) : use(small);
 }
 
 class Differentiable : public torch::autograd::Function<Differentiable> {

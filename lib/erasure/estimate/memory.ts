@@ -2,7 +2,7 @@ import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { networksOf } from "../../io/checkpoint-types";
 import { runtimeDtype } from "../../io/safetensors-dtypes";
 import { passElements, savedElements, type GraphExtent } from "../../models/unet-memory";
-import { unetOperations } from "../../models/unet-operations";
+import { unetOperations, type UNetOperation } from "../../models/unet-operations";
 import type { Complete, OptionSet } from "../../options/option";
 import type { Keeping } from "../method";
 import type { Chosen } from "../open-parts";
@@ -130,8 +130,23 @@ function networkBytes(base: StableDiffusion, { method, own }: Request, chosen: C
   return {
     activations:
       graph * batch * savedElements(list, extents[extent]) * element + (graph > 0 ? cast * element : 0),
-    working: graph > 0 ? (batch * pass.item + pass.weights) * element : 0,
+    working: graph > 0 ? (batch * pass.item + pass.weights) * element + tileBytes(base, list, batch) : 0,
   };
+}
+
+/**
+ * What a convolution takes that is computed in tiles, as on a CPU: of 36 values for each 16 of maps, and for each 9 of
+ * weights, parts of 32 MiB.
+ */
+function tileBytes({ device }: StableDiffusion, list: readonly UNetOperation[], batch: number): number {
+  if (device !== "cpu") return 0;
+  const part = (elements: number): number => Math.min(2 ** 25, FLOAT32 * elements);
+  const needed = list
+    .filter(({ name }) => /\.conv[12]?$/.test(name))
+    .map(
+      (each) => part(2.25 * batch * each.inputs) + part(2.25 * batch * each.outputs) + part(4 * each.weights),
+    );
+  return Math.max(...needed);
 }
 
 function latentBytes(base: StableDiffusion, own: Complete<OptionSet>, concepts: number): number {
