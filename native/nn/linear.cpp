@@ -26,8 +26,8 @@ std::optional<c10::TypedOperatorHandle<Product>> find_product() {
   return found->typed<Product>();
 }
 
-/** Whether oneDNN multiplies faster than MKL, which is what ATen calls. On AMD's processors MKL reaches three
- *  fifths of what they can: measured on Zen 3, oneDNN takes 1.05 to 1.4 times less for all but small ones. */
+/** Whether oneDNN multiplies faster than MKL, which is what ATen calls: measured on an EPYC (Zen 3), it
+ * is 1.05 to 1.4 times as fast for all but small products. */
 bool onednn_pays(const Tensor& x, const Tensor& weight) {
   static const bool is_amd = __builtin_cpu_is("amd") && __builtin_cpu_supports("avx2");
   constexpr int64_t kProducts = int64_t{1} << 23, kRows = 32;

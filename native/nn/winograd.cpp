@@ -59,8 +59,8 @@ class Memory {
   Tensor floats_;
 };
 
-/** A convolution of one shape, and its gradients. It goes through the tiles, and through the weights, in
- *  parts of 32 MB, of which the transforms of one matrix are still in the cache when it is multiplied. */
+/** A convolution of one shape, and its gradients. What the tiles, the weights and the products become is
+ *  kept in parts of 32 MB, not whole. */
 template <class T>
 class Convolution {
  public:
@@ -186,15 +186,15 @@ class Convolution {
 /** What moving a number costs, in products: measured on a Zen 3 core. */
 constexpr double kMoving = 35;
 
-/** Calls `use` with the convolution of a shape whose tiles take less time, of those that are as exact as
- * ATen: the error of large tiles, 1.1e-6 to 1.8e-6, is below that of its long sums alone. */
+/** Calls `use` with the convolution of a shape whose tiles take less time; large ones for long sums alone: of
+ *  short ones their error is several times ATen's, of these at most twice. */
 template <class Use>
 auto with_tiles(at::IntArrayRef shape, int64_t outputs, const Use& use) {
   constexpr int64_t kLongSum = 256;
   Convolution<Tile<4>> large(shape, outputs);
   Convolution<Tile<2>> small(shape, outputs);
-  const bool exact = std::min(shape[1], outputs) >= kLongSum;
-  return exact && large.cost(kMoving) < small.cost(kMoving) ? use(large) : use(small);
+  const bool is_long = std::min(shape[1], outputs) >= kLongSum;
+  return is_long && large.cost(kMoving) < small.cost(kMoving) ? use(large) : use(small);
 }
 
 class Differentiable : public torch::autograd::Function<Differentiable> {

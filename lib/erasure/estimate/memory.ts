@@ -135,8 +135,8 @@ function networkBytes(base: StableDiffusion, { method, own }: Request, chosen: C
 }
 
 /**
- * What a convolution takes that is computed in tiles, as on a CPU: of 36 values for each 16 of maps, and for each 9 of
- * weights, parts of 32 MiB.
+ * What a convolution in tiles takes beside, which are used on a CPU: 36 numbers for each 16 that come in or out and for each
+ * 9 of the weights, of each of these 32 MiB at a time.
  */
 function tileBytes({ device }: StableDiffusion, list: readonly UNetOperation[], batch: number): number {
   if (device !== "cpu") return 0;

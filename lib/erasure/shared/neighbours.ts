@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { invalid, knownKeys } from "../../check";
 import { textIdentity } from "../../diffusion/identity";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
-import { embedTokens, encodeTowers, textTowers } from "../../diffusion/text-encoders";
+import { embedTokens, encodeTowers, STATES_TOGETHER, textTowers } from "../../diffusion/text-encoders";
 import { throwIfAborted } from "../../errors";
 import { choice, integer, single, texts } from "../../options/kinds";
 import { complete, type Option, type OptionSet } from "../../options/option";
@@ -12,7 +12,6 @@ import { Tensor } from "../../runtime/tensor";
 import { wholeWords } from "../../text/vocabulary";
 import type { PrepareReport } from "../../training/step-report";
 import { remembered } from "./neighbour-cache";
-import { STATES_TOGETHER } from "./text-rows";
 
 const CHOICES = ["nearest", "adversarial", "off"] as const;
 /** @inline */

@@ -1,3 +1,4 @@
+import { STATES_TOGETHER } from "../../diffusion/text-encoders";
 import { throwIfAborted } from "../../errors";
 import { scope } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
@@ -10,12 +11,6 @@ export interface TextRows {
   readonly from: number;
   readonly count: number;
 }
-
-/**
- * Token states encoded together. Where the processor has no instructions for the weights' dtype, each weight is converted
- * once for all of them; and a hundred prompts take no more memory than these, nor more time until a signal is looked at.
- */
-export const STATES_TOGETHER = 2048;
 
 /** What rows are encoded by. */
 type Encoder = Pick<ErasureJob, "encode" | "signal">;
