@@ -1,28 +1,14 @@
 #pragma once
 
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 
 #include <cmath>
 #include <optional>
 
+#include "attend.h"
 #include "layers.h"
 
 namespace kpop::nn {
-
-/** (B, N, heads · head_dim) → (B, heads, N, head_dim) */
-inline Tensor split_heads(const Tensor& x, int64_t heads) {
-  return x.view({x.size(0), x.size(1), heads, -1}).transpose(1, 2);
-}
-
-/** Multi-head scaled dot-product attention on (B, N, heads · head_dim) projections.
- *  @param causal row i sees rows 0..i only   @returns (B, N, heads · head_dim) */
-inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal = false) {
-  return at::scaled_dot_product_attention(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads),
-                                          /*attn_mask=*/{}, /*dropout_p=*/0.0, causal)
-      .transpose(1, 2)
-      .flatten(2);
-}
 
 /** Shape and options of one attention layer. */
 struct AttentionOptions {

@@ -1,24 +1,13 @@
-// Compiled for AVX2 and FMA: no header whose functions other files share may come in here, since the linker
-// keeps one copy of each.
+// Compiled for AVX2 and FMA: no header whose functions other files share may come in here.
 #include "winograd_kernels.h"
+
+#include "lanes.h"
 
 namespace kpop::nn::winograd {
 
 namespace {
 
 constexpr int kKernel = 3;
-constexpr int64_t kLanes = 8;
-
-/** Channels that are transformed at once. */
-using Lanes [[gnu::vector_size(32), gnu::aligned(4), gnu::may_alias]] = float;
-
-inline Lanes load(const float* from) {
-  return *reinterpret_cast<const Lanes*>(from);
-}
-inline void store(float* to, Lanes value) {
-  *reinterpret_cast<Lanes*>(to) = value;
-}
-
 template <int Rows, int Columns>
 struct Matrix {
   float at[Rows][Columns];
