@@ -154,7 +154,7 @@ class Encoder : public torch::nn::Module {
     auto x = conv_in_->forward(conv_in_->in_layout(image));
     for (size_t i = 0; i < down_blocks_->size(); ++i) x = (*down_blocks_)[i].forward(x);
     x = mid_block_->forward(x);
-    return conv_out_->forward(activate(conv_norm_out_->forward(x), act_));
+    return conv_out_->forward(conv_norm_out_->forward(x, act_));
   }
 
  private:
@@ -185,7 +185,7 @@ class Decoder : public torch::nn::Module {
   Tensor forward(const Tensor& latents) const {
     auto x = mid_block_->forward(conv_in_->forward(conv_in_->in_layout(latents)));
     for (size_t i = 0; i < up_blocks_->size(); ++i) x = (*up_blocks_)[i].forward(x);
-    return conv_out_->forward(activate(conv_norm_out_->forward(x), act_));
+    return conv_out_->forward(conv_norm_out_->forward(x, act_));
   }
 
  private:

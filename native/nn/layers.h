@@ -2,13 +2,14 @@
 
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/group_norm.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/thnn_conv2d.h>
 
 #include <algorithm>
 #include <array>
 
+#include "activation.h"
+#include "fused.h"
 #include "linear.h"
 #include "module.h"
 #include "winograd.h"
@@ -121,17 +122,20 @@ class GroupNorm : public Leaf {
     declare("weight", {channels});
     declare("bias", {channels});
   }
-  Tensor forward(const Tensor& x) const {
-    const auto dtype = x.scalar_type();
-    const Tensor weight = cast(0, dtype), bias = cast(1, dtype);
-    // ATen's channels-last backward writes the input's gradient even where there is none to write to.
-    const bool only_own_gradients =
-        at::GradMode::is_enabled() && !x.requires_grad() && (weight.requires_grad() || bias.requires_grad());
-    if (!only_own_gradients) return at::group_norm(x, groups_, weight, bias, eps_);
-    return at::group_norm(x.contiguous(), groups_, weight, bias, eps_).contiguous(x.suggest_memory_format());
+  Tensor forward(const Tensor& x) const { return normalise(x, false); }
+  /** The activation of what comes out. */
+  Tensor forward(const Tensor& x, Activation act) const {
+    const bool silu = act == Activation::silu;
+    auto normed = normalise(x, silu);
+    return silu ? normed : activate(std::move(normed), act);
   }
 
  private:
+  Tensor normalise(const Tensor& x, bool silu) const {
+    const auto dtype = x.scalar_type();
+    return group_norm(x, groups_, cast(0, dtype), cast(1, dtype), eps_, silu);
+  }
+
   int64_t groups_;
   double eps_;
 };

@@ -3,7 +3,6 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
-#include "activation.h"
 #include "layers.h"
 
 namespace kpop::nn {
@@ -37,9 +36,9 @@ class ResnetBlock2D : public torch::nn::Module {
   }
 
   Tensor forward(const Tensor& x, const Tensor& time = {}) const {
-    auto h = conv1_->forward(activate(norm1_->forward(x), act_));
+    auto h = conv1_->forward(norm1_->forward(x, act_));
     if (time_emb_proj_) h = add_residual(h, time_emb_proj_->forward(time).unsqueeze(2).unsqueeze(3));
-    h = conv2_->forward(activate(norm2_->forward(h), act_));
+    h = conv2_->forward(norm2_->forward(h, act_));
     h = add_residual(h, conv_shortcut_ ? conv_shortcut_->forward(x) : x);
     return scale_ == 1 ? h : h / scale_;
   }

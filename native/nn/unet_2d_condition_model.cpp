@@ -152,7 +152,7 @@ void UNet2DConditionModel::append_steps() {
   for (size_t i = 0; i < up_blocks_->size(); ++i)
     (*up_blocks_)[i].append_steps(steps_, "up_blocks." + std::to_string(i));
   steps_.add("conv_out", [this](UNetState& s) {
-    s.x = conv_out_->forward(activate(conv_norm_out_->forward(s.x), act_));
+    s.x = conv_out_->forward(conv_norm_out_->forward(s.x, act_));
   });
 }
 
