@@ -6,6 +6,8 @@ export interface GraphExtent {
   trains(name: string): boolean;
   /** Whether the operation takes something else that a gradient is wanted of: a learned prompt. Default none does. */
   prompts?(name: string): boolean;
+  /** Whether norms and gates keep what they take alone, as they do in our own kernels, on a CPU. Default false. */
+  readonly fused?: boolean;
 }
 
 /**
@@ -16,16 +18,17 @@ export interface GraphExtent {
  */
 export function savedElements(
   list: readonly UNetOperation[],
-  { trains, prompts = () => false }: GraphExtent,
+  { trains, prompts = () => false, fused = false }: GraphExtent,
 ): number {
   const first = list.findIndex(({ name }) => trains(name) || prompts(name));
   if (first < 0) return 0;
-  return list.slice(first).reduce((sum, each) => sum + savedBy(each, trains), 0);
+  return list.slice(first).reduce((sum, each) => sum + savedBy(each, trains, fused), 0);
 }
 
 function savedBy(
   { name, inputs, outputs, weights, input }: UNetOperation,
   trains: GraphExtent["trains"],
+  fused: boolean,
 ): number {
   // Queries, keys, values and the result.
   if (weights === 0) return inputs + outputs;
@@ -38,15 +41,16 @@ function savedBy(
     return inputs + (shared ? inputs : own);
   }
   if (/\.to_(?:[kv]|out\.0)$/.test(name)) return 0;
-  // What its norm takes; of its halves the gate before and after the activation, and the values.
-  if (name.endsWith(".ff.net.0.proj")) return inputs + own + 1.5 * outputs;
+  // What its norm takes; of its halves the values and the gate, which may be kept after its activation as well.
+  if (name.endsWith(".ff.net.0.proj")) return inputs + own + (fused ? 1 : 1.5) * outputs;
   if (name.endsWith(".proj_in")) return inputs + own;
   if (name.endsWith(".ff.net.2") || name.endsWith(".proj_out") || name === "conv_in") return own;
   // What comes in is what the block's first norm takes.
   if (name.endsWith(".conv_shortcut")) return 0;
   if (/samplers\.\d+\.conv$/.test(name)) return inputs;
-  // A residual block's convolutions and the last one: what their norm takes, their activation, and they themselves.
-  return 3 * inputs;
+  // A residual block's convolutions and the last one: what their norm takes and they themselves; between them, perhaps, the
+  // activation.
+  return (fused ? 2 : 3) * inputs;
 }
 
 /** Elements that a forward without a graph holds at once, at most: for the batch, and of weights that a convolution repacks. */

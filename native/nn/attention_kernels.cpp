@@ -37,43 +37,26 @@ struct Wide {
   int64_t step;
 };
 
-/** What sums begin with and what is done with them, a vector `columns` from the first at a time. */
-struct Fresh {
-  static Lanes start(Lanes, int) { return Lanes{}; }
-  template <int Rows, int Columns>
-  static void finish(const Lanes (&)[Rows][Columns]) {}
+/** What becomes of sums, beside what was there before. They begin at 0: long ones are sums of sums, whose
+ * error is smaller. */
+struct Stored {
+  Lanes operator()(Lanes sum, Lanes, int) const { return sum; }
 };
-struct Added : Fresh {
-  static Lanes start(Lanes present, int) { return present; }
+struct Added {
+  Lanes operator()(Lanes sum, Lanes before, int) const { return before + sum; }
 };
-struct Scaled : Fresh {
-  const float* factors;
-  Lanes start(Lanes present, int column) const { return present * load(factors + column * kLanes); }
-};
-struct Maximum : Fresh {
-  float* largest_yet;
-  template <int Rows, int Columns>
-  void finish(const Lanes (&sums)[Rows][Columns]) const {
-#pragma GCC unroll 8
-    for (int j = 0; j < Columns; ++j) {
-      Lanes found = load(largest_yet + j * kLanes);
-#pragma GCC unroll 8
-      for (int i = 0; i < Rows; ++i) found = larger(sums[i][j], found);
-      store(largest_yet + j * kLanes, found);
-    }
+struct AddedToScaled {
+  const float* factors;  // by lane
+  Lanes operator()(Lanes sum, Lanes before, int column) const {
+    return before * load(factors + column * kLanes) + sum;
   }
 };
 
 /** Products of some rows and columns of vectors, whose sums stay in registers. */
-template <int Rows, int Columns, class Use>
+template <int Rows, int Columns, class Finish>
 [[gnu::always_inline]] inline void multiply_some(Left left, Wide<const float> right, int64_t terms,
-                                                 Wide<float> result, const Use& use) {
-  Lanes sums[Rows][Columns];
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < Columns; ++j)
-      sums[i][j] = use.start(load(result.at + i * result.step + j * kLanes), j);
+                                                 Wide<float> result, const Finish& finish) {
+  Lanes sums[Rows][Columns]{};
   for (int64_t term = 0; term < terms; ++term) {
     Lanes factors[Columns];
 #pragma GCC unroll 8
@@ -87,31 +70,33 @@ template <int Rows, int Columns, class Use>
     left.at += left.term;
     right.at += right.step;
   }
-  use.finish(sums);
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < Columns; ++j) store(result.at + i * result.step + j * kLanes, sums[i][j]);
+    for (int j = 0; j < Columns; ++j) {
+      float* const at = result.at + i * result.step + j * kLanes;
+      store(at, finish(sums[i][j], load(at), j));
+    }
 }
 
 /** (rows, terms) · (terms, lanes of `Columns` vectors) → (rows, lanes) */
-template <int Columns, class Use>
+template <int Columns, class Finish>
 void multiply(int64_t rows, Left left, Wide<const float> right, int64_t terms, Wide<float> result,
-              const Use& use) {
+              const Finish& finish) {
   constexpr int kRows = 6;
   for (; rows >= kRows; rows -= kRows, left.at += kRows * left.row, result.at += kRows * result.step)
-    multiply_some<kRows, Columns>(left, right, terms, result, use);
+    multiply_some<kRows, Columns>(left, right, terms, result, finish);
   switch (rows) {
     case 5:
-      return multiply_some<5, Columns>(left, right, terms, result, use);
+      return multiply_some<5, Columns>(left, right, terms, result, finish);
     case 4:
-      return multiply_some<4, Columns>(left, right, terms, result, use);
+      return multiply_some<4, Columns>(left, right, terms, result, finish);
     case 3:
-      return multiply_some<3, Columns>(left, right, terms, result, use);
+      return multiply_some<3, Columns>(left, right, terms, result, finish);
     case 2:
-      return multiply_some<2, Columns>(left, right, terms, result, use);
+      return multiply_some<2, Columns>(left, right, terms, result, finish);
     case 1:
-      return multiply_some<1, Columns>(left, right, terms, result, use);
+      return multiply_some<1, Columns>(left, right, terms, result, finish);
     default:
       return;
   }
@@ -125,10 +110,10 @@ void add_product(int64_t rows, Left left, Wide<const float> right, int64_t width
 }
 
 /** `rows` of (count, width) as columns of (width, kTile), zero where there are no more. */
-void turn(const float* rows, int64_t count, int64_t width, int64_t step, float scale, float* columns) {
+void turn(const float* rows, int64_t count, int64_t width, int64_t step, float* columns) {
   count = smaller(count, kTile);
   for (int64_t r = 0; r < count; ++r)
-    for (int64_t j = 0; j < width; ++j) columns[j * kTile + r] = scale * rows[r * step + j];
+    for (int64_t j = 0; j < width; ++j) columns[j * kTile + r] = rows[r * step + j];
   for (int64_t j = 0; j < width; ++j)
     for (int64_t r = count; r < kTile; ++r) columns[j * kTile + r] = 0;
 }
@@ -186,25 +171,34 @@ struct ForwardTile {
   float *queries, *values, *maxima, *sums;
 };
 
-/** Exponentials in place of scores, by the largest ones now. @param factors of what was summed before */
-void soften(float* scores, int64_t keys, const float* before, const ForwardTile& tile, float* factors) {
+/** e^(scale (score - largest)) in place of scores, with the largest of all until now.
+ *  @param factors of what was summed with the largest before */
+void soften(float* scores, int64_t keys, float scale, const ForwardTile& tile, float* factors) {
   constexpr int kColumns = kTile / kLanes;
-  Lanes maxima[kColumns], sums[kColumns];
+  Lanes largest[kColumns], shift[kColumns], sums[kColumns]{};
+#pragma GCC unroll 2
+  for (int j = 0; j < kColumns; ++j) largest[j] = load(tile.maxima + j * kLanes);
+  for (int64_t at = 0; at < keys * kTile; at += kTile)
+#pragma GCC unroll 2
+    for (int j = 0; j < kColumns; ++j) largest[j] = larger(load(scores + at + j * kLanes), largest[j]);
+#pragma GCC unroll 2
   for (int j = 0; j < kColumns; ++j) {
-    maxima[j] = load(tile.maxima + j * kLanes);
-    const Lanes factor = exponential(load(before + j * kLanes) - maxima[j]);
-    store(factors + j * kLanes, factor);
-    sums[j] = load(tile.sums + j * kLanes) * factor;
+    shift[j] = largest[j] * scale;
+    store(factors + j * kLanes, exponential(load(tile.maxima + j * kLanes) * scale - shift[j]));
+    store(tile.maxima + j * kLanes, largest[j]);
   }
-  for (int64_t key = 0; key < keys; ++key)
+  for (int64_t at = 0; at < keys * kTile; at += kTile)
 #pragma GCC unroll 2
     for (int j = 0; j < kColumns; ++j) {
-      float* const at = scores + key * kTile + j * kLanes;
-      const Lanes value = exponential(load(at) - maxima[j]);
-      store(at, value);
+      const Lanes value = exponential(load(scores + at + j * kLanes) * scale - shift[j]);
+      store(scores + at + j * kLanes, value);
       sums[j] += value;
     }
-  for (int j = 0; j < kColumns; ++j) store(tile.sums + j * kLanes, sums[j]);
+#pragma GCC unroll 2
+  for (int j = 0; j < kColumns; ++j) {
+    float* const total = tile.sums + j * kLanes;
+    store(total, load(total) * load(factors + j * kLanes) + sums[j]);
+  }
 }
 
 /** Of a tile of queries, in rows of whole lanes and as columns: they, and the gradient of their results. */
@@ -225,8 +219,8 @@ struct BackwardTile {
   /** @param row of the head, the tile's first */
   void read(const Head& head, const Result& result, int64_t row) const {
     const int64_t count = head.rows - row, width = head.width, from = row * head.step;
-    turn(head.queries + from, count, width, head.step, head.scale, queries);
-    turn(result.gradient + from, count, width, head.step, 1, gradients);
+    turn(head.queries + from, count, width, head.step, queries);
+    turn(result.gradient + from, count, width, head.step, gradients);
     fill(of_queries, width * kTile, 0);
     copy(head.queries + from, count, width, head.step, query_rows);
     copy(result.gradient + from, count, width, head.step, gradient_rows);
@@ -238,11 +232,11 @@ struct BackwardTile {
   }
 
   /** P and, in place of dP, dS = P ∘ (dP - D). */
-  void errors(float* scores, float* steps, int64_t keys) const {
+  void errors(float* scores, float* steps, int64_t keys, float scale) const {
     for (int64_t key = 0; key < keys; ++key)
       for (int64_t j = 0; j < kTile; j += kLanes) {
         const int64_t at = key * kTile + j;
-        const Lanes probability = exponential(load(scores + at) - load(log_sums + j));
+        const Lanes probability = exponential(load(scores + at) * scale - load(log_sums + j));
         store(scores + at, probability);
         store(steps + at, probability * (load(steps + at) - load(products + j)));
       }
@@ -252,16 +246,15 @@ struct BackwardTile {
 }  // namespace
 
 int64_t forward_floats(int64_t width) {
-  return kTile * (kKeys + 2) + kBlock / kTile * ForwardTile::floats(width);
+  return kTile * (kKeys + 1) + kBlock / kTile * ForwardTile::floats(width);
 }
 
 void forward(const Head& head, float* result, float* log_sums, float* work) {
   const int64_t width = head.width, step = head.step;
-  float *const scores = work, *const before = scores + kKeys * kTile, *const factors = before + kTile,
-               *const tiles = factors + kTile;
+  float *const scores = work, *const factors = scores + kKeys * kTile, *const tiles = factors + kTile;
   for (int64_t row = 0; row < head.rows; row += kTile) {
     const ForwardTile tile(tiles, row / kTile, width);
-    turn(head.queries + row * step, head.rows - row, width, step, head.scale, tile.queries);
+    turn(head.queries + row * step, head.rows - row, width, step, tile.queries);
     fill(tile.values, width * kTile, 0);
     fill(tile.maxima, kTile, -kInfinity);
     fill(tile.sums, kTile, 0);
@@ -270,17 +263,16 @@ void forward(const Head& head, float* result, float* log_sums, float* work) {
     for (int64_t row = 0; row < head.rows; row += kTile) {
       const ForwardTile tile(tiles, row / kTile, width);
       const int64_t keys = smaller(kKeys, head.key_rows - key);
-      for (int64_t r = 0; r < kTile; ++r) before[r] = tile.maxima[r];
       multiply<2>(keys, {head.keys + key * step, step, 1}, {tile.queries, kTile}, width, {scores, kTile},
-                  Maximum{{}, tile.maxima});
-      soften(scores, keys, before, tile, factors);
+                  Stored());
+      soften(scores, keys, head.scale, tile, factors);
       multiply<2>(width, {head.values + key * step, 1, step}, {scores, kTile}, keys, {tile.values, kTile},
-                  Scaled{{}, factors});
+                  AddedToScaled{factors});
     }
   for (int64_t row = 0; row < head.rows; row += kTile) {
     const ForwardTile tile(tiles, row / kTile, width);
     for (int64_t r = 0; r < smaller(kTile, head.rows - row); ++r) {
-      if (log_sums != nullptr) log_sums[row + r] = tile.maxima[r] + logf(tile.sums[r]);
+      if (log_sums != nullptr) log_sums[row + r] = tile.maxima[r] * head.scale + logf(tile.sums[r]);
       factors[r] = 1 / tile.sums[r];
     }
     turn_back(tile.values, factors, head.rows - row, width, step, result + row * step);
@@ -305,10 +297,10 @@ void backward(const Head& head, const Result& result, const Gradients& gradients
     fill(of_values, keys * padded, 0);
     for (int64_t row = 0; row < head.rows; row += kTile) {
       const BackwardTile tile(tiles, row / kTile, width);
-      multiply<2>(keys, {head.keys + from, step, 1}, {tile.queries, kTile}, width, {scores, kTile}, Fresh());
+      multiply<2>(keys, {head.keys + from, step, 1}, {tile.queries, kTile}, width, {scores, kTile}, Stored());
       multiply<2>(keys, {head.values + from, step, 1}, {tile.gradients, kTile}, width, {steps, kTile},
-                  Fresh());
-      tile.errors(scores, steps, keys);
+                  Stored());
+      tile.errors(scores, steps, keys, head.scale);
       if (gradients.values != nullptr)
         add_product(keys, {scores, kTile, 1}, {tile.gradient_rows, padded}, padded, {of_values, padded});
       if (gradients.keys != nullptr)

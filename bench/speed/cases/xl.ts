@@ -16,9 +16,14 @@ export function xlLoadCase(): SpeedCase {
   return { name: "xl-load", title: `${TITLE}: load`, ...ON_CHECKPOINT, run: measureLoad };
 }
 
-/** One concept erased by UCE with its neighbours, from the files to the files. */
-export function xlUceCase(): SpeedCase {
-  return { name: "xl-uce", title: `${TITLE}: UCE with neighbours`, ...ON_CHECKPOINT, run: measureUce };
+/**
+ * One concept erased by UCE with its neighbours, from the files to the files.
+ * @param alignment "tail", the default, reads all rows of a text from its last token on; "last-token" that one
+ */
+export function xlUceCase(alignment: "tail" | "last-token"): SpeedCase {
+  const name = alignment === "tail" ? "xl-uce" : `xl-uce-${alignment}`;
+  const title = `${TITLE}: UCE with neighbours, alignment ${alignment}`;
+  return { name, title, ...ON_CHECKPOINT, run: () => measureUce(alignment) };
 }
 
 const ON_CHECKPOINT = { prepare: writeCheckpoint, tidy: removeCheckpoint };
@@ -58,7 +63,7 @@ async function measureLoad(): Promise<Measurement> {
   };
 }
 
-async function measureUce(): Promise<Measurement> {
+async function measureUce(alignment: "tail" | "last-token"): Promise<Measurement> {
   const scratch = await mkdtemp(join(tmpdir(), "kpop-bench-xl-"));
   try {
     const clock = stopwatch();
@@ -71,6 +76,7 @@ async function measureUce(): Promise<Measurement> {
     using erasure = await erase(model, {
       method: "uce",
       concepts: "church",
+      alignment,
       onPrepare({ done, total }) {
         if (done === total) words += clock();
       },

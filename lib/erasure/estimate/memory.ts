@@ -121,6 +121,7 @@ function networkBytes(base: StableDiffusion, { method, own }: Request, chosen: C
     text: { trains: () => false, prompts: (name) => /attn2\.to_[kv]$/.test(name) },
   };
   const element = elementBytes(base);
+  const fused = base.device === "cpu";
   // A graph has weights in the dtype that it computes in.
   const cast =
     element === FLOAT32
@@ -129,7 +130,8 @@ function networkBytes(base: StableDiffusion, { method, own }: Request, chosen: C
   const pass = passElements(list);
   return {
     activations:
-      graph * batch * savedElements(list, extents[extent]) * element + (graph > 0 ? cast * element : 0),
+      graph * batch * savedElements(list, { ...extents[extent], fused }) * element +
+      (graph > 0 ? cast * element : 0),
     working: graph > 0 ? (batch * pass.item + pass.weights) * element + tileBytes(base, list, batch) : 0,
   };
 }

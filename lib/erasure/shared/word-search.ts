@@ -154,8 +154,8 @@ export class WordSearch {
       const left = scores.detach().sub(kept.mul(OUT));
       kept = kept.add(each.indexSelect(0, left.argmax(-1)));
     }
-    const weights = scores.softmax(-1).mul(kept);
-    return this.weighted(weights.div(weights.sum(-1, true)));
+    // Of those alone, so that the others have no gradient, not even by rounding, which Adam would make a step of.
+    return this.weighted(scores.sub(kept.neg().add(1).mul(OUT)).softmax(-1));
   }
 
   /** Mixtures of all words, B of them. @param weights (B, n) */

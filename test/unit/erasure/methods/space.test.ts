@@ -35,18 +35,14 @@ describe("All but One", () => {
     texts?: string[];
     alternatives?: string[];
     preserve?: string[];
-    tolerance?: number;
   }
 
   // The drift begins as float32's noise, and Adam's first step is the sign of the gradient: where the gradient is smallest, it
-  // is the sign of that noise, and seven times the weight makes it seven times as many elements.
+  // is the sign of that noise. A smaller weight makes it no more elements.
   it.each<[string, Variant]>([
     ["its defaults", { options: {} }],
     ["an alternative, two latents an iteration", { options: { alternative: "castle" }, alternatives: ["castle"], batchSize: 2 }], // prettier-ignore
-    [
-      "another weight of the drift",
-      { options: { driftWeight: 7 }, setting: { driftWeight: 7 }, tolerance: 2e-2 },
-    ],
+    ["another weight of the drift", { options: { driftWeight: 0.2 }, setting: { driftWeight: 0.2 } }],
     [
       "an alternative to one of two concepts, in two templates",
       {
@@ -78,7 +74,7 @@ describe("All but One", () => {
     const erasure = await run({ iterations, batchSize, latents, ...variant.options });
     expectLosses(erasure, expected.losses);
     const error = await updateError(erasure.model, expected.weights, golden.model);
-    expect(error).toBeLessThan(variant.tolerance ?? 5e-3);
+    expect(error).toBeLessThan(5e-3);
     erasure.dispose();
   });
 
