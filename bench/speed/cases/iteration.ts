@@ -91,7 +91,9 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
     ...knownTo(method, { images: 4, augment: false, searchIterations: 1, inversionIterations: 1 }),
     ...knownTo(method, { modulationIterations: 1, invert: false, plain: 0 }),
     // What makes pictures for it takes no minutes.
-    ...("images" in defaultsOf(method) ? { samplingSteps: 2, cacheDirectory: folder } : {}),
+    ...("images" in defaultsOf(method)
+      ? { samplingSteps: 2, cacheDirectory: join(folder, String(iterations)) }
+      : {}),
     ...own,
   });
   try {
@@ -134,7 +136,7 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
   }
 }
 
-/** Evaluations of an iteration, counted on the built-in model. */
+/** Evaluations of an iteration, counted on the built-in model. @param options of runs that share no pictures */
 async function evaluationsOf(options: (iterations: number) => Options): Promise<number> {
   using pocket = await StableDiffusion.load("pocket", { dtype: "float32" });
   const counts: number[] = [];
