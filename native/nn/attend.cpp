@@ -5,13 +5,16 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "attention_kernels.h"
+#include "cpu_kernels.h"
+#include "differentiable.h"
 
 namespace kpop::nn {
 
@@ -28,7 +31,7 @@ class Heads {
   /** @param log_sums (B, heads, N), or undefined   @returns (B, N, heads · head_dim) */
   Tensor forward(const Tensor& log_sums) const {
     const auto result = at::empty_like(q_);
-    // A block's parts of the keys are far fewer than a head's are: several blocks of one are one task's.
+    // A task is a block of queries, not a head: there may be fewer heads than threads.
     in_parallel(
         batch() * heads_ * blocks(), attention::forward_floats(width_), [&](int64_t task, float* work) {
           const int64_t index = task / blocks(), row = task % blocks() * attention::kBlock;
@@ -121,27 +124,17 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
   }
 };
 
-/** Whether our kernels know this kind. */
-bool has_kernels(const Tensor& q, const Tensor& k, const Tensor& v, bool causal) {
-  static const bool has_instructions = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const auto fits = [](const Tensor& x) {
-    return x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0;
-  };
-  return has_instructions && !causal && fits(q) && fits(k) && fits(v);
-}
-
 }  // namespace
 
 Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal) {
-  if (!has_kernels(q, k, v, causal))
+  if (causal || !has_kernels(q) || !has_kernels(k) || !has_kernels(v))
     return at::scaled_dot_product_attention(split_heads(q, heads), split_heads(k, heads),
                                             split_heads(v, heads), /*attn_mask=*/{}, /*dropout_p=*/0.0,
                                             causal)
         .transpose(1, 2)
         .flatten(2);
   const auto queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
-  if (at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad()))
-    return Differentiable::apply(queries, keys, values, heads);
+  if (keeps_graph({q, k, v})) return Differentiable::apply(queries, keys, values, heads);
   return Heads(queries, keys, values, heads).forward({});
 }
 

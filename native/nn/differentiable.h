@@ -2,21 +2,25 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <functional>
+#include <initializer_list>
 #include <optional>
 
 namespace kpop::nn {
+
+/** Whether a result of these, undefined ones among them, has to know where it comes from. */
+inline bool keeps_graph(std::initializer_list<std::reference_wrapper<const at::Tensor>> inputs) {
+  return at::GradMode::is_enabled() && std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& x) {
+           return x.defined() && x.requires_grad();
+         });
+}
 
 /** What functions of x, a weight and perhaps a bias with gradients of their own have in common: of x and the
  *  weight they keep what the gradient of the other needs, and only where that is asked for. */
 class Factors {
  public:
   using Context = torch::autograd::AutogradContext;
-
-  /** Whether a result has to know where it comes from. */
-  static bool differentiate(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-    return at::GradMode::is_enabled() &&
-           (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
-  }
 
   static void save(Context& context, const at::Tensor& x, const at::Tensor& weight,
                    const std::optional<at::Tensor>& bias) {

@@ -4,7 +4,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/group_norm.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +11,8 @@
 #include <vector>
 
 #include "activation.h"
+#include "cpu_kernels.h"
+#include "differentiable.h"
 #include "fused_kernels.h"
 
 namespace kpop::nn {
@@ -23,17 +24,6 @@ using Context = torch::autograd::AutogradContext;
 using fused::Pixels;
 
 constexpr int64_t kLanes = 8;
-
-/** Whether our kernels know this kind of numbers. */
-bool has_kernels(const Tensor& x) {
-  static const bool has_instructions = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has_instructions && x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0;
-}
-
-bool keeps_graph(std::initializer_list<std::reference_wrapper<const Tensor>> inputs) {
-  return at::GradMode::is_enabled() &&
-         std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); });
-}
 
 /** y = (x - mean) / σ · weight + bias of a map (B, channels, h, w), channels last, in parts of some pixels;
  *  perhaps silu(y). */

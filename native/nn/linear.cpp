@@ -86,7 +86,7 @@ Tensor aligned_for(int64_t rows, const Tensor& weight) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  if (onednn_pays(x, weight) && Factors::differentiate(x, weight, bias))
+  if (onednn_pays(x, weight) && keeps_graph({x, weight, bias}))
     return apply<Differentiable>(x, weight, bias);
   const auto product = multiply(x, weight, bias);
   if (!product.defined())

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu_kernels.h"
 #include "differentiable.h"
 #include "winograd_kernels.h"
 
@@ -227,10 +228,8 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
 }  // namespace
 
 bool winograd_pays(const Tensor& x, const Tensor& weight) {
-  static const bool has_instructions = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   constexpr int64_t kLanes = 8;
-  if (!has_instructions || !x.is_cpu() || x.scalar_type() != at::kFloat ||
-      weight.scalar_type() != at::kFloat || x.numel() == 0 || x.size(1) % kLanes != 0 ||
+  if (!has_kernels(x) || !has_kernels(weight) || x.size(1) % kLanes != 0 ||
       weight.size(0) % kLanes != 0 || !weight.is_contiguous(at::MemoryFormat::ChannelsLast))
     return false;
   // ATen's products take less time, those of matrices more; its weights cost as much as some more pixels.
@@ -242,7 +241,7 @@ bool winograd_pays(const Tensor& x, const Tensor& weight) {
 }
 
 Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  if (Factors::differentiate(x, weight, bias)) return apply<Differentiable>(x, weight, bias);
+  if (keeps_graph({x, weight, bias})) return apply<Differentiable>(x, weight, bias);
   return with_tiles(x.sizes(), weight.size(0), [&](auto& convolution) {
     return convolution.forward(channels_last(x), channels_last(weight), bias);
   });

@@ -8,6 +8,7 @@ namespace kpop::nn::winograd {
 namespace {
 
 constexpr int kKernel = 3;
+
 template <int Rows, int Columns>
 struct Matrix {
   float at[Rows][Columns];

@@ -38,7 +38,7 @@ describe("All but One", () => {
   }
 
   // The drift begins as float32's noise, and Adam's first step is the sign of the gradient: where the gradient is smallest, it
-  // is the sign of that noise. A smaller weight makes it no more elements.
+  // is the sign of that noise. A weight above 1 would make that noise larger: the trial takes one below.
   it.each<[string, Variant]>([
     ["its defaults", { options: {} }],
     ["an alternative, two latents an iteration", { options: { alternative: "castle" }, alternatives: ["castle"], batchSize: 2 }], // prettier-ignore
