@@ -12,33 +12,38 @@
 #include <type_traits>
 #include <vector>
 
-#include "attention_kernels.h"
-#include "cpu_kernels.h"
 #include "differentiable.h"
+#include "kernels/attention.h"
+#include "kernels/choose.h"
 
 namespace kpop::nn {
 
 namespace {
 
 using at::Tensor;
+namespace attention = kernels::attention;
 
 /** Queries, keys and values of all heads, contiguous. */
 class Heads {
  public:
   Heads(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads)
-      : q_(q), k_(k), v_(v), heads_(heads), width_(q.size(2) / heads) {}
+      : kernels_(kernels::choose<attention::Kernels>(q.size(1) > attention::Kernels::avx2.tile)),
+        q_(q),
+        k_(k),
+        v_(v),
+        heads_(heads),
+        width_(q.size(2) / heads) {}
 
   /** @param log_sums (B, heads, N), or undefined   @returns (B, N, heads · head_dim) */
   Tensor forward(const Tensor& log_sums) const {
     const auto result = at::empty_like(q_);
     // A task is a block of queries, not a head: there may be fewer heads than threads.
-    in_parallel(
-        batch() * heads_ * blocks(), attention::forward_floats(width_), [&](int64_t task, float* work) {
-          const int64_t index = task / blocks(), row = task % blocks() * attention::kBlock;
-          float* const sums =
-              log_sums.defined() ? log_sums.mutable_data_ptr<float>() + index * rows() + row : nullptr;
-          attention::forward(head(index, row), at<float>(result, index, row), sums, work);
-        });
+    in_parallel(batch() * heads_ * blocks(), kernels_.forward_floats(width_), [&](int64_t task, float* work) {
+      const int64_t index = task / blocks(), row = task % blocks() * attention::kBlock;
+      float* const sums =
+          log_sums.defined() ? log_sums.mutable_data_ptr<float>() + index * rows() + row : nullptr;
+      kernels_.forward(head(index, row), at<float>(result, index, row), sums, work);
+    });
     return result;
   }
 
@@ -48,9 +53,9 @@ class Heads {
     const std::vector<Tensor> found{asked[0] ? at::empty_like(q_) : Tensor(),
                                     asked[1] ? at::zeros_like(k_) : Tensor(),
                                     asked[2] ? at::zeros_like(v_) : Tensor()};
-    in_parallel(batch() * heads_, attention::backward_floats(width_), [&](int64_t index, float* work) {
+    in_parallel(batch() * heads_, kernels_.backward_floats(width_), [&](int64_t index, float* work) {
       for (int64_t row = 0; row < rows(); row += attention::kBlock)
-        attention::backward(
+        kernels_.backward(
             head(index, row),
             {at<const float>(result, index, row), log_sums.const_data_ptr<float>() + index * rows() + row,
              at<const float>(gradient, index, row)},
@@ -97,6 +102,7 @@ class Heads {
     });
   }
 
+  const attention::Kernels& kernels_;
   const Tensor &q_, &k_, &v_;
   int64_t heads_, width_;
 };
@@ -127,7 +133,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
 }  // namespace
 
 Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal) {
-  if (causal || !has_kernels(q) || !has_kernels(k) || !has_kernels(v))
+  if (causal || !kernels::has_kernels(q) || !kernels::has_kernels(k) || !kernels::has_kernels(v))
     return at::scaled_dot_product_attention(split_heads(q, heads), split_heads(k, heads),
                                             split_heads(v, heads), /*attn_mask=*/{}, /*dropout_p=*/0.0,
                                             causal)

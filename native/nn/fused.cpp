@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "activation.h"
-#include "cpu_kernels.h"
 #include "differentiable.h"
-#include "fused_kernels.h"
+#include "kernels/choose.h"
+#include "kernels/fused.h"
 
 namespace kpop::nn {
 
@@ -21,16 +21,17 @@ namespace {
 
 using at::Tensor;
 using Context = torch::autograd::AutogradContext;
+namespace fused = kernels::fused;
 using fused::Pixels;
-
-constexpr int64_t kLanes = 8;
+using kernels::has_kernels;
 
 /** y = (x - mean) / σ · weight + bias of a map (B, channels, h, w), channels last, in parts of some pixels;
  *  perhaps silu(y). */
 class GroupNormalisation {
  public:
   GroupNormalisation(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, bool silu)
-      : x_(x),
+      : kernels_(kernels_for(x.size(1))),
+        x_(x),
         weight_(weight),
         bias_(bias),
         silu_(silu),
@@ -39,12 +40,15 @@ class GroupNormalisation {
         groups_(groups),
         pixels_(x.size(2) * x.size(3)) {}
 
+  /** Whether there are kernels for so many channels. */
+  static bool has_kernels_for(int64_t channels) { return channels % kernels_for(channels).lanes == 0; }
+
   /** Mean and 1 / σ of each picture's groups, (B, groups, 2) float64. */
   Tensor statistics(double eps) const {
     Sums sums(*this);
     each_part([&](int64_t picture, int64_t part, const Pixels& x) {
-      fused::moments(x, x_data() + picture * pixels_ * channels_, sums.first(picture, part),
-                     sums.second(picture, part));
+      kernels_.moments(x, x_data() + picture * pixels_ * channels_, sums.first(picture, part),
+                       sums.second(picture, part));
     });
     const auto found = at::empty({batch_, groups_, 2}, at::kDouble);
     auto* statistics = found.mutable_data_ptr<double>();
@@ -70,7 +74,7 @@ class GroupNormalisation {
     const Factors factors(*this, statistics);
     auto* const to = result.mutable_data_ptr<float>();
     each_part([&](int64_t picture, int64_t, const Pixels& x) {
-      fused::scale(x, factors.scaling(picture), to + (x.data - x_data()));
+      kernels_.scale(x, factors.scaling(picture), to + (x.data - x_data()));
     });
     return result;
   }
@@ -83,9 +87,9 @@ class GroupNormalisation {
     auto* const to = dx.mutable_data_ptr<float>();
     each_part([&](int64_t picture, int64_t part, const Pixels& x) {
       const int64_t at = x.data - x_data();
-      fused::scale_backward(x, factors.scaling(picture), gradient.const_data_ptr<float>() + at,
-                            factors.centres(picture), to + at, sums.first(picture, part),
-                            sums.second(picture, part));
+      kernels_.scale_backward(x, factors.scaling(picture), gradient.const_data_ptr<float>() + at,
+                              factors.centres(picture), to + at, sums.first(picture, part),
+                              sums.second(picture, part));
     });
     std::vector<double> of_weight(channels_), of_bias(channels_);
     const auto* statistic = statistics.const_data_ptr<double>();
@@ -113,7 +117,7 @@ class GroupNormalisation {
     if (of_x)
       each_part([&](int64_t picture, int64_t, const Pixels& x) {
         const float* const step = steps.data() + 3 * picture * channels_;
-        fused::combine(x, step, step + channels_, step + 2 * channels_, to + (x.data - x_data()));
+        kernels_.combine(x, step, step + channels_, step + 2 * channels_, to + (x.data - x_data()));
       });
     return {of_x ? dx : Tensor(), at::tensor(of_weight, at::kDouble).to(at::kFloat),
             at::tensor(of_bias, at::kDouble).to(at::kFloat)};
@@ -121,6 +125,10 @@ class GroupNormalisation {
 
  private:
   static constexpr int64_t kPart = 256;
+
+  static const fused::Kernels& kernels_for(int64_t channels) {
+    return kernels::choose<fused::Kernels>(channels % fused::Kernels::avx512.lanes == 0);
+  }
 
   /** Two sums for each channel of each part. */
   class Sums {
@@ -200,6 +208,7 @@ class GroupNormalisation {
       for (int64_t first = 0; first < channels_; first += size) use(picture, first, first + size);
   }
 
+  const fused::Kernels& kernels_;
   const Tensor &x_, &weight_, &bias_;
   bool silu_;
   int64_t batch_, channels_, groups_, pixels_;
@@ -243,7 +252,7 @@ class DifferentiableGelu : public torch::autograd::Function<DifferentiableGelu> 
     const auto gradient = gradients[0].contiguous();
     const auto of_values = at::empty_like(values), of_gates = at::empty_like(gates);
     in_parallel(values.numel(), [&](int64_t begin, int64_t count) {
-      fused::multiply_by_gelu_backward(
+      kernels().multiply_by_gelu_backward(
           values.const_data_ptr<float>() + begin, gates.const_data_ptr<float>() + begin,
           gradient.const_data_ptr<float>() + begin, count, of_values.mutable_data_ptr<float>() + begin,
           of_gates.mutable_data_ptr<float>() + begin);
@@ -253,18 +262,22 @@ class DifferentiableGelu : public torch::autograd::Function<DifferentiableGelu> 
 
   static void multiply(const Tensor& values, const Tensor& gates, const Tensor& result) {
     in_parallel(values.numel(), [&](int64_t begin, int64_t count) {
-      fused::multiply_by_gelu(values.const_data_ptr<float>() + begin, gates.const_data_ptr<float>() + begin,
-                              count, result.mutable_data_ptr<float>() + begin);
+      kernels().multiply_by_gelu(values.const_data_ptr<float>() + begin,
+                                 gates.const_data_ptr<float>() + begin, count,
+                                 result.mutable_data_ptr<float>() + begin);
     });
   }
 
  private:
+  static const fused::Kernels& kernels() { return kernels::choose<fused::Kernels>(true); }
+
   /** Calls `use` with where some numbers begin and how many they are, on all threads. */
   template <class Use>
   static void in_parallel(int64_t numbers, const Use& use) {
     constexpr int64_t kFewest = 512;
-    at::parallel_for(0, (numbers + kLanes - 1) / kLanes, kFewest, [&](int64_t begin, int64_t end) {
-      use(begin * kLanes, std::min(end * kLanes, numbers) - begin * kLanes);
+    const int64_t lanes = kernels().lanes;
+    at::parallel_for(0, (numbers + lanes - 1) / lanes, kFewest, [&](int64_t begin, int64_t end) {
+      use(begin * lanes, std::min(end * lanes, numbers) - begin * lanes);
     });
   }
 };
@@ -274,7 +287,7 @@ class DifferentiableGelu : public torch::autograd::Function<DifferentiableGelu> 
 Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
                   bool silu) {
   const bool fits = has_kernels(x) && has_kernels(weight) && has_kernels(bias) && weight.is_contiguous() &&
-                    bias.is_contiguous() && x.dim() == 4 && x.size(1) % kLanes == 0 &&
+                    bias.is_contiguous() && x.dim() == 4 && GroupNormalisation::has_kernels_for(x.size(1)) &&
                     x.is_contiguous(at::MemoryFormat::ChannelsLast);
   if (!fits) {
     // ATen's channels-last backward writes the input's gradient even where there is none to write to.

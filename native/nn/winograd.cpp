@@ -8,18 +8,19 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu_kernels.h"
 #include "differentiable.h"
-#include "winograd_kernels.h"
+#include "kernels/choose.h"
+#include "kernels/winograd.h"
 
 namespace kpop::nn {
 
 namespace {
 
 using at::Tensor;
+namespace winograd = kernels::winograd;
 using winograd::Grid;
 using winograd::Range;
-using winograd::Tile;
+using winograd::Transforms;
 
 Tensor channels_last(const Tensor& value) {
   return value.contiguous(at::MemoryFormat::ChannelsLast);
@@ -62,15 +63,19 @@ class Memory {
 
 /** A convolution of one shape, and its gradients. What the tiles, the weights and the products become is
  *  kept in parts of 32 MB, not whole. */
-template <class T>
 class Convolution {
  public:
   /** @param shape (B, in, h, w) of the input */
-  Convolution(at::IntArrayRef shape, int64_t outputs)
-      : batch_(shape[0]), inputs_(shape[1]), height_(shape[2]), width_(shape[3]), outputs_(outputs) {
+  Convolution(const Transforms& transforms, at::IntArrayRef shape, int64_t outputs)
+      : transforms_(transforms),
+        batch_(shape[0]),
+        inputs_(shape[1]),
+        height_(shape[2]),
+        width_(shape[3]),
+        outputs_(outputs) {
     constexpr int64_t kStep = 16;
     const Grid grid = grid_of(inputs_);
-    tiles_ = parts_of(batch_ * grid.rows * grid.columns, kFloats / (T::kPlaces * std::max(inputs_, outputs_)),
+    tiles_ = parts_of(batch_ * grid.rows * grid.columns, kFloats / (places() * std::max(inputs_, outputs_)),
                       kStep);
   }
 
@@ -78,7 +83,8 @@ class Convolution {
   double cost(double moving) const {
     const auto tiles = static_cast<double>(tiles_.back().end), inputs = static_cast<double>(inputs_),
                outputs = static_cast<double>(outputs_);
-    return T::kPlaces * (tiles * inputs * outputs + moving * (inputs * outputs + tiles * (inputs + outputs)));
+    return static_cast<double>(places()) *
+           (tiles * inputs * outputs + moving * (inputs * outputs + tiles * (inputs + outputs)));
   }
 
   /** (B, in, h, w) → (B, out, h, w). All are channels last. */
@@ -103,18 +109,19 @@ class Convolution {
   Tensor weight_gradient(const Tensor& x, const Tensor& gradient) {
     const auto result = empty_like_channels_last({outputs_, inputs_, 3, 3}, x);
     for (const Range outputs : channels(outputs_, inputs_)) {
-      auto sum = factors_.shaped(T::kPlaces, outputs.size(), inputs_);
+      auto sum = factors_.shaped(places(), outputs.size(), inputs_);
       for (const Range tiles : tiles_) {
         const auto values = spread_input(x, tiles, outputs.begin > 0);
-        const auto gradients = spread(T::spread_output, gradient, tiles, outputs, products_).transpose(1, 2);
+        const auto gradients =
+            spread(transforms_.spread_output, gradient, tiles, outputs, products_).transpose(1, 2);
         if (tiles.begin == 0)
           at::bmm_out(sum, gradients, values);
         else
           sum.baddbmm_(gradients, values);
       }
       in_parallel(outputs, [&](Range some) {
-        T::gather_weights(sum.template const_data_ptr<float>(), inputs_, {outputs, some, {0, inputs_}},
-                          result.template mutable_data_ptr<float>());
+        transforms_.gather_weights(sum.const_data_ptr<float>(), inputs_, {outputs, some, {0, inputs_}},
+                                   result.mutable_data_ptr<float>());
       });
     }
     return result;
@@ -123,79 +130,90 @@ class Convolution {
  private:
   static constexpr int64_t kFloats = int64_t{1} << 23;
 
+  int64_t places() const { return transforms_.places; }
+
   Grid grid_of(int64_t channels) const {
-    return {height_, width_, channels, (height_ + T::kOutput - 1) / T::kOutput,
-            (width_ + T::kOutput - 1) / T::kOutput};
+    return {height_, width_, channels, (height_ + transforms_.output - 1) / transforms_.output,
+            (width_ + transforms_.output - 1) / transforms_.output};
   }
 
   /** Parts of the channels whose weights, each with so many others, are transformed together. */
-  static std::vector<Range> channels(int64_t count, int64_t others) {
+  std::vector<Range> channels(int64_t count, int64_t others) const {
     constexpr int64_t kStep = 32;
-    return parts_of(count, kFloats / (T::kPlaces * others), kStep);
+    return parts_of(count, kFloats / (places() * others), kStep);
   }
 
-  /** → (kPlaces, outputs, inputs) */
+  /** → (places, outputs, inputs) */
   Tensor spread_weights(const Tensor& weight, Range outputs, Range inputs, bool turned) {
-    const auto factors = factors_.shaped(T::kPlaces, outputs.size(), inputs.size());
+    const auto factors = factors_.shaped(places(), outputs.size(), inputs.size());
     in_parallel(outputs, [&](Range some) {
-      T::spread_weights(weight.const_data_ptr<float>(), inputs_, {outputs, some, inputs}, turned,
-                        factors.template mutable_data_ptr<float>());
+      transforms_.spread_weights(weight.const_data_ptr<float>(), inputs_, {outputs, some, inputs}, turned,
+                                 factors.mutable_data_ptr<float>());
     });
     return factors;
   }
 
-  /** → (kPlaces, tiles, channels) */
+  /** → (places, tiles, channels) */
   template <class Transform>
   Tensor spread(const Transform& transform, const Tensor& pictures, Range tiles, Range channels,
                 Memory& memory) {
-    const auto places = memory.shaped(T::kPlaces, tiles.size(), channels.size());
+    const auto spread = memory.shaped(places(), tiles.size(), channels.size());
     const Grid grid = grid_of(pictures.size(1));
     in_parallel(tiles, [&](Range some) {
       transform(pictures.const_data_ptr<float>(), grid, {tiles, some, channels},
-                places.template mutable_data_ptr<float>());
+                spread.mutable_data_ptr<float>());
     });
-    return places;
+    return spread;
   }
 
   /** All channels of pictures. @param again whether the memory holds them, if all tiles are one part */
   Tensor spread_input(const Tensor& pictures, Range tiles, bool again) {
     const int64_t channels = pictures.size(1);
-    if (again && tiles_.size() == 1) return values_.shaped(T::kPlaces, tiles.size(), channels);
-    return spread(T::spread_input, pictures, tiles, {0, channels}, values_);
+    if (again && tiles_.size() == 1) return values_.shaped(places(), tiles.size(), channels);
+    return spread(transforms_.spread_input, pictures, tiles, {0, channels}, values_);
   }
 
-  /** Some channels of the result. @param factors (kPlaces, all channels of x, those of the result) */
+  /** Some channels of the result. @param factors (places, all channels of x, those of the result) */
   void convolve(const Tensor& x, const Tensor& factors, Range channels, const float* bias,
                 const Tensor& result) {
     const Grid grid = grid_of(result.size(1));
     for (const Range tiles : tiles_) {
       const auto values = spread_input(x, tiles, channels.begin > 0);
-      auto products = products_.shaped(T::kPlaces, tiles.size(), channels.size());
+      auto products = products_.shaped(places(), tiles.size(), channels.size());
       at::bmm_out(products, values, factors);
       in_parallel(tiles, [&](Range some) {
-        T::gather_output(products.template const_data_ptr<float>(), bias, grid, {tiles, some, channels},
-                         result.template mutable_data_ptr<float>());
+        transforms_.gather_output(products.const_data_ptr<float>(), bias, grid, {tiles, some, channels},
+                                  result.mutable_data_ptr<float>());
       });
     }
   }
 
+  const Transforms& transforms_;
   int64_t batch_, inputs_, height_, width_, outputs_;
   std::vector<Range> tiles_;
   Memory values_, factors_, products_;
 };
 
-/** What moving a number costs, in products: measured on a Zen 3 core. */
-constexpr double kMoving = 35;
+/** Those with the longer vectors where they fit. */
+const winograd::Kernels& kernels_for(int64_t inputs, int64_t outputs) {
+  const int64_t lanes = winograd::Kernels::avx512.lanes;
+  return kernels::choose<winograd::Kernels>(inputs % lanes == 0 && outputs % lanes == 0);
+}
+
+/** What moving a number costs, in products: measured on a Zen 3 core and on one of a Xeon with AVX-512. */
+double moving() {
+  return kernels::instructions() == kernels::Instructions::avx512 ? 25 : 35;
+}
 
 /** Calls `use` with the convolution of a shape whose tiles take less time; large ones for long sums alone: of
  *  short ones their error is several times ATen's, of these at most twice. */
 template <class Use>
 auto with_tiles(at::IntArrayRef shape, int64_t outputs, const Use& use) {
   constexpr int64_t kLongSum = 256;
-  Convolution<Tile<4>> large(shape, outputs);
-  Convolution<Tile<2>> small(shape, outputs);
+  const auto& kernels = kernels_for(shape[1], outputs);
+  Convolution large(kernels.large, shape, outputs), small(kernels.small, shape, outputs);
   const bool is_long = std::min(shape[1], outputs) >= kLongSum;
-  return is_long && large.cost(kMoving) < small.cost(kMoving) ? use(large) : use(small);
+  return is_long && large.cost(moving()) < small.cost(moving()) ? use(large) : use(small);
 }
 
 class Differentiable : public torch::autograd::Function<Differentiable> {
@@ -216,7 +234,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     Tensor of_bias;
     if (factors.of_bias) of_bias = gradient.sum({0, 2, 3});
     if (shape[1] == 0) return {Tensor(), Tensor(), of_bias};
-    return with_tiles(shape, gradient.size(1), [&](auto& convolution) -> std::vector<Tensor> {
+    return with_tiles(shape, gradient.size(1), [&](Convolution& convolution) -> std::vector<Tensor> {
       Tensor of_x, of_weight;
       if (factors.of_x) of_x = convolution.input_gradient(gradient, channels_last(factors.weight));
       if (factors.of_weight) of_weight = convolution.weight_gradient(channels_last(factors.x), gradient);
@@ -228,21 +246,22 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
 }  // namespace
 
 bool winograd_pays(const Tensor& x, const Tensor& weight) {
-  constexpr int64_t kLanes = 8;
-  if (!has_kernels(x) || !has_kernels(weight) || x.size(1) % kLanes != 0 ||
-      weight.size(0) % kLanes != 0 || !weight.is_contiguous(at::MemoryFormat::ChannelsLast))
+  if (!kernels::has_kernels(x) || !kernels::has_kernels(weight) ||
+      !weight.is_contiguous(at::MemoryFormat::ChannelsLast))
     return false;
+  const int64_t lanes = kernels_for(x.size(1), weight.size(0)).lanes;
+  if (x.size(1) % lanes != 0 || weight.size(0) % lanes != 0) return false;
   // ATen's products take less time, those of matrices more; its weights cost as much as some more pixels.
   constexpr double kProduct = 0.75, kMorePixels = 60;
   const double pixels = static_cast<double>(x.size(0) * x.size(2) * x.size(3)) + kMorePixels;
   const double direct = kProduct * pixels * static_cast<double>(weight.numel());
   return with_tiles(x.sizes(), weight.size(0),
-                    [&](const auto& convolution) { return convolution.cost(kMoving) < direct; });
+                    [&](const Convolution& convolution) { return convolution.cost(moving()) < direct; });
 }
 
 Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (keeps_graph({x, weight, bias})) return apply<Differentiable>(x, weight, bias);
-  return with_tiles(x.sizes(), weight.size(0), [&](auto& convolution) {
+  return with_tiles(x.sizes(), weight.size(0), [&](Convolution& convolution) {
     return convolution.forward(channels_last(x), channels_last(weight), bias);
   });
 }

@@ -1,9 +1,9 @@
-// Compiled for AVX2 and FMA: no header whose functions other files share may come in here.
-#include "winograd_kernels.h"
+// Compiled for AVX2 and FMA, and for AVX-512: no header whose functions other files share may come in here.
+#include "winograd.h"
 
 #include "lanes.h"
 
-namespace kpop::nn::winograd {
+namespace kpop::kernels::winograd {
 
 namespace {
 
@@ -24,10 +24,10 @@ struct Matrix {
 /** What turns the input's values, the weights and the products into others, by Toom and Cook: values of
  *  polynomials at points, the last of them infinity. */
 template <int Output>
-struct Transforms;
+struct Matrices;
 
 template <>
-struct Transforms<2> {  // at 0, 1, -1
+struct Matrices<2> {  // at 0, 1, -1
   static constexpr Matrix<4, 4> kInput{{
       {1, 0, -1, 0},
       {0, 1. / 2, 1. / 2, 0},
@@ -39,7 +39,7 @@ struct Transforms<2> {  // at 0, 1, -1
 };
 
 template <>
-struct Transforms<4> {  // at 0, 1, -1, 1/2, -2, whose error is a third of that at 0, 1, -1, 2, -2
+struct Matrices<4> {  // at 0, 1, -1, 1/2, -2, whose error is a third of that at 0, 1, -1, 2, -2
   static constexpr Matrix<6, 6> kInput{{
       {1, -3. / 2, -2, 3. / 2, 1, 0},
       {0, -1. / 3, 1. / 6, 5. / 6, 1. / 3, 0},
@@ -137,22 +137,24 @@ void spread(const float* pictures, const Grid& grid, const Part& part, int64_t s
   }
 }
 
-}  // namespace
+/** Values on each side of a tile. */
+template <int Output>
+constexpr int kSide = Output + 2;
 
 template <int Output>
-void Tile<Output>::spread_input(const float* pictures, const Grid& grid, const Part& part, float* places) {
-  spread<Transforms<Output>::kInput, kInput, kInput>(pictures, grid, part, Output, 1, places);
+void spread_input(const float* pictures, const Grid& grid, const Part& part, float* places) {
+  spread<Matrices<Output>::kInput, kSide<Output>, kSide<Output>>(pictures, grid, part, Output, 1, places);
 }
 
 template <int Output>
-void Tile<Output>::spread_output(const float* pictures, const Grid& grid, const Part& part, float* places) {
-  static constexpr auto kAdjoint = Transforms<Output>::kProduct.transposed();
-  spread<kAdjoint, kInput, Output>(pictures, grid, part, Output, 0, places);
+void spread_output(const float* pictures, const Grid& grid, const Part& part, float* places) {
+  static constexpr auto kAdjoint = Matrices<Output>::kProduct.transposed();
+  spread<kAdjoint, kSide<Output>, Output>(pictures, grid, part, Output, 0, places);
 }
 
 template <int Output>
-void Tile<Output>::gather_output(const float* places, const float* bias, const Grid& grid, const Part& part,
-                                 float* pictures) {
+void gather_output(const float* places, const float* bias, const Grid& grid, const Part& part,
+                   float* pictures) {
   const int64_t stride = part.tiles.size() * part.channels.size();
   for (int64_t tile = part.some.begin; tile < part.some.end; ++tile) {
     const Place at(grid, tile, Output);
@@ -162,10 +164,11 @@ void Tile<Output>::gather_output(const float* places, const float* bias, const G
     const int64_t pixel = (at.picture * grid.height + at.y) * grid.width + at.x;
     float* to = pictures + pixel * grid.channels + part.channels.begin;
     for (int64_t c = 0; c < part.channels.size(); c += kLanes) {
-      Lanes values[kInput][kInput], results[Output][Output];
-      for (int i = 0; i < kInput; ++i)
-        for (int j = 0; j < kInput; ++j) values[i][j] = load(from + (i * kInput + j) * stride + c);
-      on_both_sides<Transforms<Output>::kProduct, Output, kInput>(values, results);
+      Lanes values[kSide<Output>][kSide<Output>], results[Output][Output];
+      for (int i = 0; i < kSide<Output>; ++i)
+        for (int j = 0; j < kSide<Output>; ++j)
+          values[i][j] = load(from + (i * kSide<Output> + j) * stride + c);
+      on_both_sides<Matrices<Output>::kProduct, Output, kSide<Output>>(values, results);
       const Lanes added = bias == nullptr ? Lanes{} : load(bias + part.channels.begin + c);
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < columns; ++j)
@@ -175,47 +178,66 @@ void Tile<Output>::gather_output(const float* places, const float* bias, const G
 }
 
 template <int Output>
-void Tile<Output>::spread_weights(const float* weights, int64_t inputs, const WeightPart& part, bool turned,
-                                  float* places) {
+void spread_weights(const float* weights, int64_t inputs, const WeightPart& part, bool turned,
+                    float* places) {
   constexpr int kTaps = kKernel * kKernel;
   const int64_t width = part.inputs.size(), stride = part.outputs.size() * width;
   for (int64_t o = part.some.begin; o < part.some.end; ++o) {
     const float* from = weights + o * kTaps * inputs + part.inputs.begin;
     float* to = places + (o - part.outputs.begin) * width;
     for (int64_t c = 0; c < width; c += kLanes) {
-      Lanes values[kKernel][kKernel], changed[kInput][kInput];
+      Lanes values[kKernel][kKernel], changed[kSide<Output>][kSide<Output>];
       for (int i = 0; i < kKernel; ++i)
         for (int j = 0; j < kKernel; ++j) {
           const int tap = i * kKernel + j;
           values[i][j] = load(from + (turned ? kTaps - 1 - tap : tap) * inputs + c);
         }
-      on_both_sides<Transforms<Output>::kWeight, kInput, kKernel>(values, changed);
-      for (int i = 0; i < kInput; ++i)
-        for (int j = 0; j < kInput; ++j) store(to + (i * kInput + j) * stride + c, changed[i][j]);
+      on_both_sides<Matrices<Output>::kWeight, kSide<Output>, kKernel>(values, changed);
+      for (int i = 0; i < kSide<Output>; ++i)
+        for (int j = 0; j < kSide<Output>; ++j)
+          store(to + (i * kSide<Output> + j) * stride + c, changed[i][j]);
     }
   }
 }
 
 template <int Output>
-void Tile<Output>::gather_weights(const float* places, int64_t inputs, const WeightPart& part,
-                                  float* weights) {
-  static constexpr auto kAdjoint = Transforms<Output>::kWeight.transposed();
+void gather_weights(const float* places, int64_t inputs, const WeightPart& part, float* weights) {
+  static constexpr auto kAdjoint = Matrices<Output>::kWeight.transposed();
   const int64_t width = part.inputs.size(), stride = part.outputs.size() * width;
   for (int64_t o = part.some.begin; o < part.some.end; ++o) {
     const float* from = places + (o - part.outputs.begin) * width;
     float* to = weights + o * kKernel * kKernel * inputs + part.inputs.begin;
     for (int64_t c = 0; c < width; c += kLanes) {
-      Lanes values[kInput][kInput], results[kKernel][kKernel];
-      for (int i = 0; i < kInput; ++i)
-        for (int j = 0; j < kInput; ++j) values[i][j] = load(from + (i * kInput + j) * stride + c);
-      on_both_sides<kAdjoint, kKernel, kInput>(values, results);
+      Lanes values[kSide<Output>][kSide<Output>], results[kKernel][kKernel];
+      for (int i = 0; i < kSide<Output>; ++i)
+        for (int j = 0; j < kSide<Output>; ++j)
+          values[i][j] = load(from + (i * kSide<Output> + j) * stride + c);
+      on_both_sides<kAdjoint, kKernel, kSide<Output>>(values, results);
       for (int i = 0; i < kKernel; ++i)
         for (int j = 0; j < kKernel; ++j) store(to + (i * kKernel + j) * inputs + c, results[i][j]);
     }
   }
 }
 
-template struct Tile<2>;
-template struct Tile<4>;
+template <int Output>
+constexpr Transforms kTransforms{
+    Output,
+    kSide<Output> * kSide<Output>,
+    spread_input<Output>,
+    spread_output<Output>,
+    gather_output<Output>,
+    spread_weights<Output>,
+    gather_weights<Output>,
+};
 
-}  // namespace kpop::nn::winograd
+constexpr Kernels kKernels{kLanes, kTransforms<2>, kTransforms<4>};
+
+}  // namespace
+
+#ifdef __AVX512F__
+const Kernels Kernels::avx512 = kKernels;
+#else
+const Kernels Kernels::avx2 = kKernels;
+#endif
+
+}  // namespace kpop::kernels::winograd

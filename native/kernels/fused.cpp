@@ -1,9 +1,9 @@
-// Compiled for AVX2 and FMA: no header whose functions other files share may come in here.
-#include "fused_kernels.h"
+// Compiled for AVX2 and FMA, and for AVX-512: no header whose functions other files share may come in here.
+#include "fused.h"
 
 #include "lanes.h"
 
-namespace kpop::nn::fused {
+namespace kpop::kernels::fused {
 
 namespace {
 
@@ -98,8 +98,6 @@ void each_lanes(int64_t count, const Use& use) {
   for (int64_t i = 0; i < count; ++i) to[i] = values[i];
 }
 
-}  // namespace
-
 void moments(const Pixels& x, const float* origin, float* sums, float* squares) {
   sum_pixels(x, sums, squares, [&](int64_t at, int64_t channel, Lanes& value, Lanes& square) {
     value = load(x.data + at) - load(origin + channel);
@@ -156,4 +154,15 @@ void multiply_by_gelu_backward(const float* values, const float* gates, const fl
   });
 }
 
-}  // namespace kpop::nn::fused
+constexpr Kernels kKernels{
+    kLanes, moments, scale, scale_backward, combine, multiply_by_gelu, multiply_by_gelu_backward};
+
+}  // namespace
+
+#ifdef __AVX512F__
+const Kernels Kernels::avx512 = kKernels;
+#else
+const Kernels Kernels::avx2 = kKernels;
+#endif
+
+}  // namespace kpop::kernels::fused

@@ -1,11 +1,11 @@
-// Compiled for AVX2 and FMA: no header whose functions other files share may come in here.
-#include "attention_kernels.h"
+// Compiled for AVX2 and FMA, and for AVX-512: no header whose functions other files share may come in here.
+#include "attention.h"
 
 #include <math.h>
 
 #include "lanes.h"
 
-namespace kpop::nn::attention {
+namespace kpop::kernels::attention {
 
 namespace {
 
@@ -243,8 +243,6 @@ struct BackwardTile {
   }
 };
 
-}  // namespace
-
 int64_t forward_floats(int64_t width) {
   return kTile * (kKeys + 1) + kBlock / kTile * ForwardTile::floats(width);
 }
@@ -320,4 +318,14 @@ void backward(const Head& head, const Result& result, const Gradients& gradients
   }
 }
 
-}  // namespace kpop::nn::attention
+constexpr Kernels kKernels{kTile, forward_floats, backward_floats, forward, backward};
+
+}  // namespace
+
+#ifdef __AVX512F__
+const Kernels Kernels::avx512 = kKernels;
+#else
+const Kernels Kernels::avx2 = kKernels;
+#endif
+
+}  // namespace kpop::kernels::attention

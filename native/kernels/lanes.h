@@ -2,32 +2,43 @@
 
 #include <cstdint>
 
-// For files that are compiled for AVX2 and FMA alone. Each has functions of its own: the linker keeps one
-// copy of those that files share, and others may run on a processor without these instructions.
-namespace kpop::nn {
+// For files that are compiled for AVX2 and FMA, and once more for AVX-512. Each has functions of its own: the
+// linker keeps one copy of those that files share, and others may run on a processor without these
+// instructions.
+namespace kpop::kernels {
+namespace {
+
+#ifdef __AVX512F__
+constexpr int64_t kLanes = 16;
+#else
+constexpr int64_t kLanes = 8;
+#endif
 
 /** Numbers that are computed at once. */
-using Lanes [[gnu::vector_size(32), gnu::aligned(4), gnu::may_alias]] = float;
-constexpr int64_t kLanes = 8;
+using Lanes [[gnu::vector_size(4 * kLanes), gnu::aligned(4), gnu::may_alias]] = float;
 
-[[gnu::always_inline]] static inline Lanes load(const float* from) {
+[[gnu::always_inline]] inline Lanes load(const float* from) {
   return *reinterpret_cast<const Lanes*>(from);
 }
-[[gnu::always_inline]] static inline void store(float* to, Lanes value) {
+[[gnu::always_inline]] inline void store(float* to, Lanes value) {
   *reinterpret_cast<Lanes*>(to) = value;
 }
 /** The same number in each. */
-[[gnu::always_inline]] static inline Lanes every(float x) {
+[[gnu::always_inline]] inline Lanes every(float x) {
+#ifdef __AVX512F__
+  return Lanes{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+#else
   return Lanes{x, x, x, x, x, x, x, x};
+#endif
 }
 /** The larger of each two; of those with one that is no number, `b`. */
-[[gnu::always_inline]] static inline Lanes larger(Lanes a, Lanes b) {
+[[gnu::always_inline]] inline Lanes larger(Lanes a, Lanes b) {
   return a > b ? a : b;
 }
 
 /** e^x for x ≤ 0, to 1e-7 of it: 2^n e^r, r in ± ln 2 / 2, e^r by the polynomial of Cephes' expf. */
-[[gnu::always_inline]] static inline Lanes exponential(Lanes x) {
-  using Bits [[gnu::vector_size(32)]] = int32_t;
+[[gnu::always_inline]] inline Lanes exponential(Lanes x) {
+  using Bits [[gnu::vector_size(4 * kLanes)]] = int32_t;
   constexpr float kLowest = -87;     // whose 2^n is a normal number still
   constexpr float kRound = 3 << 22;  // a float this large has no digits behind the point
   constexpr int kMantissa = 23;
@@ -46,4 +57,5 @@ constexpr int64_t kLanes = 8;
   return (Lanes)((Bits)p + ((Bits)shifted << kMantissa));
 }
 
-}  // namespace kpop::nn
+}  // namespace
+}  // namespace kpop::kernels
