@@ -152,20 +152,17 @@ function eachItem(factors: readonly number[], { device }: Tensor): Tensor {
  */
 export async function ownPredictions<const Conditions extends readonly Condition[]>(
   model: Denoiser,
-  { latents, timesteps }: NoisyBatch,
+  batch: NoisyBatch,
   conditions: Conditions,
   options: PredictOptions = {},
 ): Promise<{ [K in keyof Conditions]: Tensor }> {
   if (conditions.length === 0) return [] as never;
-  const size = latents.shape[0]!;
+  const size = batch.latents.shape[0]!;
   const count = conditions.length;
   const prompt = options.injection?.prompt;
   const all = await evaluate(
     model,
-    {
-      latents: Tensor.cat(conditions.map(() => latents)),
-      timesteps: typeof timesteps === "number" ? timesteps : conditions.flatMap(() => timesteps),
-    },
+    batch,
     joined(conditions),
     // A prompt of its own for each item goes with that item under every condition.
     prompt instanceof Tensor && prompt.shape.length === 3
@@ -189,7 +186,10 @@ export async function predictUnsteered(
   return noiseOf(model, batch, await evaluate(model, batch, condition, options));
 }
 
-/** What the network itself predicts, with the interventions on its modules. */
+/**
+ * What the network itself predicts, with the interventions on its modules.
+ * @param condition of B texts, or of a multiple: all latents under the first B, then all under the next, and so on
+ */
 async function evaluate(
   model: Denoiser,
   batch: NoisyBatch,
@@ -198,10 +198,12 @@ async function evaluate(
 ): Promise<Tensor> {
   const { context, texts } = condition;
   const { unet, dtype, interventions = [] } = model;
-  const { timesteps } = batch;
-  const latents = batch.latents.to(dtype);
+  // What pooled texts or interventions reach before the first cross-attention differs from text to text there.
+  const differs = interventions.length > 0 || takesSizes(unet);
+  const { latents: given, timesteps } = differs ? forEachText(batch, textsIn(condition)) : batch;
+  const latents = given.to(dtype);
   const size = latents.shape[0]!;
-  countEvaluations(size);
+  countEvaluations(textsIn(condition));
   const each = typeof timesteps === "number" ? Array<number>(size).fill(timesteps) : timesteps;
   const added = addedTo(model, latents, condition, sizes);
   const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context, texts, added });
@@ -216,6 +218,17 @@ async function evaluate(
     ...(model.substitutes === undefined ? {} : { parameters: model.substitutes() }),
   });
   return noise.to("float32");
+}
+
+/** Latents and timesteps as often as it takes to have one for each text. */
+function forEachText({ latents, timesteps }: NoisyBatch, texts: number): NoisyBatch {
+  const count = texts / latents.shape[0]!;
+  if (!Number.isInteger(count) || count === 1) return { latents, timesteps };
+  const each = Array<NoisyBatch>(count).fill({ latents, timesteps });
+  return {
+    latents: Tensor.cat(each.map((batch) => batch.latents)),
+    timesteps: typeof timesteps === "number" ? timesteps : each.flatMap(() => timesteps),
+  };
 }
 
 /**

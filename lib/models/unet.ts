@@ -193,8 +193,10 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
    * fails later, no memory say, rejects what reads the tensor.
    * @param sample (B, in_channels, h, w); its dtype is the compute dtype
    * @param timestep one number, or one per item: >= 0, and below the noise schedule's length to mean anything
-   * @param context (B, L, cross_attention_dim)
-   * @returns (B, out_channels, h, w)
+   * @param context (B, L, cross_attention_dim). Of a network whose `addition_embed_type` is "" also (n·B, L, …): all items
+   *   under the first B texts, then all under the next, and so on; what comes before the first cross-attention is computed
+   *   once for them, and its taps see B items
+   * @returns (B, out_channels, h, w), or (n·B, …)
    * @throws INVALID_ARGUMENT when a shape does not fit, or a layer, tap or parameter is unknown
    */
   async forward(

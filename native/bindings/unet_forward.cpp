@@ -100,6 +100,7 @@ std::vector<int64_t> checked_output(const nn::UNet2DConditionModel& unet, const 
   for (size_t i = 0; i < queued.parameter_names.size(); ++i)
     unet.check_parameter(queued.parameter_names[i], shape_of(queued.parameter_values[i]));
   auto sizes = queued.sample->sizes;
+  sizes[0] = queued.context->sizes[0];
   sizes[1] = unet.config().out_channels;
   return sizes;
 }

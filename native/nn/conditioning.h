@@ -24,6 +24,9 @@ class Conditioning {
    *  @throws ArgumentError when the prompt's shape does not fit or it names an unknown layer */
   Conditioning(const std::vector<std::string>& names, Tensor text, const Prompt* prompt);
 
+  /** How many texts there are. */
+  int64_t size() const { return text_.size(0); }
+
   /** (B, L, d), or (B, L + k, d) where the prompt was appended. */
   const Tensor& at(size_t site) const { return prompted_sites_[site] ? prompted_ : text_; }
 

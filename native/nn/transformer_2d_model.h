@@ -73,6 +73,7 @@ class BasicTransformerBlock : public torch::nn::Module {
   void append_steps(Steps& steps, const std::string& name) const {
     append_attention(steps, name + ".attn1", *norm1_, *attn1_,
                      [](const UNetState&, const Tensor& normed) { return normed; });
+    if (site_ == 0) steps.add("", [](UNetState& s) { s.meet_texts(); });
     append_attention(steps, name + ".attn2", *norm2_, *attn2_,
                      [this](const UNetState& s, const Tensor&) { return s.conditioning.at(site_); });
     steps.add(

@@ -164,10 +164,13 @@ void UNet2DConditionModel::check(const UNetInputs& inputs) const {
   check_argument(timesteps.dim() == 1 && timesteps.size(0) == sample.size(0),
                  "Expected timesteps to have shape [", sample.size(0), "], one per sample, but received ",
                  timesteps.sizes());
-  check_argument(context.dim() == 3 && context.size(0) == sample.size(0) &&
-                     context.size(2) == config_.cross_attention_dim,
-                 "Expected context to have shape (", sample.size(0), ", L, ", config_.cross_attention_dim,
-                 ") but received ", context.sizes());
+  const auto batch = sample.size(0);
+  check_argument(context.dim() == 3 && context.size(2) == config_.cross_attention_dim &&
+                     (context.size(0) == batch || (!add_embedding_ && batch > 0 && context.size(0) > 0 &&
+                                                   context.size(0) % batch == 0)),
+                 "Expected context to have shape (", batch, ", L, ", config_.cross_attention_dim, ")",
+                 add_embedding_ ? "" : ", or a multiple of that many texts,", " but received ",
+                 context.sizes());
   if (prompt) Conditioning(cross_attention_names_, context, &*prompt);
   check_added(inputs);
 }

@@ -48,11 +48,13 @@ struct AddedConditions {
   Tensor time_ids;  // (B, n), numbers that are embedded as timesteps are: sizes and crop
 };
 
-/** What a forward of the UNet reads beside the parameters. */
+/** What a forward of the UNet reads beside the parameters. A network that takes no AddedConditions may be given
+ *  n·B texts for B samples: all samples under the first B texts, then all under the next, and so on. What comes
+ *  before the first cross-attention is computed once for all of them. */
 struct UNetInputs {
   Tensor sample;                   // (B, in_channels, h, w), any h and w >= 1; its dtype is the compute dtype
   Tensor timesteps;                // (B), integers or floats
-  Tensor context;                  // (B, L, cross_attention_dim), cast to the compute dtype
+  Tensor context;                  // (n·B, L, cross_attention_dim), cast to the compute dtype
   std::optional<Prompt> prompt{};  // put into the context of the layers it names
   std::optional<AddedConditions> added{};  // where addition_embed_type is text_time, and there alone
 };
@@ -63,7 +65,7 @@ class UNet2DConditionModel : public Network {
   /** @throws ArgumentError for a configuration outside this family */
   explicit UNet2DConditionModel(const UNetConfig& config = {});
 
-  /** @returns (B, out_channels, h, w) in the sample's dtype
+  /** @returns (n·B, out_channels, h, w) in the sample's dtype
    *  @throws ArgumentError when a shape does not fit, a layer is unknown or a parameter has no data */
   Tensor forward(const UNetInputs& inputs) const;
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/ops/cat.h>
+
 #include <functional>
 #include <string>
 #include <utility>
@@ -18,6 +20,17 @@ struct UNetState {
   Tensor time{};           // (B, time_width), after its activation
   std::vector<Tensor> skips{};  // what the down path left and the up path has not yet taken
   Conditioning conditioning;
+
+  /** Repeats everything until there is a copy of it for each text. */
+  void meet_texts() {
+    const auto count = conditioning.size() / x.size(0);
+    if (count == 1) return;
+    const auto repeat = [count](Tensor& value) {
+      if (value.defined()) value = at::cat(std::vector<Tensor>(count, value));
+    };
+    for (auto* value : {&x, &branch, &residual, &time}) repeat(*value);
+    for (auto& skip : skips) repeat(skip);
+  }
 
   // The outputs that steps can have.
   static Tensor& current(UNetState& state) { return state.x; }
