@@ -5,14 +5,24 @@ import { UNet2DConditionModel } from "../../lib/models/unet";
 import { Random } from "../../lib/runtime/random";
 import type { Tensor } from "../../lib/runtime/tensor";
 import { relativeError } from "../support/compare";
+import { resultOf, runProgram } from "../support/program";
 import { seededWeights } from "../support/seeded-weights";
+import { temporaryFolders } from "../support/temporary";
 
 // The reference is diffusers in float64; the error is relative to the largest element.
 const OUTPUT = 2e-5;
 const GRADIENT = 2e-5;
 
+const temporary = temporaryFolders();
 const fixture = (name: string): string => join(__dirname, "..", "fixtures", "large-maps", name);
 const normal = (seed: number, shape: number[]): Tensor => new Random(seed).normal(shape);
+
+const network = (): UNet2DConditionModel =>
+  new UNet2DConditionModel(JSON.parse(readFileSync(fixture("config.json"), "utf8")));
+const weightsOf = (unet: UNet2DConditionModel): Map<string, Tensor> =>
+  seededWeights(
+    Object.fromEntries(Object.entries(unet.parameterShapes()).sort(([a], [b]) => (a < b ? -1 : 1))),
+  );
 
 describe.each([
   ["channels last, where convolutions of tiles are", true],
@@ -23,9 +33,8 @@ describe.each([
   const context = normal(2, [2, 77, 64]);
 
   beforeAll(async () => {
-    unet = new UNet2DConditionModel(JSON.parse(readFileSync(fixture("config.json"), "utf8")));
-    const shapes = Object.entries(unet.parameterShapes()).sort(([a], [b]) => (a < b ? -1 : 1));
-    await unet.assign(seededWeights(Object.fromEntries(shapes)));
+    unet = network();
+    await unet.assign(weightsOf(unet));
     if (fastest) await unet.useFastestLayout();
     expected = await safetensors.load(fixture("expected.safetensors"));
   });
@@ -52,3 +61,19 @@ describe.each([
     }
   });
 });
+
+it.each(["avx2", "default"])(
+  "predictions and gradients by no more than the instructions of %s are the reference's",
+  async (capability) => {
+    const folder = temporary();
+    const [weights, results] = [join(folder, "weights.safetensors"), join(folder, "results.safetensors")];
+    await safetensors.save(weights, weightsOf(network()));
+    const env = { ATEN_CPU_CAPABILITY: capability };
+    resultOf(await runProgram("large-map.mjs", [fixture("config.json"), weights, results], { env }));
+    const found = await safetensors.load(results);
+    const expected = await safetensors.load(fixture("expected.safetensors"));
+    expect(await relativeError(found.get("out")!, expected.get("out")!)).toBeLessThan(OUTPUT);
+    const [own, reference] = [found, expected].map((tensors) => tensors.get("grad.sample")!);
+    expect(await relativeError(own!, reference!)).toBeLessThan(GRADIENT);
+  },
+);

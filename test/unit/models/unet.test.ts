@@ -170,6 +170,33 @@ describe("UNet2DConditionModel.forward", () => {
     }
   });
 
+  it.each([
+    ["at once", {}],
+    [
+      "behind blocks of convolutions",
+      {
+        down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"],
+        up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"],
+      },
+    ],
+  ])("gives each item under several texts what it gives under one, attending %s", async (_, config) => {
+    const own = await filled(config);
+    const [input, times] = [sample(), [7, 300]];
+    await input.requireGrad();
+    const texts = [4, 5, 6].map((seed) => new Random(seed).normal([2, 5, 12]));
+    const together = await own.forward(input, times, Tensor.cat(texts), { grad: true });
+    expect(together.shape).toEqual([6, 4, 8, 8]);
+    await together.square().sum().backward();
+    const gradient = input.grad!.add(0);
+    await input.zeroGrad();
+    for (const [index, text] of texts.entries()) {
+      const alone = await own.forward(input, times, text, { grad: true });
+      await alone.square().sum().backward();
+      expect(await relativeError(together.slice(0, 2 * index, 2 * index + 2), alone)).toBeLessThan(1e-5);
+    }
+    expect(await relativeError(input.grad!, gradient)).toBeLessThan(1e-5);
+  });
+
   it.each<[string, () => Promise<unknown>, RegExp?]>([
     ["a number of timesteps that is not the batch's", () => unet.forward(sample(), [1, 2, 3], context())],
     ["a sample of other channels", () => unet.forward(new Random(1).normal([2, 3, 8, 8]), 7, context())],
