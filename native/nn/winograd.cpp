@@ -61,6 +61,15 @@ class Memory {
   Tensor floats_;
 };
 
+/** What moving a number costs, in products, and a weight that no cache holds: measured on a Zen 3 core, and
+ * on one of a Xeon with AVX-512, whose products take half the time. */
+struct Moving {
+  double number, far_weight;
+};
+Moving moving() {
+  return kernels::instructions() == kernels::Instructions::avx512 ? Moving{20, 100} : Moving{35, 35};
+}
+
 /** A convolution of one shape, and its gradients. What the tiles, the weights and the products become is
  *  kept in parts of 32 MB, not whole. */
 class Convolution {
@@ -79,12 +88,15 @@ class Convolution {
                       kStep);
   }
 
-  /** Products that it takes; one that moves a number counts for `moving`. */
-  double cost(double moving) const {
+  /** Products that it takes, with what moving numbers costs. */
+  double cost() const {
+    constexpr double kCached = 1 << 16;
+    const auto [number, far_weight] = moving();
     const auto tiles = static_cast<double>(tiles_.back().end), inputs = static_cast<double>(inputs_),
-               outputs = static_cast<double>(outputs_);
-    return static_cast<double>(places()) *
-           (tiles * inputs * outputs + moving * (inputs * outputs + tiles * (inputs + outputs)));
+               outputs = static_cast<double>(outputs_), weights = inputs * outputs;
+    const double moved =
+        number * tiles * (inputs + outputs) + (weights > kCached ? far_weight : number) * weights;
+    return static_cast<double>(places()) * (tiles * weights + moved);
   }
 
   /** (B, in, h, w) → (B, out, h, w). All are channels last. */
@@ -200,11 +212,6 @@ const winograd::Kernels& kernels_for(int64_t inputs, int64_t outputs) {
   return kernels::choose<winograd::Kernels>(inputs % lanes == 0 && outputs % lanes == 0);
 }
 
-/** What moving a number costs, in products: measured on a Zen 3 core and on one of a Xeon with AVX-512. */
-double moving() {
-  return kernels::instructions() == kernels::Instructions::avx512 ? 25 : 35;
-}
-
 /** Calls `use` with the convolution of a shape whose tiles take less time; large ones for long sums alone: of
  *  short ones their error is several times ATen's, of these at most twice. */
 template <class Use>
@@ -213,7 +220,7 @@ auto with_tiles(at::IntArrayRef shape, int64_t outputs, const Use& use) {
   const auto& kernels = kernels_for(shape[1], outputs);
   Convolution large(kernels.large, shape, outputs), small(kernels.small, shape, outputs);
   const bool is_long = std::min(shape[1], outputs) >= kLongSum;
-  return is_long && large.cost(moving()) < small.cost(moving()) ? use(large) : use(small);
+  return is_long && large.cost() < small.cost() ? use(large) : use(small);
 }
 
 class Differentiable : public torch::autograd::Function<Differentiable> {
@@ -256,7 +263,7 @@ bool winograd_pays(const Tensor& x, const Tensor& weight) {
   const double pixels = static_cast<double>(x.size(0) * x.size(2) * x.size(3)) + kMorePixels;
   const double direct = kProduct * pixels * static_cast<double>(weight.numel());
   return with_tiles(x.sizes(), weight.size(0),
-                    [&](const Convolution& convolution) { return convolution.cost(moving()) < direct; });
+                    [&](const Convolution& convolution) { return convolution.cost() < direct; });
 }
 
 Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
