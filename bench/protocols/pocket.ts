@@ -156,8 +156,8 @@ export const pocket: Protocol = {
       candidates: rates(1e-4, 3e-4, 1e-3),
     },
     // An average with a time constant of 1000 updates holds little of 200.
-    sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
-    space: { base: SHORT, candidates: rates(5e-4, 7e-4, 1e-3, 2e-3) },
+    sdd: { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(1e-3, 2e-3, 3e-3, 4e-3) },
+    space: { base: SHORT, candidates: rates(7e-4, 1e-3, 2e-3, 3e-3) },
     // Without neighbours it takes most of the other pictures along.
     fmn: {
       base: { invert: false, templates: SHORT.templates, samplingSteps: 15, guidanceScale: 3 },
@@ -166,8 +166,8 @@ export const pocket: Protocol = {
     eap: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     age: { base: SHORT, candidates: rates(3e-4, 5e-4, 7e-4, 1e-3) },
     // As above, with neighbours.
-    "sdd-neighbours": { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
-    "space-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
+    "sdd-neighbours": { base: { ...SHORT, momentum: 0.9925 }, candidates: rates(2e-3, 4e-3, 6e-3, 8e-3) },
+    "space-neighbours": { base: SHORT, candidates: rates(1e-3, 2e-3, 3e-3, 4e-3) },
     "eap-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
     "age-neighbours": { base: SHORT, candidates: rates(5e-4, 1e-3, 1.5e-3, 2e-3) },
     prune: {
