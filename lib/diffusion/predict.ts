@@ -198,17 +198,19 @@ async function evaluate(
 ): Promise<Tensor> {
   const { context, texts } = condition;
   const { unet, dtype, interventions = [] } = model;
-  // What pooled texts or interventions reach before the first cross-attention differs from text to text there.
-  const differs = interventions.length > 0 || takesSizes(unet);
-  const { latents: given, timesteps } = differs ? forEachText(batch, textsIn(condition)) : batch;
-  const latents = given.to(dtype);
-  const size = latents.shape[0]!;
-  countEvaluations(textsIn(condition));
+  const size = textsIn(condition);
+  countEvaluations(size);
+  const shared = { latents: batch.latents.to(dtype), timesteps: batch.timesteps };
+  // Pooled texts enter before the first cross-attention, and interventions look at latents text by text.
+  const pooled = takesSizes(unet);
+  const whole = pooled || interventions.length > 0 ? forEachText(shared, size) : shared;
+  const { latents, timesteps } = whole;
   const each = typeof timesteps === "number" ? Array<number>(size).fill(timesteps) : timesteps;
   const added = addedTo(model, latents, condition, sizes);
   const taps = await tapsOf(interventions, { unet, latents, timesteps: each, context, texts, added });
   const { prompt, ...where } = injection ?? {};
-  const noise = await unet.forward(latents, timesteps, context, {
+  const input = pooled || (taps !== undefined && !unet.seeTexts(Object.keys(taps))) ? whole : shared;
+  const noise = await unet.forward(input.latents, input.timesteps, context, {
     ...(added === undefined ? {} : { added }),
     ...(taps === undefined ? {} : { taps }),
     ...(prompt === undefined

@@ -303,6 +303,13 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
     return this.taps;
   }
 
+  /** Whether all these taps come when items have met their texts: at the first cross-attention, or behind it. */
+  seeTexts(taps: readonly string[]): boolean {
+    const names = this.tapNames();
+    const first = names.findIndex((name) => name.includes(".attn2"));
+    return taps.every((name) => names.indexOf(name) >= first);
+  }
+
   /** Full names of the cross-attention modules (attn2), in forward order. */
   crossAttentionNames(): readonly string[] {
     this.attention ??= Object.freeze(this.native.crossAttentionNames());

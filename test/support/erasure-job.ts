@@ -16,8 +16,14 @@ import type { JobSettings } from "../../lib/training/job";
 /** What a stub network gives for (B, 1, 1, 1) latents and texts that are one number each, (B, 1, 1). */
 type Forward = (latents: Tensor, timesteps: number | readonly number[], context: Tensor) => Promise<Tensor>;
 
+/** Latents as often as it takes to have one for each text, as the network has them behind its first cross-attention. */
+export function forEachText(latents: Tensor, context: Tensor): Tensor {
+  return Tensor.cat(Array<Tensor>(context.shape[0]! / latents.shape[0]!).fill(latents));
+}
+
 /** ε(z, t, g) = g z. */
-const linear: Forward = async (latents, _timesteps, context) => latents.mul(context.unsqueeze(-1));
+const linear: Forward = async (latents, _timesteps, context) =>
+  forEachText(latents, context).mul(context.unsqueeze(-1));
 
 /** A model of which there is a UNet that computes `forward`, latents of one number, and nothing else. */
 export function stubModel(forward: Forward = linear): StableDiffusion {

@@ -2,6 +2,7 @@ import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import { noGrad } from "../../lib/runtime/grad-mode";
 import { Random } from "../../lib/runtime/random";
 import { requireGradients, Tensor } from "../../lib/runtime/tensor";
+import type { ReferenceWeights } from "./compare";
 import { ReferenceAdam } from "./reference-adam";
 
 /** One item of an iteration's batch. */
@@ -52,7 +53,7 @@ export async function referenceAdversary(
   model: StableDiffusion,
   batches: readonly (readonly AdversaryItem[])[],
   setting: AdversarySetting,
-): Promise<{ losses: Record<string, number>[]; weights: Map<string, Tensor>; logits: number[] }> {
+): Promise<ReferenceWeights & { losses: Record<string, number>[]; logits: number[] }> {
   const { lambda, space, temperature } = setting;
   const names = model.unet.parameterNames().filter(setting.trained);
   const student = await model.derive(new Set(names), "float32");
@@ -158,7 +159,12 @@ export async function referenceAdversary(
   const final = new Map(names.map((name, index) => [name, weights[index]!.clone()]));
   await Promise.all([...final.values()].map((tensor) => tensor.settled()));
   student.dispose();
-  return { losses: history, weights: final, logits: Array.from(await logits.data(), Number) };
+  return {
+    losses: history,
+    weights: final,
+    conditioned: adam.conditioned,
+    logits: Array.from(await logits.data(), Number),
+  };
 }
 
 /** DDIM (arXiv 2010.02502 eq. 12, η = 0) from noise on, guided, over the first steps of the run. */

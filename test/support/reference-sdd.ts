@@ -1,6 +1,7 @@
 import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import { noGrad } from "../../lib/runtime/grad-mode";
 import { requireGradients, Tensor } from "../../lib/runtime/tensor";
+import type { ReferenceWeights } from "./compare";
 import { ReferenceAdam, type ReferenceAdamOptions } from "./reference-adam";
 
 /** What one iteration works on; texts one for each item of the batch. */
@@ -30,7 +31,7 @@ export async function referenceSdd(
   model: StableDiffusion,
   batches: readonly SddBatch[],
   setting: SddSetting,
-): Promise<{ losses: Record<string, number>[]; weights: Map<string, Tensor> }> {
+): Promise<ReferenceWeights & { losses: Record<string, number>[] }> {
   const names = model.unet.parameterNames().filter(setting.trained);
   const student = await model.derive(new Set(names), "float32");
   const weights = names.map((name) => student.unet.parameter(name));
@@ -74,5 +75,5 @@ export async function referenceSdd(
     (name, index) => [name, Tensor.from(averages[index]!, weights[index]!.shape)] as const,
   );
   student.dispose();
-  return { losses, weights: new Map(final) };
+  return { losses, weights: new Map(final), conditioned: adam.conditioned };
 }

@@ -1,6 +1,7 @@
 import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import { noGrad } from "../../lib/runtime/grad-mode";
 import { requireGradients, type Tensor } from "../../lib/runtime/tensor";
+import type { ReferenceWeights } from "./compare";
 import { ReferenceAdam } from "./reference-adam";
 
 /** What one iteration works on; texts one for each item of the batch. */
@@ -28,7 +29,7 @@ export async function referenceSpace(
   model: StableDiffusion,
   batches: readonly SpaceBatch[],
   setting: SpaceSetting,
-): Promise<{ losses: Record<string, number>[]; weights: Map<string, Tensor> }> {
+): Promise<ReferenceWeights & { losses: Record<string, number>[] }> {
   const names = model.unet.parameterNames().filter(setting.trained);
   const student = await model.derive(new Set(names), "float32");
   const weights = names.map((name) => student.unet.parameter(name));
@@ -62,5 +63,5 @@ export async function referenceSpace(
   const final = new Map(names.map((name, index) => [name, weights[index]!.clone()]));
   await Promise.all([...final.values()].map((tensor) => tensor.settled()));
   student.dispose();
-  return { losses: history, weights: final };
+  return { losses: history, weights: final, conditioned: adam.conditioned };
 }

@@ -1,9 +1,7 @@
-import type { StableDiffusion } from "../../lib/diffusion/stable-diffusion";
 import type { Erasure } from "../../lib/erasure/erasure";
 import type { CustomLatents } from "../../lib/erasure/shared/custom-source";
 import { Random } from "../../lib/runtime/random";
 import { Tensor } from "../../lib/runtime/tensor";
-import { relativeUpdateError } from "./compare";
 
 /** Timesteps of the items of `customLatents`. */
 export const TIMESTEPS = [981, 401, 21, 601, 201, 801];
@@ -67,19 +65,4 @@ export function expectLosses(
     for (const [name, value] of Object.entries(expected[i]!))
       expect(Math.abs(actual[name]! - value)).toBeLessThanOrEqual(relative * value + absolute);
   });
-}
-
-/** ‖Δ - Δ'‖ / ‖Δ'‖ of the way that some weights of the UNet went together. */
-export async function updateError(
-  actual: StableDiffusion,
-  expected: ReadonlyMap<string, Tensor>,
-  start: StableDiffusion,
-): Promise<number> {
-  const flat = (tensor: (key: string) => Tensor): Tensor =>
-    Tensor.cat([...expected.keys()].map((key) => tensor(key).detach().to("float32").reshape([-1])));
-  return relativeUpdateError(
-    flat((key) => actual.unet.parameter(key)),
-    flat((key) => expected.get(key)!),
-    flat((key) => start.unet.parameter(key)),
-  );
 }

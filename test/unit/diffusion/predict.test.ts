@@ -4,7 +4,7 @@ import { evaluateEach, predictNoise, type Denoiser } from "../../../lib/diffusio
 import type { UNet2DConditionModel, UNetForwardOptions } from "../../../lib/models/unet";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { EvaluationCounter } from "../../../lib/training/evaluations";
-import { numbersAsTexts } from "../../support/erasure-job";
+import { forEachText, numbersAsTexts } from "../../support/erasure-job";
 
 interface Call {
   timesteps: number | readonly number[];
@@ -22,7 +22,7 @@ function network(more: Partial<Denoiser> = {}): { model: Denoiser; calls: Call[]
     options: UNetForwardOptions,
   ): Promise<Tensor> => {
     calls.push({ timesteps, dtype: latents.dtype, options });
-    return latents.mul(context.unsqueeze(-1).to(latents.dtype));
+    return forEachText(latents, context).mul(context.unsqueeze(-1).to(latents.dtype));
   };
   const unet = { forward, config: { addition_embed_type: "" } } as unknown as UNet2DConditionModel;
   return { model: { unet, dtype: "float32", ...more }, calls };
@@ -154,7 +154,7 @@ describe("evaluateEach", () => {
       [6, 70],
     ]);
     expect(each.map(({ shape }) => shape)).toEqual(each.map(() => [2, 1, 1, 1]));
-    expect(calls.map(({ timesteps }) => timesteps)).toEqual([[7, 8, 7, 8, 7, 8]]);
+    expect(calls.map(({ timesteps }) => timesteps)).toEqual([[7, 8]]);
     expect(counter.total).toBe(6);
     expect(await evaluateEach(model, { latents, timesteps: 7 }, [])).toEqual([]);
   });

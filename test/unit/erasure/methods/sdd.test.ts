@@ -7,10 +7,11 @@ import { textsOf, TrajectorySampler } from "../../../../lib/erasure/shared/traje
 import { noGrad } from "../../../../lib/runtime/grad-mode";
 import { Random } from "../../../../lib/runtime/random";
 import { stubJob } from "../../../support/erasure-job";
+import { trainedError } from "../../../support/compare";
 import { loadGolden, type GoldenModel } from "../../../support/golden-model";
 import { weightHashes } from "../../../support/hashes";
 import { referenceSdd, type SddBatch, type SddSetting } from "../../../support/reference-sdd";
-import { customLatents, expectLosses, lossesOf, trialBatches, updateError } from "../../../support/training-trials"; // prettier-ignore
+import { customLatents, expectLosses, lossesOf, trialBatches } from "../../../support/training-trials"; // prettier-ignore
 
 const SEED = 11;
 const RATE = 1e-3;
@@ -114,7 +115,7 @@ describe("SDD", () => {
       const latents = customLatents(iterations * batchSize);
       const erasure = await run({ iterations, batchSize, latents, ...variant.options });
       expectLosses(erasure, expected.losses);
-      const error = await updateError(erasure.model, expected.weights, golden.model);
+      const error = await trainedError(erasure.model.unet, expected, golden.model.unet);
       expect(error).toBeLessThan(tolerance);
       erasure.dispose();
     },
@@ -127,7 +128,7 @@ describe("SDD", () => {
     }));
     const erasure = await run({ latents: customLatents(3) });
     const attached = await referenceSdd(golden.model, batches, { ...SETTING, attached: true });
-    expect(await updateError(erasure.model, attached.weights, golden.model)).toBeGreaterThan(0.1);
+    expect(await trainedError(erasure.model.unet, attached, golden.model.unet)).toBeGreaterThan(0.1);
     erasure.dispose();
   });
 
