@@ -158,6 +158,7 @@ export async function ownPredictions<const Conditions extends readonly Condition
 ): Promise<{ [K in keyof Conditions]: Tensor }> {
   if (conditions.length === 0) return [] as never;
   const size = batch.latents.shape[0]!;
+  for (const condition of conditions) checkTexts(batch, condition);
   const count = conditions.length;
   const prompt = options.injection?.prompt;
   const all = await evaluate(
@@ -183,6 +184,7 @@ export async function predictUnsteered(
   condition: Condition,
   options: PredictOptions = {},
 ): Promise<Tensor> {
+  checkTexts(batch, condition);
   return noiseOf(model, batch, await evaluate(model, batch, condition, options));
 }
 
@@ -222,10 +224,19 @@ async function evaluate(
   return noise.to("float32");
 }
 
+function checkTexts({ latents }: NoisyBatch, condition: Condition): void {
+  const [size, texts] = [latents.shape[0]!, textsIn(condition)];
+  if (texts === size) return;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    `Expected the condition to be of ${size} texts, one for each of the latents, but received ${texts}`,
+  );
+}
+
 /** Latents and timesteps as often as it takes to have one for each text. */
 function forEachText({ latents, timesteps }: NoisyBatch, texts: number): NoisyBatch {
   const count = texts / latents.shape[0]!;
-  if (!Number.isInteger(count) || count === 1) return { latents, timesteps };
+  if (count === 1) return { latents, timesteps };
   const each = Array<NoisyBatch>(count).fill({ latents, timesteps });
   return {
     latents: Tensor.cat(each.map((batch) => batch.latents)),

@@ -322,10 +322,6 @@ constexpr Kernels kKernels{kTile, forward_floats, backward_floats, forward, back
 
 }  // namespace
 
-#ifdef __AVX512F__
-const Kernels Kernels::avx512 = kKernels;
-#else
-const Kernels Kernels::avx2 = kKernels;
-#endif
+const Kernels Kernels::KPOP_INSTRUCTIONS = kKernels;
 
 }  // namespace kpop::kernels::attention

@@ -159,10 +159,6 @@ constexpr Kernels kKernels{
 
 }  // namespace
 
-#ifdef __AVX512F__
-const Kernels Kernels::avx512 = kKernels;
-#else
-const Kernels Kernels::avx2 = kKernels;
-#endif
+const Kernels Kernels::KPOP_INSTRUCTIONS = kKernels;
 
 }  // namespace kpop::kernels::fused

@@ -234,10 +234,6 @@ constexpr Kernels kKernels{kLanes, kTransforms<2>, kTransforms<4>};
 
 }  // namespace
 
-#ifdef __AVX512F__
-const Kernels Kernels::avx512 = kKernels;
-#else
-const Kernels Kernels::avx2 = kKernels;
-#endif
+const Kernels Kernels::KPOP_INSTRUCTIONS = kKernels;
 
 }  // namespace kpop::kernels::winograd

@@ -28,8 +28,7 @@ std::optional<c10::TypedOperatorHandle<Product>> find_product() {
 }
 
 /** Whether oneDNN multiplies faster than MKL, which is what ATen calls. On an EPYC (Zen 3) it is 1.05 to 1.4
- *  times as fast for all but small products; on a Xeon with AVX-512 1.1 to 1.6 times as fast for short sums,
- * and else level. */
+ *  times as fast for all but small products, on a Xeon with AVX-512 1.2 to 1.6 times for short sums. */
 bool onednn_pays(const Tensor& x, const Tensor& weight) {
   static const bool is_amd = __builtin_cpu_is("amd");
   static const auto instructions = kernels::instructions();

@@ -61,8 +61,8 @@ class Memory {
   Tensor floats_;
 };
 
-/** What moving a number costs, in products, and a weight that no cache holds: measured on a Zen 3 core, and
- * on one of a Xeon with AVX-512, whose products take half the time. */
+/** What moving a number costs, in products, and a weight that no cache holds: measured on a core of a Zen 3,
+ *  and of a Xeon with AVX-512. */
 struct Moving {
   double number, far_weight;
 };
@@ -166,16 +166,15 @@ class Convolution {
   }
 
   /** → (places, tiles, channels) */
-  template <class Transform>
-  Tensor spread(const Transform& transform, const Tensor& pictures, Range tiles, Range channels,
-                Memory& memory) {
-    const auto spread = memory.shaped(places(), tiles.size(), channels.size());
+  Tensor spread(decltype(Transforms::spread_input) transform, const Tensor& pictures, Range tiles,
+                Range channels, Memory& memory) {
+    const auto result = memory.shaped(places(), tiles.size(), channels.size());
     const Grid grid = grid_of(pictures.size(1));
     in_parallel(tiles, [&](Range some) {
       transform(pictures.const_data_ptr<float>(), grid, {tiles, some, channels},
-                spread.mutable_data_ptr<float>());
+                result.mutable_data_ptr<float>());
     });
-    return spread;
+    return result;
   }
 
   /** All channels of pictures. @param again whether the memory holds them, if all tiles are one part */

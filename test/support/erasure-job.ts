@@ -22,8 +22,7 @@ export function forEachText(latents: Tensor, context: Tensor): Tensor {
 }
 
 /** ε(z, t, g) = g z. */
-const linear: Forward = async (latents, _timesteps, context) =>
-  forEachText(latents, context).mul(context.unsqueeze(-1));
+const linear: Forward = async (latents, _timesteps, context) => latents.mul(context.unsqueeze(-1));
 
 /** A model of which there is a UNet that computes `forward`, latents of one number, and nothing else. */
 export function stubModel(forward: Forward = linear): StableDiffusion {
@@ -33,7 +32,11 @@ export function stubModel(forward: Forward = linear): StableDiffusion {
     device: "cpu",
     dtype: "float32",
     vae: { downsampling: 8 },
-    unet: { config: { in_channels: 1 }, forward } as unknown as UNet2DConditionModel,
+    unet: {
+      config: { in_channels: 1 },
+      forward: ((latents, timesteps, context) =>
+        forward(forEachText(latents, context), timesteps, context)) satisfies Forward,
+    } as unknown as UNet2DConditionModel,
     predict: (batch: NoisyBatch, condition: Condition, options?: PredictOptions) =>
       predictNoise(model, batch, condition, options),
     condition: () => Promise.reject(new Error("this model has no text encoder")),

@@ -12,5 +12,11 @@ const sample = normal(1, [2, 4, 32, 32]);
 await sample.requireGrad();
 const out = await unet.forward(sample, [17, 801], normal(2, [2, 77, 64]), { grad: true });
 await out.mse(normal(4, [2, 4, 32, 32])).backward();
-await safetensors.save(results, new Map([["out", out], ["grad.sample", sample.grad]])); // prettier-ignore
+await safetensors.save(
+  results,
+  new Map([
+    ["out", out],
+    ["grad.sample", sample.grad],
+  ]),
+);
 console.log("{}");

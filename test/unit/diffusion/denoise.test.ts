@@ -6,6 +6,7 @@ import { SAMPLER_NAMES, sampler, type SamplerName } from "../../../lib/diffusion
 import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
 import { Vector } from "../../support/vector";
+import { forEachText } from "../../support/erasure-job";
 
 const schedule = new NoiseSchedule();
 const text = { context: Tensor.zeros([1, 2, 3]) };
@@ -16,14 +17,16 @@ const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await te
 /** A network whose prediction is a third of what it is given; remembers the timesteps. */
 function third(): { model: Denoiser; timesteps: number[] } {
   const timesteps: number[] = [];
-  const forward = async (sample: Tensor, timestep: number): Promise<Tensor> => {
+  const forward = async (sample: Tensor, timestep: number, context: Tensor): Promise<Tensor> => {
     timesteps.push(timestep);
-    return sample.mul(1 / 3);
+    return forEachText(sample, context).mul(1 / 3);
   };
   return { model: computing(forward), timesteps };
 }
 
-function computing(forward: (sample: Tensor, timestep: number) => Promise<Tensor>): Denoiser {
+function computing(
+  forward: (sample: Tensor, timestep: number, context: Tensor) => Promise<Tensor>,
+): Denoiser {
   return {
     unet: { forward, config: { addition_embed_type: "" } },
     dtype: "float32",

@@ -159,6 +159,15 @@ describe("evaluateEach", () => {
     expect(await evaluateEach(model, { latents, timesteps: 7 }, [])).toEqual([]);
   });
 
+  it("refuses conditions of another number of texts than there are latents", async () => {
+    const { model } = network();
+    const batch = { latents, timesteps: 7 };
+    const refused = { code: "INVALID_ARGUMENT", message: expect.stringContaining("of 2 texts") as string };
+    await expect(predictNoise(model, batch, numbersAsTexts([1, 2, 3, 4]))).rejects.toMatchObject(refused);
+    const one = numbersAsTexts([1]);
+    await expect(evaluateEach(model, batch, [one, one])).rejects.toMatchObject(refused);
+  });
+
   it("gives each item its own learned prompt under every condition, and one prompt to all as it is", async () => {
     const { model, calls } = network();
     const conditions = [numbersAsTexts([2, 3]), numbersAsTexts([4, 5])];
