@@ -4,6 +4,7 @@
  */
 export * as index from "./index";
 export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./io/check-output";
+export { checkPlaceFor } from "./io/interventions-file";
 export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
 export { BUILT_IN } from "./io/model-path";
 export { localDevice } from "./runtime/local-device";

@@ -188,7 +188,15 @@ function show(value: unknown): string {
   }
   if (typeof value === "number")
     return value !== 0 && Math.abs(value) < 1e-2 ? value.toExponential() : String(value);
-  return typeof value === "string" ? `"${value}"` : JSON.stringify(value);
+  if (typeof value === "string") return `"${value}"`;
+  if (!isSchedule(value)) return JSON.stringify(value);
+  const { from, to, shape, warmup } = value;
+  return [show(from), show(to), shape, ...(warmup === undefined ? [] : [warmup])].join(":");
+}
+
+/** What is typed as FROM:TO:SHAPE[:WARMUP]. */
+function isSchedule(value: unknown): value is { from: number; to: number; shape: string; warmup?: number } {
+  return typeof value === "object" && value !== null && "from" in value && "to" in value && "shape" in value;
 }
 
 function pick(options: OptionSet, keys: readonly string[]): OptionSet {

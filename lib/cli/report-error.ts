@@ -63,13 +63,19 @@ export function helpHint(command: Command): string {
   return `(${invocation()} ${command.name()} --help lists the options)`;
 }
 
-/** The library's option names as flags: "Expected learningRate to be" becomes "Expected --learning-rate to be". */
+/**
+ * The library's option names as flags, and a value as it was typed: "Expected learningRate to be positive but received -1
+ * (number)" becomes "Expected --learning-rate to be positive but received "-1"".
+ */
 function asFlags(message: string, command: Command | undefined): string {
   if (command === undefined) return message;
-  const match = /^Expected ([\w.]+) to be (.*?)(?: but received .*)?$/s.exec(message);
+  // A value that is no text has no ";" in it.
+  const match = /^Expected ([\w.]+) to be (.*?)(?:( but received )((?:"(?:[^"\\]|\\.)*"|[^;])*)(.*))?$/s.exec(
+    message,
+  );
   if (match === null) return message;
-  const [, option, expected] = match as unknown as [string, string, string];
-  const path = option.split(".").map(kebab);
+  const [, option, expected, butReceived = "", value = "", rest = ""] = match as unknown as string[];
+  const path = option!.split(".").map(kebab);
   for (let length = path.length; length > 0; length--) {
     const plain = path.slice(0, length).join("-");
     const name = CALLED[plain] ?? plain;
@@ -77,11 +83,19 @@ function asFlags(message: string, command: Command | undefined): string {
     if (flag === undefined) continue;
     const part = path.slice(length).join(" ");
     const typed = typedText(command, name);
-    const received =
-      typed === undefined ? message.slice(message.indexOf(" but received ")) : ` but received "${typed}"`;
-    return `Expected ${part === "" ? "" : `the ${part} of `}${flag.long} to be ${expected}${received}`;
+    const received = butReceived !== "" && typed !== undefined ? `"${typed}"` : value;
+    const whole = `${expected}${butReceived}${received}${rest}`;
+    return `Expected ${part === "" ? "" : `the ${part} of `}${flag.long} to be ${others(whole, command)}`;
   }
   return message;
+}
+
+/** Other options' names as flags. */
+function others(text: string, command: Command): string {
+  return text.replace(/"(?:[^"\\]|\\.)*"|\b[a-z]+(?:[A-Z][a-z]+)+\b/g, (word) => {
+    const long = `--${kebab(word)}`;
+    return command.options.some((option) => option.long === long) ? long : word;
+  });
 }
 
 /** Paths as they were typed, where the library says them in full. */

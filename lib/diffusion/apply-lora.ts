@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { finite, invalid, jobOptions, knownKeys, nonEmptyString } from "../check";
 import { KpopError, throwIfAborted } from "../errors";
 import { LORA_FILE, loraPrefixes } from "../io/file-kinds";
+import { unetKeyMap } from "../io/ldm-keys";
 import { localPath } from "../io/local-path";
 import * as safetensors from "../io/safetensors";
 import { noGrad } from "../runtime/grad-mode";
@@ -69,9 +70,16 @@ export async function applyLora(
 /** Where each of the file's modules belongs. @throws UNSUPPORTED_FORMAT, INVALID_CHECKPOINT */
 function placesOf(file: safetensors.SafetensorsFile, model: StableDiffusion): Map<string, Place> {
   const known = new Map<string, Place>();
+  const original = unetKeyMap(model.source.unet.config);
   for (const [component, prefix] of Object.entries(loraPrefixes(model)) as [DerivedNetwork, string][])
-    for (const key of model[component]!.parameterNames())
-      if (key.endsWith(".weight")) known.set(loraModule(prefix, key), { component, key });
+    for (const key of model[component]!.parameterNames()) {
+      if (!key.endsWith(".weight")) continue;
+      const place = { component, key };
+      known.set(loraModule(prefix, key), place);
+      // The scripts' own names for XL are those of the original code.
+      const there = component === "unet" ? original.toThere(key) : null;
+      if (there !== null) known.set(loraModule(prefix, there), place);
+    }
   const found = new Map<string, Place>();
   const foreign: string[] = [];
   const unknown = new Set<string>();

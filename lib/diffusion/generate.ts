@@ -128,7 +128,7 @@ async function run(model: Model, o: Checked, kept: KeptPictures | null): Promise
   const texts = await model.condition(o.prompts, { tokens: o.tokens });
   const guided = o.guidanceScale !== 1;
   const negative = guided ? await negativeOf(model, o) : null;
-  const own = guided ? await steeringTexts(model) : [];
+  const own = o.guidanceScale > 1 ? await steeringTexts(model) : [];
   const images: Image[] = [];
   const part = partOf(o.shard, batches(o));
   const total = part.flat().length;

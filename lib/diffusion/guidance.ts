@@ -23,8 +23,8 @@ export interface Guidance {
 
 /**
  * Classifier-free guidance (arXiv 2207.12598 eq. 6, in the form of Stable Diffusion): ε = ε_u + w (ε_c - ε_u), all in
- * one batch (two where only one half sees a learned prompt); the negative half is skipped when w = 1, and with it what
- * steers guidance. Interventions see ε; all else is in what the network itself predicts, ε or v.
+ * one batch (two where only one half sees a learned prompt); the negative half is skipped when w = 1. Nothing steers guidance
+ * of w ≤ 1. Interventions see ε; all else is in what the network itself predicts, ε or v.
  * @param batch (B, 4, h, w)
  * @param step the sampler's steps so far
  * @returns (B, 4, h, w) float32, for a sampler

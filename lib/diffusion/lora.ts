@@ -63,6 +63,12 @@ export class Lora {
     return Math.min(...projections(unet).flatMap((key) => sides(shapes[key]!)));
   }
 
+  /** The least rank that has room for any change of any of a network's weights. */
+  static fullRank(unet: UNet2DConditionModel): number {
+    const matrices = Object.values(unet.parameterShapes()).filter((shape) => shape.length > 1);
+    return Math.max(...matrices.map((shape) => Math.min(...sides(shape))));
+  }
+
   /** Its factors, by names of their own: what is trained. */
   tensors(): ReadonlyMap<string, Tensor> {
     return new Map(

@@ -16,8 +16,8 @@ export interface NoiseScheduleConfig {
   readonly zeroTerminalSnr?: boolean;
   /** Added to the inference timesteps. */
   readonly stepsOffset: number;
-  /** The level behind the last step: 1 (no noise) if true, else that of timestep 0. */
-  readonly setAlphaToOne: boolean;
+  /** The level behind the last step: 1 (no noise) if true, else that of timestep 0. Absent: each sampler's own, as in diffusers. */
+  readonly setAlphaToOne?: boolean;
   /** How a sampler spreads its timesteps. Absent: each sampler's own, as in diffusers. */
   readonly timestepSpacing?: TimestepSpacing;
   /** Whether solvers in σ space their levels by Karras' rule (arXiv 2206.00364 eq. 5). Default false. */
@@ -68,8 +68,6 @@ export class NoiseSchedule {
   readonly config: NoiseScheduleConfig;
   readonly betas: Float64Array;
   readonly alphasCumprod: Float64Array;
-  /** ᾱ of the level that the last sampling step leads to. */
-  readonly finalAlphaCumprod: number;
 
   constructor(config: NoiseScheduleConfig = STABLE_DIFFUSION_SCHEDULE) {
     this.config = Object.freeze({ ...config });
@@ -79,7 +77,6 @@ export class NoiseSchedule {
     const isMoved = config.zeroTerminalSnr === true;
     this.alphasCumprod = isMoved ? endingAtZero(alphas) : alphas;
     this.betas = isMoved ? this.alphasCumprod.map((alpha, t, all) => 1 - alpha / (all[t - 1] ?? 1)) : betas;
-    this.finalAlphaCumprod = config.setAlphaToOne ? 1 : this.alphasCumprod[0]!;
   }
 
   /**
@@ -101,10 +98,21 @@ export class NoiseSchedule {
     return this.alphasCumprod.length;
   }
 
-  /** ᾱ_t; for a negative t, the level behind the last step. @throws INVALID_ARGUMENT */
-  alphaCumprod(timestep: number): number {
+  /** The same without the move to an end at 0, of which some samplers know nothing. */
+  get unmoved(): NoiseSchedule {
+    const { zeroTerminalSnr: isMoved, ...config } = this.config;
+    return isMoved === true ? new NoiseSchedule(config) : this;
+  }
+
+  /**
+   * ᾱ_t; for a negative t, the level behind the last step.
+   * @param cleanEnd whether that is 1 where the config does not say. Default true, as of DDIM
+   * @throws INVALID_ARGUMENT
+   */
+  alphaCumprod(timestep: number, cleanEnd = true): number {
     integer("timestep", timestep, -this.length, this.length - 1);
-    return timestep < 0 ? this.finalAlphaCumprod : this.alphasCumprod[timestep]!;
+    if (timestep >= 0) return this.alphasCumprod[timestep]!;
+    return (this.config.setAlphaToOne ?? cleanEnd) ? 1 : this.alphasCumprod[0]!;
   }
 
   /**
@@ -207,7 +215,7 @@ function parseConfig(json: unknown): NoiseScheduleConfig {
     ...(prediction === "epsilon" ? {} : { predictionType: prediction as PredictionType }),
     ...(zeroTerminalSnr ? { zeroTerminalSnr } : {}),
     stepsOffset: number(fields, "steps_offset", 0, 0, numTrainTimesteps - 1, true),
-    setAlphaToOne: boolean(fields, "set_alpha_to_one", name === "DDIMScheduler" || name === "LCMScheduler"),
+    ...given(fields, "set_alpha_to_one", (field) => ({ setAlphaToOne: boolean(fields, field, true) })),
     ...(spacing === undefined ? {} : { timestepSpacing: spacing as TimestepSpacing }),
     ...(boolean(fields, "use_karras_sigmas", false) ? { useKarrasSigmas: true } : {}),
     ...given(fields, "original_inference_steps", (field) => ({

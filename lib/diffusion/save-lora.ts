@@ -11,6 +11,7 @@ import type {
   TensorData,
 } from "../io/checkpoint-types";
 import { loraPrefixes } from "../io/file-kinds";
+import { ldmFamily } from "../io/ldm-keys";
 import { writeSafetensors, type WriteEntry } from "../io/safetensors-writer";
 import { checkApart } from "../io/source-places";
 import { lowRank } from "../nn/low-rank";
@@ -20,9 +21,16 @@ import { Tensor, type Dtype } from "../runtime/tensor";
 /** Rank of a LoRA's layers unless another is asked for. */
 export const LORA_RANK = 32;
 
+/** Keys of the UNet that tools know by the original code's name alone. */
+const ORIGINAL: Readonly<Record<string, string>> = {
+  "add_embedding.linear_1": "label_emb.0.0",
+  "add_embedding.linear_2": "label_emb.0.2",
+};
+
 /** Kohya's name of a layer. @param prefix of its network   @param key of its weight */
 export function loraModule(prefix: string, key: string): string {
-  return `${prefix}_${key.replace(/\.weight$/, "").replaceAll(".", "_")}`;
+  const layer = key.replace(/\.weight$/, "");
+  return `${prefix}_${(ORIGINAL[layer] ?? layer).replaceAll(".", "_")}`;
 }
 
 /** What tools look at in a file whose layers all have the same rank and alpha. */
@@ -43,12 +51,21 @@ export function changeMetadata(
   leftOut: readonly string[] = [],
 ): Record<string, string> {
   return {
-    ss_base_model_version: source.textEncoder2 === undefined ? "sd_v1" : "sdxl_base_v1-0",
+    ...versionOf(source),
     "kpop.format": "lora",
     "kpop.kept": String(kept),
     "kpop.left_out": JSON.stringify(leftOut),
     "kpop.manifest": JSON.stringify(manifest),
   };
+}
+
+/** How kohya's scripts name a base model. Tools hide a LoRA beside models of another family. */
+function versionOf(source: CheckpointSource): Record<string, string> {
+  const family = ldmFamily(source);
+  if (family === "xl") return { ss_base_model_version: "sdxl_base_v1-0" };
+  if (family === "sd1") return { ss_base_model_version: "sd_v1", ss_v2: "False" };
+  const isOfV = source.scheduler["prediction_type"] === "v_prediction";
+  return { ss_base_model_version: isOfV ? "sd_v2_v" : "sd_v2", ss_v2: "True" };
 }
 
 /** A changed weight of a linear layer or a convolution. */

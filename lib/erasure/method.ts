@@ -68,6 +68,8 @@ export interface MethodDefinition<N extends string, S extends OptionSet> {
   network?(o: Complete<S>): TrainedNetwork;
   /** Whether it holds neighbours in place. Default where it changes weights. */
   holds?(o: Complete<S>): boolean;
+  /** Whether it looks for the neighbours that are harmed most while it trains. Default where it trains weights. */
+  readonly searches?: boolean;
   /** The only weights it may change. Default `o.parameters`; nothing without such an option. */
   parameters?(o: Complete<S>): ParameterSelector;
   /** What it keeps in memory, for an estimate. Default: a graph of one prediction for each item, and no more. */

@@ -1,10 +1,12 @@
 import { integer, invalid, jobOptions, knownKeys, nonEmptyString, oneOf } from "../check";
+import { Lora } from "../diffusion/lora";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { fit, type Complete, type OptionSet } from "../options/option";
 import { parseRunOptions, RUN_OPTIONS, type ParsedRunOptions } from "../training/run-options";
 import type { PrepareReport } from "../training/step-report";
 import { parseOptions, whyNoLora, type Method } from "./method";
 import { methodNamed, type EraseOptions } from "./registry";
+import { checkSubjects } from "./shared/subject-prompt";
 import { NEIGHBOURS, type Neighbours, type NeighbourSettings } from "./shared/neighbours";
 
 const COMMON = ["method", "concepts", "preserve", "neighbours", "as", "rank", "onPrepare", ...RUN_OPTIONS];
@@ -25,8 +27,11 @@ export interface Request {
 }
 
 /** Refuses what does not fit the model. @throws INVALID_ARGUMENT naming the option */
-export function fitRequest({ method, own, concepts }: Request, base: StableDiffusion): void {
+export function fitRequest({ method, own, concepts, rank }: Request, base: StableDiffusion): void {
   fit(method.options, own, base);
+  const { templates = ["{}"] } = own as { templates?: readonly string[] };
+  checkSubjects(base.tokenizer, concepts, templates);
+  if (rank !== null) integer("rank", rank, 1, Lora.fullRank(base.unet));
   method.fit?.(own, base, { concepts });
 }
 
@@ -86,10 +91,11 @@ function neighboursFor(
 ): NeighbourSettings {
   const settings = NEIGHBOURS.check("neighbours", given ?? NEIGHBOURS.default, { concepts });
   if (method.holds?.(own) ?? method.kind !== "inference") {
-    if (method.kind === "training" || settings.choose !== "adversarial") return settings;
+    const searches = method.searches ?? method.kind === "training";
+    if (searches || settings.choose !== "adversarial") return settings;
     throw invalid(
       "neighbours",
-      `"nearest" or "off" with "${method.name}", ${method.kind === "closed form" ? "a closed form, which" : "which"} has no iterations to look for them in,`,
+      `"nearest" or "off" with "${method.name}", ${method.kind === "closed form" ? "a closed form, which has no iterations to look for them in," : "which trains on no text's prediction that could be harmed,"}`,
       given,
     );
   }

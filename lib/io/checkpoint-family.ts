@@ -46,7 +46,7 @@ export function checkPipeline(path: string, modelIndex: Config): "sd" | "xl" {
     throw unsupported(path, `${found}; expected a pipeline of Stable Diffusion 1, 2 or XL (${known})`);
   }
   const encoder = modelIndex["text_encoder"];
-  const lacks = Array.isArray(encoder) && encoder[0] === null;
+  const lacks = encoder === undefined || (Array.isArray(encoder) && encoder[0] === null);
   if (family === "xl" && (lacks || modelIndex["requires_aesthetics_score"] === true))
     throw unsupported(path, REFINER);
   return family;
@@ -72,7 +72,7 @@ export function checkFamily(
   const [taken, latents] = [size(unet.config, "in_channels") ?? 4, size(vae.config, "latent_channels") ?? 4];
   if (taken === 2 * latents + 1) throw unsupported(path, pictureToPicture("an inpainting"));
   if (taken === 2 * latents) throw unsupported(path, pictureToPicture("an InstructPix2Pix"));
-  if (taken !== latents)
+  if (taken > latents)
     throw unsupported(
       path,
       `a checkpoint whose UNet takes ${taken} channels, and not the ${latents} of latents alone, as models that draw from depth or a small picture do; give a text-to-image model`,
@@ -81,6 +81,10 @@ export function checkFamily(
     new KpopError(
       "INVALID_CHECKPOINT",
       `${path} has networks of several families: ${why}; put those of one model together`,
+    );
+  if (taken < latents)
+    throw mixed(
+      `the UNet reads latents of ${taken} channels, and the autoencoder's have ${latents}, as those of diffusion transformers`,
     );
   const isXl = unet.config["addition_embed_type"] === "text_time";
   if (isXl !== (textEncoder2 !== undefined))

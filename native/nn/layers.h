@@ -57,6 +57,15 @@ class Conv2d : public Leaf {
     to_lay_out_ = true;
     if (!on_use) lay_out();
   }
+  void lay_out() const override {
+    if (!to_lay_out_) [[likely]]
+      return;
+    at::NoGradGuard no_grad;
+    const Tensor& weight = parameters_[0].value();
+    const auto placed = fastest_layout(weight);
+    if (!placed.is_same(weight)) weight.set_data(placed);
+    to_lay_out_ = false;
+  }
   Tensor forward(const Tensor& x) const {
     lay_out();
     const auto dtype = x.scalar_type();
@@ -79,17 +88,6 @@ class Conv2d : public Leaf {
   }
 
  private:
-  /** Lays the weights out where that has been put off. The tensor stays the same one, with its gradient. */
-  void lay_out() const {
-    if (!to_lay_out_) [[likely]]
-      return;
-    at::NoGradGuard no_grad;
-    const Tensor& weight = parameters_[0].value();
-    const auto placed = fastest_layout(weight);
-    if (!placed.is_same(weight)) weight.set_data(placed);
-    to_lay_out_ = false;
-  }
-
   /** Whether to unfold the input for one matrix product. On a CPU at::conv2d repacks its weights at every
    *  call, which costs as much as convolving about a hundred pixels with them: measured on the 1280-channel
    *  maps of SD-1.4, unfolding takes 0.45 of the time at 8×8, 0.8 at 16×16, 1.1 at 32×32. */

@@ -20,23 +20,23 @@ void Network::declare(const std::string& name, at::IntArrayRef shape) {
 }
 
 void Network::index_parameters() {
-  const auto index = [this](const std::string& key, Tensor& slot) {
+  const auto index = [this](const std::string& key, Tensor& parameter, const Leaf* owner) {
     names_.push_back(key);
-    shapes_.push_back(slot.sizes().vec());
-    slots_.emplace(key, &slot);
+    shapes_.push_back(parameter.sizes().vec());
+    slots_.emplace(key, Slot{&parameter, owner});
   };
-  for (auto& own : parameters_) index(own.key(), own.value());
+  for (auto& own : parameters_) index(own.key(), own.value(), nullptr);
   for (const auto& entry : named_modules(/*name_prefix=*/"", /*include_self=*/false)) {
     auto* leaf = dynamic_cast<Leaf*>(entry.value().get());
     if (leaf == nullptr) continue;
     const auto parameters = leaf->named_parameters(/*recurse=*/false);
     for (size_t i = 0; i < parameters.size(); ++i)
-      index(entry.key() + "." + parameters[i].key(), leaf->slot(i));
+      index(entry.key() + "." + parameters[i].key(), leaf->slot(i), leaf);
   }
   unassigned_ = names_.size();
 }
 
-Tensor* Network::find(const std::string& key) const {
+const Network::Slot& Network::find(const std::string& key) const {
   const auto found = slots_.find(key);
   check_argument(found != slots_.end(), "Expected a parameter name of ", name(), " but received \"", key,
                  "\"; its ", names_.size(), " names start with \"", names_.front(), "\"");
@@ -44,7 +44,7 @@ Tensor* Network::find(const std::string& key) const {
 }
 
 void Network::check_parameter(const std::string& key, const Tensor& value) const {
-  const Tensor& slot = *find(key);
+  const Tensor& slot = parameter(key);
   check_argument(value.defined(), "Expected a tensor for parameter ", key, " but received none");
   const bool counts = slot.scalar_type() == at::kLong;
   check_argument(counts ? value.scalar_type() == at::kLong : value.is_floating_point(), "Expected parameter ",
@@ -62,15 +62,18 @@ void Network::exchange(Tensor& slot, Tensor& value) noexcept {
 
 void Network::assign_parameter(const std::string& key, Tensor value) {
   check_parameter(key, value);
-  exchange(*find(key), value);
+  exchange(*find(key).parameter, value);
 }
 
 Substitution::Substitution(Network& network, const Parameters& parameters) : network_(network) {
   originals_.reserve(parameters.size());
   for (const auto& [key, value] : parameters) {
     network.check_parameter(key, value);
-    originals_.emplace_back(network.find(key), value);
+    originals_.emplace_back(network.find(key).parameter, value);
   }
+  // Else a layer would take what stands there at its first use for the weight that is still to be laid out.
+  for (const auto& [key, value] : parameters)
+    if (const Leaf* owner = network.find(key).owner) owner->lay_out();
   for (auto& [slot, value] : originals_) network_.exchange(*slot, value);
 }
 

@@ -26,6 +26,9 @@ class Leaf : public torch::nn::Module {
   /** See Network::use_fastest_layout. */
   virtual void use_fastest_layout(bool /*on_use*/) {}
 
+  /** Lays out what has been put off to the first use. The tensor stays the same one, with its gradient. */
+  virtual void lay_out() const {}
+
  protected:
   void declare(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype = at::kFloat);
 
@@ -69,7 +72,7 @@ class Network : public torch::nn::Module {
 
   /** The parameter under `key`, on the meta device while unassigned. Constant time.
    *  @throws ArgumentError when the network has no such key */
-  const Tensor& parameter(const std::string& key) const { return *find(key); }
+  const Tensor& parameter(const std::string& key) const { return *find(key).parameter; }
 
   bool has_parameter(const std::string& key) const { return slots_.contains(key); }
 
@@ -102,18 +105,23 @@ class Network : public torch::nn::Module {
 
  private:
   friend class Substitution;
-  Tensor* find(const std::string& key) const;
+  /** Where a parameter is, and the layer that has it; none for a parameter of the network itself. */
+  struct Slot {
+    Tensor* parameter;
+    const Leaf* owner;
+  };
+  const Slot& find(const std::string& key) const;
   void exchange(Tensor& slot, Tensor& value) noexcept;
 
   std::vector<std::string> names_;
   std::vector<std::vector<int64_t>> shapes_;
-  std::unordered_map<std::string, Tensor*> slots_;
+  std::unordered_map<std::string, Slot> slots_;
   size_t unassigned_ = 0;
 };
 
 using Parameters = std::vector<std::pair<std::string, Tensor>>;
 
-/** Puts tensors in the place of a network's parameters until it goes out of scope. */
+/** Puts tensors in the place of a network's parameters until it goes out of scope. They are used as they lie. */
 class Substitution {
  public:
   /** @throws ArgumentError as Network::assign_parameter does; nothing is substituted then */

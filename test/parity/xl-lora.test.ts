@@ -65,6 +65,23 @@ describe("LoRAs of a tiny model of Stable Diffusion XL's kind", () => {
     expect(await worst(model, drawn, "0")).toBeGreaterThan(SEEN);
   });
 
+  it("may be under the original code's names, and are written so where tools know no other", async () => {
+    const drawn = await safetensors.load(fixture("xl-drawn.safetensors"));
+    using applied = await applyLora(model, fixture("xl-original.safetensors"));
+    expect(await worst(applied, drawn, "1")).toBeLessThanOrEqual(WORST);
+    expect(await worst(model, drawn, "1")).toBeGreaterThan(SEEN);
+    await applied.save(at("written.safetensors"), { format: "lora", rank: 2 });
+    const [written, given] = await Promise.all(
+      [at("written.safetensors"), fixture("xl-original.safetensors")].map((path) => safetensors.load(path)),
+    );
+    const layers = (of: ReadonlyMap<string, Tensor>): string[] =>
+      [...of.keys()].filter((name) => name.includes("label_emb")).sort();
+    expect(layers(written!)).toHaveLength(6);
+    expect(layers(written!)).toEqual(layers(given!));
+    using again = await applyLora(model, at("written.safetensors"));
+    expect(await worst(again, drawn, "1")).toBeLessThanOrEqual(WORST);
+  });
+
   it("are, trained at full rank, the dense erasure to the bit, as its delta is", async () => {
     using erasure = await trained();
     await erasure.save(at("trained"), { format: "lora" });

@@ -5,6 +5,7 @@ import { erase, estimate, inspect, KpopError, safetensors, SAVE_FORMATS } from "
 import type { EraseOptions, Erasure, PrepareReport, SaveFormat, StepReport } from "../../index";
 import type { Method } from "../../internal";
 import {
+  checkPlaceFor,
   LORA_RANK,
   MANIFEST_FILE,
   METHOD_NAMES,
@@ -158,6 +159,7 @@ async function estimateCommand(model: string, flags: Flags, own: Record<string, 
   const found = await interruptible("looking", async (signal) => {
     const source = await fromHub(model, flags, signal);
     const base = await loadModel(source, flags, signal);
+    checkPlaceFor(base.interventions, flags.format);
     say(`Looking at what erasing ${quoted(flags.concept)} with ${flags.method} takes on ${base.device}`);
     const estimated = await estimate(base, { ...commonOptions(flags), ...own, signal } as EraseOptions);
     base.dispose();
@@ -192,6 +194,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   try {
     await interruptible(doing, async (signal) => {
       const base = await loadModel(source, flags, signal);
+      checkPlaceFor(base.interventions, flags.format);
       const resumed = await savedIteration(flags);
       say(`Erasing ${quoted(flags.concept)} with ${flags.method} on ${base.device} in ${base.dtype}`);
       if (resumed > 0) say(`Going on after iteration ${resumed}`);

@@ -8,11 +8,12 @@ import { sigmaLevels, type SigmaLevels } from "./sigmas";
 
 /**
  * Heun's method on dx/dσ = ε (Karras et al., arXiv 2206.00364, algorithm 1 without churn): a step takes the mean of the
- * slopes at its two ends, and so two evaluations; the last goes to σ = 0 and takes one. `steps` cost 2·steps − 1.
+ * slopes at its two ends, and so two evaluations; the last goes to σ = 0 and takes one. `steps` cost 2·steps − 1. As in
+ * diffusers, it goes by levels that do not end at 0, whatever the config says.
  */
 export const heun: Sampler = {
   name: "heun",
-  timesteps: (schedule, steps) => twiceButFirst(sigmaLevels(schedule, steps).timesteps),
+  timesteps: (schedule, steps) => twiceButFirst(sigmaLevels(schedule.unmoved, steps).timesteps),
   create: (schedule, steps, options) => new HeunRun(schedule, steps, options),
 };
 
@@ -33,7 +34,7 @@ class HeunRun<T extends Linear<T>> implements SamplerRun<T> {
   constructor(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}) {
     knownKeys("the options of the sampler", options, ["eta"]);
     refuse("heun", "eta", options.eta);
-    const levels = sigmaLevels(schedule, steps);
+    const levels = sigmaLevels(schedule.unmoved, steps);
     this.timesteps = twiceButFirst(levels.timesteps);
     this.steps = this.timesteps.map((_, index) => index >> 1);
     this.initialScale = levels.initialScale;

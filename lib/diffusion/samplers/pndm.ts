@@ -19,7 +19,8 @@ const ORDER = MULTISTEP.length;
 /**
  * PNDM without its Runge-Kutta start (PLMS; Liu et al., arXiv 2202.09778), as Stable Diffusion's configs ask for: the
  * first interval is taken twice, once with the first prediction and again with the mean of those at its two ends. So
- * `steps` ≥ 2 cost steps + 1 evaluations, and the second timestep appears twice.
+ * `steps` ≥ 2 cost steps + 1 evaluations, and the second timestep appears twice. As in diffusers, it goes by levels that do
+ * not end at 0, whatever the config says.
  */
 export const pndm: Sampler = {
   name: "pndm",
@@ -55,7 +56,7 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
       );
     this.timesteps = plmsTimesteps(schedule, steps);
     this.steps = eachItsOwn(this.timesteps);
-    this.#schedule = schedule;
+    this.#schedule = schedule.unmoved;
     this.#stride = strideOf(schedule, steps);
   }
 
@@ -94,7 +95,7 @@ class PLMSRun<T extends Linear<T>> implements SamplerRun<T> {
   #move(timestep: number, latents: T, predictions: readonly (readonly [number, T])[]): T {
     const factor = ddimCoefficients(
       this.#schedule.alphaCumprod(timestep),
-      this.#schedule.alphaCumprod(timestep - this.#stride),
+      this.#schedule.alphaCumprod(timestep - this.#stride, false),
       0,
       this.#schedule.predictionType,
     );

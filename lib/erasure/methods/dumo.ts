@@ -29,7 +29,7 @@ export const dumo = defineMethod({
   short: "adds a trained copy of the encoder to the skip connections; changes no weights",
   reference: "arXiv 2501.01125",
   kind: "inference",
-  cost: "6 UNet evaluations an iteration, 3 of them under the eraser; pictures then run a second encoder",
+  cost: "4 UNet evaluations an iteration, half of them under the eraser; pictures then run a second encoder",
   draws: true,
   entrant: false,
   options: {
@@ -59,6 +59,7 @@ export const dumo = defineMethod({
   },
   check: checkTrajectories,
   holds: () => true,
+  searches: true,
   keeps: (_, { model }) => ({ graph: 1, extent: "whole", learned: eraserElements(model.unet) }),
   turns: ({ iterations }) => [iterations],
   async run(job, o) {

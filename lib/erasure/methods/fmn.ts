@@ -48,8 +48,8 @@ export const fmn = defineMethod({
     images: integer(8, "pictures of a concept that the model makes to train on", { from: 1 }),
     /** Captions, "{}" standing for the concept. Default "a photo of {}"; the published for styles is "a photo in the style of {}". */
     templates: templates(["a photo of {}"], 'captions of the pictures, such as "a photo of {}"'),
-    /** Whether z_0 is zero in place of the pictures' latents: only noise is looked at, and no picture needed. Default false. */
-    zeroLatents: flag(false, "train on noise alone, without pictures"),
+    /** Whether z_0 is zero in place of the pictures' latents: only noise is looked at, and without `invert` no picture is needed. Default false. */
+    zeroLatents: flag(false, "train on noise alone; with --no-invert no picture is needed"),
     /** Whether the column of the text's end counts as the concept's. Default true. */
     endToken: flag(true, "leave the column of the text's end out of the loss"),
     /** Whether words are learned for the concept, to be forgotten in the place of its name. Default true. */

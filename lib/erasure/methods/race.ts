@@ -4,7 +4,7 @@ import { integer, number } from "../../options/kinds";
 import { noGrad } from "../../runtime/grad-mode";
 import type { Tensor } from "../../runtime/tensor";
 import { defineMethod, type OptionsOf } from "../method";
-import { adversarialEmbedding, embeddingAttack } from "../shared/adversarial-embedding";
+import { adversarialEmbedding, embeddingAttack, firstNoise } from "../shared/adversarial-embedding";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
 import { fillTemplates } from "../shared/texts";
 import { training } from "../shared/training-options";
@@ -73,6 +73,7 @@ export const race = defineMethod({
         await start?.update();
       }
       const batch = await latents.next(i); // (B, 4, h, w)
+      if (plain < o.iterations) firstNoise(batch);
       const concept = rows(concepts, batch.texts);
       const none = repeated(empty, batch.texts.length);
       const [conditional, unconditional] = await noGrad(() => evaluateEach(teacher, batch, [concept, none]));

@@ -3,7 +3,7 @@ import { repeated, rows } from "../../diffusion/condition";
 import { choice, integer, number } from "../../options/kinds";
 import { defineMethod, type OptionsOf } from "../method";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
-import { fillTemplates } from "../shared/texts";
+import { fillTemplates, longest } from "../shared/texts";
 import { training } from "../shared/training-options";
 
 /**
@@ -56,9 +56,9 @@ export const sdd = defineMethod({
   fit(o, { tokenizer }, { concepts }) {
     const places = tokenizer.maxLength;
     const joined = fillTemplates([concepts.join(", ")], o.templates).map(({ text }) => text);
-    const longest = Math.max(...tokenizer.encode(joined, { padding: false, truncation: false }).map((row) => row.length)); // prettier-ignore
-    if (longest <= places) return;
-    const why = `for these concepts, which as one text have ${longest} tokens of the ${places} that the model takes,`;
+    const tokens = longest(tokenizer, joined);
+    if (tokens <= places) return;
+    const why = `for these concepts, which as one text have ${tokens} tokens of the ${places} that the model takes,`;
     if (o.towards === "joined") throw invalid("towards", `"one" ${why}`, o.towards);
     if (o.distils === "joined") throw invalid("distils", `"in-turn" or "random" ${why}`, o.distils);
   },

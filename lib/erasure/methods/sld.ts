@@ -1,7 +1,9 @@
+import { KpopError } from "../../errors";
 import { sldGuidance, SLD_PRESETS, sldPreset } from "../../diffusion/interventions/sld";
 import { integer, number, text } from "../../options/kinds";
 import type { Option } from "../../options/option";
 import { defineMethod, type OptionsOf } from "../method";
+import { longest } from "../shared/texts";
 
 /** A number in place of the preset's. */
 function ownNumber(help: string, range: { from?: number; to?: number }): Option<number | undefined, number> {
@@ -39,13 +41,25 @@ export const sld = defineMethod({
     /** How much of the momentum stays, β_m. Default: the preset's. */
     momentum: ownNumber("how much momentum stays; the preset's when not given", { from: 0, to: 1 }),
   },
+  fit({ template }, { tokenizer }, { concepts }) {
+    const tokens = longest(tokenizer, [asOne(template, concepts)]);
+    if (tokens <= tokenizer.maxLength) return;
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected the concepts as one text to have at most ${tokenizer.maxLength} tokens, start and end included, but they have ${tokens}: erase some of them by a run of their own on the result`,
+    );
+  },
   async run(job, o) {
     const { preset, template, ...own } = o;
     const given = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
-    const concept = template.replaceAll("{}", () => job.concepts.join(", "));
+    const concept = asOne(template, job.concepts);
     job.intervene(sldGuidance({ ...SLD_PRESETS[preset]!, ...given, concept }));
   },
 });
 
 /** Options of SLD, before defaults. @interface */
 export type SldOptions = OptionsOf<typeof sld>;
+
+function asOne(template: string, concepts: readonly string[]): string {
+  return template.replaceAll("{}", () => concepts.join(", "));
+}

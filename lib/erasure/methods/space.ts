@@ -1,11 +1,11 @@
-import { repeated, rows } from "../../diffusion/condition";
+import { joined, repeated, rows } from "../../diffusion/condition";
 import { evaluateEach } from "../../diffusion/predict";
 import { number, perConcept, text } from "../../options/kinds";
 import { alias } from "../../options/option";
 import { noGrad } from "../../runtime/grad-mode";
 import { defineMethod, type OptionsOf } from "../method";
 import { checkTrajectories, sampledBy, trajectories } from "../shared/latent-options";
-import { fillTemplates } from "../shared/texts";
+import { fillTemplates, type ConceptText } from "../shared/texts";
 import { training } from "../shared/training-options";
 
 const ALTERNATIVE = perConcept(
@@ -52,12 +52,16 @@ export const space = defineMethod({
     const encode = (names: readonly string[]) => job.encode(names);
     const texts = fillTemplates(job.concepts, o.templates);
     const concepts = await encode(texts.map(({ text: name }) => name)); // (n, L, d)
-    // Nothing is nothing in any phrasing.
-    const others = fillTemplates(o.alternative, o.templates).map(({ text: name, concept }) =>
-      o.alternative[concept] === "" ? "" : name,
-    );
-    const alternatives = others.every((name) => name === "") ? null : await encode(others); // (n, L, d)
     const empty = await job.unconditional();
+    const others = fillTemplates(o.alternative, o.templates);
+    const isEmpty = ({ concept }: ConceptText): boolean => o.alternative[concept] === "";
+    const alternatives = others.every(isEmpty)
+      ? null
+      : rows(
+          joined([empty, await encode(others.map(({ text: name }) => name))]),
+          // Nothing is nothing in any phrasing, and what the unconditional prediction is of.
+          others.map((other, at) => (isEmpty(other) ? 0 : 1 + at)),
+        ); // (n, L, d)
     const byStudent = o.sampledBy === "student";
     const weights = await job.adam(o);
     const preservation = await job.preservation(o);

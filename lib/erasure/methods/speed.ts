@@ -90,11 +90,14 @@ export type SpeedOptions = OptionsOf<typeof speed>;
 
 /** A prompt that names a concept would hold the concept. @throws INVALID_ARGUMENT */
 function checkPreserved({ concepts, preserve }: ErasureJob): void {
+  // A text without any letter is its symbols.
   const letters = (text: string): string =>
-    ` ${text
-      .toLowerCase()
-      .match(/[\p{L}\p{N}]+/gu)
-      ?.join(" ")} `;
+    ` ${
+      text
+        .toLowerCase()
+        .match(/[\p{L}\p{N}]+/gu)
+        ?.join(" ") ?? text.trim()
+    } `;
   for (const prompt of preserve)
     for (const concept of concepts)
       if (letters(prompt).includes(letters(concept)))

@@ -4,6 +4,7 @@ import { choice, flag, number, perConcept, text } from "../../options/kinds";
 import { defineMethod, type OptionsOf } from "../method";
 import { editProjections, keysAndValues } from "../shared/edit-projections";
 import { pairRows, promptRows, sourcesAndGuides, walk, type RowPair } from "../shared/paired-rows";
+import { checkSubjects } from "../shared/subject-prompt";
 import { encodeRowLists } from "../shared/text-rows";
 
 /** What the published script puts before both texts, to edit more phrasings. */
@@ -69,14 +70,15 @@ export type TimeOptions = OptionsOf<typeof time>;
 
 type Pairing = Pick<TimeOptions, "alignment" | "augment"> & { readonly target: readonly string[] };
 
-/** @throws INVALID_ARGUMENT where "walk" is asked for and the target has not the concept's tokens in their order */
+/** @throws INVALID_ARGUMENT where a text is too long, or "walk" is asked for and the target has not the concept's tokens in their order */
 function pairsOf(tokenizer: CLIPTokenizer, concepts: readonly string[], o: Pairing): RowPair[] {
   return concepts.flatMap((concept, index) => {
     const target = o.target[index]!;
+    const templates = o.augment === false ? ["{}"] : ["{}", ...PREFIXES.map((prefix) => `${prefix} {}`)];
+    checkSubjects(tokenizer, [concept, target], templates);
     const places = o.alignment === "tail" ? null : walk(tokenizer, concept, target);
     if (places === null && o.alignment === "walk")
       throw invalid("target", `a text with the tokens of ${JSON.stringify(concept)} in their order, as "walk" needs,`, target); // prettier-ignore
-    const templates = o.augment === false ? ["{}"] : ["{}", ...PREFIXES.map((prefix) => `${prefix} {}`)];
     if (places === null) return pairRows(tokenizer, [concept], [target], templates, "tail");
     return templates.flatMap((template) => {
       const [source, other] = [concept, target].map((name) => filled(template, name)) as [string, string];

@@ -48,12 +48,7 @@ export async function adversarialEmbedding(
   around: Condition,
   { radius, attackSteps, attackStep }: Complete<ReturnType<typeof embeddingAttack>>,
 ): Promise<AdversarialEmbedding> {
-  const { noise } = batch;
-  if (noise === undefined)
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      "Expected custom latents to come with the noise that their trajectories began with, which the search for an adversarial embedding needs, but they have none",
-    );
+  const noise = firstNoise(batch);
   const { pooled } = around;
   const centre = around.context.to("float32");
   const [lowest, highest] = [centre.amin([1, 2], true), centre.amax([1, 2], true)]; // (B, 1, 1)
@@ -77,6 +72,15 @@ export async function adversarialEmbedding(
     });
   }
   return { condition: { context: found.to(around.context.dtype), pooled }, loss: loss! };
+}
+
+/** What a batch's trajectories began with. @throws INVALID_ARGUMENT where the batch does not say */
+export function firstNoise({ noise }: LatentBatch): Tensor {
+  if (noise !== undefined) return noise;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    "Expected custom latents to come with the noise that their trajectories began with, which the search for an adversarial embedding needs, but they have none",
+  );
 }
 
 /** Uniform in (0, 1]: exp(-(a² + b²) / 2) of normal a and b, the other way round of Box and Muller's (1958). */

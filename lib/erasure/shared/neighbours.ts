@@ -3,7 +3,7 @@ import { invalid, knownKeys } from "../../check";
 import { textIdentity } from "../../diffusion/identity";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
 import { embedTokens, encodeTowers, STATES_TOGETHER, textTowers } from "../../diffusion/text-encoders";
-import { throwIfAborted } from "../../errors";
+import { KpopError, throwIfAborted } from "../../errors";
 import { choice, integer, single, texts } from "../../options/kinds";
 import { complete, type Option, type OptionSet } from "../../options/option";
 import { noGrad } from "../../runtime/grad-mode";
@@ -96,7 +96,7 @@ const TOKENIZED = 512;
  * Words of the concepts' names, in the singular or the plural, are none of them.
  * @param job reports of many words' encoding go to its `onPrepare`; what they lead to is kept in the user's cache
  * @returns the nearest first; fewer than `count` where there are not as many
- * @throws ABORTED
+ * @throws INVALID_ARGUMENT where words are given and all are the concepts' own; ABORTED
  */
 export async function nearestWords(
   model: StableDiffusion,
@@ -105,7 +105,13 @@ export async function nearestWords(
   job: Chooser = {},
 ): Promise<readonly string[]> {
   const candidates = await otherWords(model, concepts, words);
-  if (candidates.length === 0) return [];
+  if (candidates.length === 0) {
+    if (words.length === 0) return [];
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected neighbours.words to have words other than the concepts' own, but all ${words.length} are theirs; give others, or keep none ("off")`,
+    );
+  }
   const encoded = Math.max(ENCODED, 2 * count);
   const choose = async (among: readonly string[]): Promise<readonly string[]> => {
     const all = textTowers(model).length;

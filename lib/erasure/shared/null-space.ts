@@ -54,7 +54,8 @@ export async function nullSpaceEdits(
   const kept = { count: held.shape[0]!, gram: gram(held, held) };
   if (!filter && augmentations === 0) {
     const edit = await editWithin(problem, kept, kept.gram.div(kept.count), "every layer");
-    return () => Promise.resolve(edit);
+    // Each layer's report frees its own.
+    return () => Promise.resolve({ ...edit, free: edit.free.clone() });
   }
   const influence = influenceOf(problem);
   return (name, weight) =>

@@ -33,11 +33,33 @@ export function subjectPrompt(tokenizer: CLIPTokenizer, template: string, subjec
     );
   }
   const position = upToSubject.length - 1;
-  if (position > tokenizer.maxLength - 2) {
-    throw new KpopError(
-      "INVALID_ARGUMENT",
-      `Expected a prompt's subject within the ${tokenizer.maxLength} tokens that the text encoder reads but ${JSON.stringify(text.slice(0, 60))} has it end at token ${position + 1}: shorten it`,
-    );
-  }
+  checkWithin(tokenizer, text, position);
   return { text, position };
+}
+
+/**
+ * Refuses subjects that a template holds beyond the L tokens that the text encoder reads, as it would train on other texts.
+ * @throws INVALID_ARGUMENT
+ */
+export function checkSubjects(
+  tokenizer: CLIPTokenizer,
+  subjects: readonly string[],
+  templates: readonly string[],
+): void {
+  for (const template of templates) {
+    const heads = subjects.map((subject) =>
+      template.slice(0, template.lastIndexOf("{}") + 2).replaceAll("{}", () => subject),
+    );
+    const rows = tokenizer.encode(heads, { padding: false, truncation: false });
+    for (const [i, row] of rows.entries()) checkWithin(tokenizer, heads[i]!, row.length - 2);
+  }
+}
+
+/** @param position of the subject's last token */
+function checkWithin({ maxLength }: CLIPTokenizer, text: string, position: number): void {
+  if (position <= maxLength - 2) return;
+  throw new KpopError(
+    "INVALID_ARGUMENT",
+    `Expected a prompt's subject within the ${maxLength} tokens that the text encoder reads but ${JSON.stringify(text.slice(0, 60))} has it end at token ${position + 1}: shorten it`,
+  );
 }

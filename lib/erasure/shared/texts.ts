@@ -1,3 +1,4 @@
+import type { CLIPTokenizer } from "../../text/clip-tokenizer";
 import { checkTemplates } from "../../text/templates";
 
 export { checkTemplates };
@@ -14,4 +15,9 @@ export function fillTemplates(concepts: readonly string[], templates: readonly s
   return concepts.flatMap((name, concept) =>
     templates.map((template) => ({ text: template.replaceAll("{}", () => name), concept })),
   );
+}
+
+/** Tokens of the longest of some texts, start and end included, however many the text encoder reads. */
+export function longest(tokenizer: CLIPTokenizer, texts: readonly string[]): number {
+  return Math.max(...tokenizer.encode(texts, { padding: false, truncation: false }).map((row) => row.length));
 }

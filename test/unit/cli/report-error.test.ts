@@ -84,6 +84,14 @@ describe("reportError", () => {
       "Expected the shape of --learning-rate to be one of a, b but received c",
     ],
     ["Expected width to be 3 but received 4", "Expected width to be 3 but received 4"],
+    [
+      'Expected learningRate to be at most promptSize (3) but received "a; \\"b" (string); give promptSize',
+      'Expected --learning-rate to be at most --prompt-size (3) but received "a; \\"b" (string); give --prompt-size',
+    ],
+    [
+      "Expected learningRate to be small but it is taken; choose another",
+      "Expected --learning-rate to be small but it is taken; choose another",
+    ],
   ])("puts flags in the place of options: %s", (message, shown) => {
     expect(report(new KpopError("INVALID_ARGUMENT", message), command())).toBe(2);
     expect(output.stderr).toContain(`error: ${shown}\n`);
@@ -93,10 +101,12 @@ describe("reportError", () => {
   it("shows what was typed for the option", () => {
     const error = new KpopError(
       "INVALID_ARGUMENT",
-      "Expected learningRate to be a number but received an object",
+      "Expected learningRate to be a number but received an object; 1e-5 is usual",
     );
     report(error, command("--learning-rate", "1:2:linear"));
-    expect(output.stderr).toContain('Expected --learning-rate to be a number but received "1:2:linear"\n');
+    expect(output.stderr).toContain(
+      'Expected --learning-rate to be a number but received "1:2:linear"; 1e-5 is usual\n',
+    );
   });
 
   it("shows paths as they were typed", () => {

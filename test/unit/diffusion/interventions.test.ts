@@ -151,6 +151,14 @@ describe("a model with an intervention", () => {
     loaded.dispose();
   });
 
+  it("is of concepts that are one text together: more than that are refused", async () => {
+    const concepts = Array.from({ length: 40 }, (_, i) => `church ${i}`);
+    await expect(erase(golden.model, { method: "sld", concepts })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/as one text to have at most 77 tokens.* but they have \d+/) as string,
+    });
+  });
+
   it("has pictures of its own in the cache, and is told by inspect", async () => {
     const shared: SharedOptions = {
       ...{ steps: 3, guidanceScale: 5, negativePrompt: "", width: 64, height: 64, batchSize: 1 },

@@ -24,8 +24,10 @@ describe("NoiseSchedule", () => {
     expect(schedule.length).toBe(1000);
     expect(schedule.betas[0]).toBeCloseTo(0.00085, 15);
     expect(schedule.betas[999]).toBeCloseTo(0.012, 15);
-    expect(schedule.finalAlphaCumprod).toBe(schedule.alphasCumprod[0]);
-    expect(NoiseSchedule.fromConfig({ ...SD14, set_alpha_to_one: true }).finalAlphaCumprod).toBe(1);
+    expect(schedule.alphaCumprod(-1)).toBe(schedule.alphasCumprod[0]);
+    expect(NoiseSchedule.fromConfig({ ...SD14, set_alpha_to_one: true }).alphaCumprod(-1)).toBe(1);
+    const unsaid = NoiseSchedule.fromConfig({ ...SD14, set_alpha_to_one: undefined });
+    expect([unsaid.alphaCumprod(-1), unsaid.alphaCumprod(-1, false)]).toEqual([1, unsaid.alphasCumprod[0]]);
   });
 
   it.each([
@@ -169,8 +171,7 @@ describe("NoiseSchedule", () => {
       betaStart: 0.0001,
       betaEnd: 0.02,
       stepsOffset: 0,
-      setAlphaToOne: false,
+      setAlphaToOne: undefined,
     });
-    expect(NoiseSchedule.fromConfig({ _class_name: "DDIMScheduler" }).config.setAlphaToOne).toBe(true);
   });
 });

@@ -194,6 +194,10 @@ describe('erase with as: "lora"', () => {
       ...INVALID,
       message: expect.stringMatching(/all \d+ that it selects are biases or scales of norms/) as string,
     });
+    await expect(run("esd", { rank: 10_000 })).rejects.toMatchObject({
+      ...INVALID,
+      message: expect.stringMatching(/rank to be an integer from 1 to \d+ but received 10000/) as string,
+    });
     using erasure = await run("esd", { iterations: 1 });
     const saving = erasure.save(join(folder, "other"), { format: "lora", rank: 8 });
     await expect(saving).rejects.toMatchObject({

@@ -5,7 +5,7 @@ import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
 import type { KpopOptions } from "../../../lib/erasure/methods/kpop";
 import type { CustomLatents } from "../../../lib/erasure/shared/custom-source";
-import type { EraseOptions } from "../../../lib/erasure/registry";
+import { METHOD_NAMES, type EraseOptions } from "../../../lib/erasure/registry";
 import { inspect } from "../../../lib/io/inspect";
 import { Random } from "../../../lib/runtime/random";
 import { scope } from "../../../lib/runtime/scope";
@@ -266,6 +266,22 @@ describe("erase", () => {
       code: "INVALID_ARGUMENT",
       message: expect.stringMatching(message) as string,
     });
+  });
+
+  it("refuses a concept that the text encoder would not read to its end, before anything is trained", async () => {
+    const long = Array<string>(80).fill("church").join(" ");
+    for (const method of METHOD_NAMES) {
+      const anchor = method === "ca" ? { anchor: "dog" } : {};
+      const erasing = erase(golden.model, { method, concepts: long, ...anchor } as EraseOptions);
+      await expect(erasing).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(/within the 77 tokens/) as string,
+      });
+    }
+    const templates = [`${Array<string>(76).fill("old").join(" ")} {}`];
+    await expect(erase(golden.model, { method: "esd", concepts: "church", templates })).rejects.toMatchObject(
+      { code: "INVALID_ARGUMENT" },
+    );
   });
 
   it("refuses what is no model and what are no options", async () => {

@@ -183,6 +183,42 @@ describe("DuMo", () => {
     },
   );
 
+  it("looks for the neighbours that are harmed most, through the eraser", async () => {
+    const erasure = await run({
+      ...{ neighbours: { choose: "adversarial", words: ["dog", "house", "fish"] }, iterations: 2 },
+      ...{ learningRate: 1e-2, modulation: "off" },
+    });
+    const harm = erasure.history.map(({ losses }) => losses["harm"]!);
+    expect(harm).toHaveLength(2);
+    for (const loss of harm) expect(loss).toBeGreaterThan(0);
+    erasure.dispose();
+  });
+
+  it("draws the same whether weights are mapped, which are laid out at their first use, or copied", async () => {
+    const erasure = await run({ iterations: 1, learningRate: 1e-2, modulation: "off" });
+    const folder = join(temporaryDirectory(), "mapped");
+    await erasure.save(folder);
+    erasure.dispose();
+    const [mapped, copied] = await Promise.all(
+      [true, false].map((map) => StableDiffusion.load(folder, { device: "cpu", mapped: map })),
+    );
+    const noisy = new Random(1).normal([2, 4, 8, 8]);
+    const condition = await copied!.condition(["church", "dog"]);
+    const batch = { latents: noisy, timesteps: [500, 20] };
+    const [one, other] = await Promise.all(
+      [mapped!, copied!].map(async (each) => (await each.predict(batch, condition)).bytes()),
+    );
+    expect(one).toEqual(other);
+    // What the eraser's copy was put in the place of is laid out all the same.
+    const bare = await Promise.all(
+      [mapped!, copied!].map(async (each) =>
+        (await each.withInterventions([]).predict(batch, condition)).bytes(),
+      ),
+    );
+    expect(bare[0]).toEqual(bare[1]);
+    for (const each of [mapped!, copied!]) each.dispose();
+  });
+
   it("holds neighbours as methods that change weights do, and lives apart from the model it came from", async () => {
     const erasure = await run({
       ...{ neighbours: { words: ["dog", "house"] }, sampledBy: "teacher" },

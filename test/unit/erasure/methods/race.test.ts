@@ -113,9 +113,14 @@ describe("RACE", () => {
   });
 
   it("refuses custom latents that do not come with their noise", async () => {
-    await expect(run({ latents: customLatents(3) })).rejects.toMatchObject({
-      code: "INVALID_ARGUMENT",
-      message: expect.stringMatching(/custom latents to come with the noise/) as string,
-    });
+    const steps: number[] = [];
+    const onStep = ({ iteration }: { iteration: number }): void => void steps.push(iteration);
+    for (const plain of [0, 0.5])
+      await expect(run({ latents: customLatents(3), plain, onStep })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(/custom latents to come with the noise/) as string,
+      });
+    expect(steps).toEqual([]);
+    (await run({ latents: customLatents(3), plain: 1 })).dispose();
   });
 });

@@ -154,6 +154,23 @@ describe("SPEED", () => {
     }
   });
 
+  it.each([true, false])(
+    "has one null space for all layers without filter and copies, invariants %s",
+    async (invariants) => {
+      const options = { filter: false, augmentations: 0, invariants, threshold: 1e-9, preserve: HELD };
+      const erasure = await run(options);
+      const free = erasure.history.map(({ losses }) => losses["free"]!);
+      expect(free).toHaveLength(erasure.manifest.changedParameters);
+      expect(new Set(free).size).toBe(1);
+      const weight = await matrix(small.model.unet.parameter(MIDDLE).to("float64"));
+      const change = minus(await matrix(erasure.model.unet.parameter(MIDDLE).to("float64")), weight);
+      const share = (rowsOf: Matrix): number =>
+        norm(product(change, transpose(rowsOf))) / norm(product(weight, transpose(rowsOf)));
+      expect(share(await rows(small, church[0]))).toBeGreaterThan(10 * share(await all(small, held)));
+      erasure.dispose();
+    },
+  );
+
   it("draws nothing without augmentation", async () => {
     const [one, other] = [await run({ augmentations: 0, seed: 1 }), await run({ augmentations: 0, seed: 2 })];
     expect(await weightHashes(one.model.unet)).toEqual(await weightHashes(other.model.unet));

@@ -111,6 +111,23 @@ describe("TIME", () => {
     },
   );
 
+  it("refuses texts that the model would not read to their end, before or behind a prefix", async () => {
+    const words = (count: number): string => Array<string>(count).fill("church").join(" ");
+    for (const [concept, target] of [
+      [words(73), `blue ${words(73)}`],
+      [words(80), `${words(80)} blue`],
+      ["church", words(80)],
+    ] as const)
+      // prettier-ignore
+      for (const alignment of ["auto", "walk", "tail"] as const)
+        await expect(
+          erase(golden.model, { method: "time", concepts: concept, target, alignment }),
+        ).rejects.toMatchObject({
+          code: "INVALID_ARGUMENT",
+          message: expect.stringMatching(/subject within the 77 tokens .* shorten it/) as string,
+        });
+  });
+
   it("refuses to walk where the target has not the concept's tokens in their order, by name", async () => {
     const run = erase(golden.model, { method: "time", concepts: "church", target: "dog", alignment: "walk" });
     await expect(run).rejects.toMatchObject({

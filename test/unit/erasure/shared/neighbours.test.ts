@@ -139,8 +139,13 @@ describe("nearestWords", () => {
     expect(await nearestWords(model, ["church"], { count: 100, words: [] })).toEqual(found);
   });
 
-  it("finds none where there are no other words", async () => {
-    expect(await nearestWords(model, ["church"], { count: 3, words: ["church", "Churches"] })).toEqual([]);
+  it("refuses words that are all the concepts' own", async () => {
+    await expect(
+      nearestWords(model, ["church"], { count: 3, words: ["church", "Churches"] }),
+    ).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/neighbours\.words .* all 2 are theirs/) as string,
+    });
     expect(await nearestWords(model, ["church"], { count: 3, words: ["dog"] })).toEqual(["dog"]);
   });
 
@@ -244,11 +249,14 @@ describe("adversarial neighbours", () => {
     for (const each of [resumed, whole]) each.dispose();
   });
 
-  it("are refused for a closed form, which has no iterations", async () => {
-    const call = erase("nowhere", { method: "uce", concepts: "church", neighbours: "adversarial" });
+  it.each([
+    ["uce", "a closed form, which has no iterations"],
+    ["saeuron", "which trains on no text's prediction"],
+  ] as const)("are refused for %s, %s", async (method, why) => {
+    const call = erase("nowhere", { method, concepts: "church", neighbours: "adversarial" });
     await expect(call).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
-      message: expect.stringContaining('"nearest" or "off" with "uce", a closed form') as string,
+      message: expect.stringContaining(`"nearest" or "off" with "${method}", ${why}`) as string,
     });
   });
 });
