@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { KpopError, safetensors, StableDiffusion, type Tensor } from "../../../lib/index";
 import { Random } from "../../../lib/runtime/random";
+import { loadFamily } from "../../support/family-model";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
@@ -65,6 +66,19 @@ describe("saving as a LoRA", () => {
     expect(Number(file.metadata["kpop.kept"])).toBeCloseTo(1, 6);
     expect(file.metadata).toMatchObject({ ss_network_dim: "4", "kpop.left_out": "[]" });
   }); // prettier-ignore
+
+  it.each([
+    ["epsilon", "sd_v2"],
+    ["v_prediction", "sd_v2_v"],
+  ])("says of a 2.x model of %s that it is one, as tools tell by %s", async (prediction_type, version) => {
+    const reference = await loadFamily("v2", { latents: 8, scheduler: { prediction_type } });
+    await shift(reference.model.unet.parameter(LINEAR), 1);
+    const path = target();
+    await reference.model.save(path, { format: "lora", rank: 2 });
+    await using file = await safetensors.open(path);
+    expect(file.metadata).toMatchObject({ ss_base_model_version: version, ss_v2: "True" });
+    await reference.dispose();
+  });
 
   it("says what it leaves out, and how much a rank keeps", async () => {
     await shift(model.unet.parameter(LINEAR), 0);

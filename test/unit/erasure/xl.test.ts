@@ -10,6 +10,7 @@ import type { Erasure } from "../../../lib/erasure/erasure";
 import { METHOD_NAMES, methodNamed } from "../../../lib/erasure/registry";
 import { Inversion } from "../../../lib/inversion/inversion";
 import { invert } from "../../../lib/inversion/invert";
+import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
 import * as safetensors from "../../../lib/io/safetensors";
 import { BrightnessClassifier } from "../../support/brightness-classifier";
@@ -70,6 +71,26 @@ describe("a model of Stable Diffusion XL's kind", () => {
     expect((await draw(erasure.model)).equals(await draw(model))).toBe(false);
     erasure.dispose();
     expect(await weightHashes(model.unet)).toEqual(before);
+  });
+
+  it("lets a concept's guidance vanish under All but One whatever another concept becomes", async () => {
+    // Of this model the empty text's prediction is of zeros, not of what the encoders make of "".
+    const losses = async (alternative: string[]): Promise<number[]> => {
+      const latents = (async function* () {
+        for (let item = 0; item < 4; item++)
+          yield { latents: new Random(item).normal([4, 8, 8]), timestep: 201 * (item + 1) };
+      })();
+      const short = { iterations: 4, learningRate: 0, seed: 3, latents };
+      using erasure = await run({ method: "space", concepts: ["church", "dog"], alternative, ...short });
+      return erasure.history.map(({ losses: { erase: loss } }) => loss!);
+    };
+    const [nothing, dog, church] = [await losses(["", ""]), await losses(["", "cat"]), await losses(["cat", ""])]; // prettier-ignore
+    // Each item is of one of the two, whose alternative alone counts.
+    nothing.forEach((loss, item) =>
+      expect(Math.min(Math.abs(dog[item]! - loss), Math.abs(church[item]! - loss)) / loss).toBeLessThan(1e-5),
+    );
+    expect(dog).not.toEqual(nothing);
+    expect(church).not.toEqual(nothing);
   });
 
   it("draws pictures of any size, of which the network is told", async () => {

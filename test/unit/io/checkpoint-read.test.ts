@@ -240,6 +240,11 @@ describe("readCheckpoint on a diffusers folder", () => {
           { _class_name: "StableDiffusionXLImg2ImgPipeline", text_encoder: [null, null] },
           /refiner.*base/,
         ],
+        [
+          "XL's refiner, whose index has no first encoder",
+          { _class_name: "StableDiffusionXLPipeline" },
+          /refiner.*base/,
+        ],
       ] as const
     ).map(([what, index, message]): [string, (p: string) => void, string, RegExp] => [
       what,
@@ -247,6 +252,12 @@ describe("readCheckpoint on a diffusers folder", () => {
       "UNSUPPORTED_MODEL",
       message,
     ]),
+    [
+      "an autoencoder of another family",
+      (p) => changeConfig(p, "vae", { latent_channels: 16 }),
+      "INVALID_CHECKPOINT",
+      /several families: the UNet reads latents of 4 channels, and the autoencoder's have 16/,
+    ],
     [
       "an inpainting UNet",
       (p) => changeConfig(p, "unet", { in_channels: 9 }),
