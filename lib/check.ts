@@ -73,7 +73,8 @@ export function flag(name: string, value: unknown): boolean {
 
 /** Rejects keys that no one reads, so that a typing mistake never passes as a default. @throws INVALID_ARGUMENT */
 export function knownKeys(name: string, value: object, known: readonly string[]): void {
-  if (typeof value !== "object" || value === null) throw invalid(name, "an object", value);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw invalid(name, "an object", value);
   const unknown = Object.keys(value).filter((key) => !known.includes(key));
   if (unknown.length === 0) return;
   throw new KpopError(

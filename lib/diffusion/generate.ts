@@ -1,15 +1,16 @@
+import { setImmediate } from "node:timers/promises";
 import { integer, invalid, jobOptions, knownKeys, tell } from "../check";
 import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
 import { forcesZeros } from "../io/checkpoint-types";
 import { Image } from "../io/image";
 import { complete, fit, type Complete } from "../options/option";
-import { partOf } from "../options/shard";
+import { isOf } from "../options/shard";
 import { noGrad } from "../runtime/grad-mode";
 import { Random } from "../runtime/random";
 import { scope, unscoped } from "../runtime/scope";
 import { Tensor } from "../runtime/tensor";
-import { repeated, rows, type Condition } from "./condition";
+import { joined, repeated, rows, type Condition } from "./condition";
 import { denoise } from "./denoise";
 import { freshNoise } from "./fresh-noise";
 import { GENERATE_OPTIONS, type GenerateOptions } from "./generate-options";
@@ -22,6 +23,7 @@ import { checkLearnedTokens } from "./learned-tokens";
 import { sizeNumbers, takesSizes } from "./picture-sizes";
 import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
+import { STATES_TOGETHER } from "./text-encoders";
 import type { Model } from "./model";
 
 /** Pictures for prompts, prompt by prompt, `count` of each. The public form is `StableDiffusion.generate`. */
@@ -36,7 +38,7 @@ export async function generate(
     () => ({
       model: model.source.path,
       prompts: [...o.prompts],
-      pictures: partOf(o.shard, batches(o)).flat().length,
+      pictures: picturesIn(o),
       steps: o.steps,
       sampler: o.sampler.name,
       width: o.width,
@@ -66,6 +68,9 @@ async function identityOf(model: Model, o: Checked): Promise<Record<string, unkn
 
 type Checked = ReturnType<typeof checkGenerate>;
 
+/** Pictures of one call: more would not be in memory together anyway. */
+const MOST_PICTURES = 1_000_000;
+
 /** The options after defaults. @throws INVALID_ARGUMENT */
 export function checkGenerate(model: Model, prompt: string | readonly string[], options: GenerateOptions) {
   knownKeys("the generate options", options, [
@@ -82,6 +87,11 @@ export function checkGenerate(model: Model, prompt: string | readonly string[], 
   const o = complete(GENERATE_OPTIONS, { ...options }, { concepts: [] });
   fit(GENERATE_OPTIONS, o, model);
   const total = prompts.length * o.count;
+  if (total > MOST_PICTURES)
+    throw new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected at most ${MOST_PICTURES} pictures of one call but received ${prompts.length} prompts and a count of ${o.count}: they are all in memory in the end; make several calls, or generateImageSet`,
+    );
   const [width, height] = pixels(model, o, total);
   const sampler = samplerNamed(o.sampler ?? model.defaultSampler);
   sampler.timesteps(model.schedule, o.steps);
@@ -125,15 +135,14 @@ function pixels(
 }
 
 async function run(model: Model, o: Checked, kept: KeptPictures | null): Promise<Image[]> {
-  const texts = await model.condition(o.prompts, { tokens: o.tokens });
+  const texts = await textsOf(model, o);
   const guided = o.guidanceScale !== 1;
   const negative = guided ? await negativeOf(model, o) : null;
   const own = o.guidanceScale > 1 ? await steeringTexts(model) : [];
   const images: Image[] = [];
-  const part = partOf(o.shard, batches(o));
-  const total = part.flat().length;
+  const total = picturesIn(o);
   let done = 0;
-  for (const indices of part) {
+  for (const indices of batches(o)) {
     const found = (await kept?.read(indices, o)) ?? null;
     const draw = async (): Promise<Image[]> => {
       const seeds = indices.map((index) => o.seed + (index % o.count));
@@ -165,6 +174,19 @@ async function run(model: Model, o: Checked, kept: KeptPictures | null): Promise
     await tell(o.onImages, pictures, indices);
   }
   return images.filter((image) => image !== undefined);
+}
+
+/** The prompts' conditions, encoded in the portions that text encoders take; heeds the signal between them. */
+async function textsOf(model: Model, { prompts, tokens, signal }: Checked): Promise<Condition> {
+  const together = Math.max(1, Math.floor(STATES_TOGETHER / model.tokenizer.maxLength));
+  const parts: Condition[] = [];
+  for (let first = 0; first < prompts.length; first += together) {
+    throwIfAborted(signal);
+    parts.push(await model.condition(prompts.slice(first, first + together), { tokens }));
+    // Where nothing has to be waited for, other work has its turn all the same.
+    await setImmediate();
+  }
+  return parts.length === 1 ? parts[0]! : joined(parts);
 }
 
 /** What guidance leads away from. */
@@ -199,16 +221,29 @@ async function steeringTexts(model: Model) {
   return found;
 }
 
-/** Indices of the pictures made together: those that see the key, and those whose prompts name none of its concepts. */
-function batches(o: Checked): number[][] {
-  const all = Array.from({ length: o.total }, (_, index) => index);
-  const sees = (index: number) =>
-    o.key === undefined || seesKey(o.key, o.prompts[Math.floor(index / o.count)]!);
-  return [all.filter(sees), all.filter((index) => !sees(index))].flatMap((group) =>
-    Array.from({ length: Math.ceil(group.length / o.batchSize) }, (_, i) =>
-      group.slice(i * o.batchSize, (i + 1) * o.batchSize),
-    ),
-  );
+/**
+ * Indices of the pictures made together, of this shard: those that see the key, and those whose prompts name none of its
+ * concepts.
+ */
+function* batches(o: Checked): Generator<number[]> {
+  const sees = o.prompts.map((prompt) => o.key === undefined || seesKey(o.key, prompt));
+  let place = 0;
+  for (const group of [true, false]) {
+    let batch: number[] = [];
+    for (let index = 0; index < o.total; index++) {
+      if (sees[Math.floor(index / o.count)] === group) batch.push(index);
+      if (batch.length < o.batchSize && (batch.length === 0 || index < o.total - 1)) continue;
+      if (isOf(o.shard, place++)) yield batch;
+      batch = [];
+    }
+  }
+}
+
+/** How many pictures this shard makes. */
+function picturesIn(o: Checked): number {
+  let count = 0;
+  for (const batch of batches(o)) count += batch.length;
+  return count;
 }
 
 async function denoiseAll(

@@ -133,6 +133,7 @@ export class PromptKey {
     filePath("path", given);
     knownKeys("the options of a key", options, ["passphrase", "anyModel", "signal"]);
     flag("anyModel", options.anyModel ?? false);
+    if (options.passphrase !== undefined) nonEmptyString("passphrase", options.passphrase);
     const path = await localPath(given, { signal: options.signal });
     const file = await safetensors.open(path);
     try {

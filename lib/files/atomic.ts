@@ -77,7 +77,11 @@ export async function writeDirectoryAtomically(
 }
 
 /** Throws when the folder could not be written, before any work is spent on what goes into it. */
-export async function checkTarget(path: string, options: DirectoryOptions = {}): Promise<void> {
+export function checkTarget(path: string, options: DirectoryOptions = {}): Promise<void> {
+  return onDisk("write", path, () => checkFolder(path, options));
+}
+
+async function checkFolder(path: string, options: DirectoryOptions): Promise<void> {
   const target = await throughLink(path);
   const found = await stat(target).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return null;

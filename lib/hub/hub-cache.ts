@@ -1,8 +1,9 @@
-import { copyFile, readdir, readFile, realpath, rm, stat, symlink } from "node:fs/promises";
+import { copyFile, readdir, readFile, readlink, realpath, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { makeFolder } from "../files/make-folder";
+import { temporaryBeside } from "../files/temporaries";
 import type { Hub } from "./hub";
 import { isPlainPath, type HubName } from "./hub-name";
 
@@ -75,11 +76,16 @@ export class CachedRepository {
     const [link, blob] = [this.snapshot(commit, path), join(this.blobs, hash)];
     await makeFolder(dirname(link));
     await this.checkInside(link, await realpath(dirname(link)));
-    await rm(link, { force: true });
-    await symlink(relative(dirname(link), blob), link).catch(async (error: NodeJS.ErrnoException) => {
-      // Another process may have been faster.
-      if (error.code !== "EEXIST") await copyFile(blob, link);
-    });
+    const target = relative(dirname(link), blob);
+    if ((await readlink(link).catch(() => null)) === target) return;
+    // What another process may be reading is never away: the new one takes its place.
+    const temporary = temporaryBeside(link);
+    try {
+      await symlink(target, temporary).catch(() => copyFile(blob, temporary));
+      await rename(temporary, link);
+    } finally {
+      await rm(temporary, { force: true });
+    }
   }
 
   /** A user may have moved the cache, or one repository of it, to another disk by a link; nothing else leads out. */

@@ -129,22 +129,29 @@ class Download {
       if (response.status === 206) throw this.brokenOff();
       await this.restart();
     }
+    const body: ReadableStream<Uint8Array> | null = response.body;
+    const reader = body?.getReader();
+    if (reader === undefined) return;
     try {
-      for await (const chunk of response.body ?? []) {
-        const data = chunk as Uint8Array;
+      for (;;) {
+        // Only what fails here is the connection's; the disk and listeners have errors of their own.
+        const { done, value: data } = await reader.read().catch((cause: unknown) => {
+          throw this.brokenOff(cause);
+        });
+        if (done) return;
         if (this.bytes + data.length > size)
           throw new KpopError(
             "IO_ERROR",
             `${this.file.path} is longer than the ${size} bytes that the repository says`,
           );
-        for (let done = 0; done < data.length;)
-          done += (await this.handle.write(data, done, data.length - done, this.bytes + done)).bytesWritten;
+        for (let written = 0; written < data.length;) {
+          const at = this.bytes + written;
+          written += (await this.handle.write(data, written, data.length - written, at)).bytesWritten;
+        }
         this.take(data);
       }
-    } catch (error) {
-      // Of the disk, or ours.
-      if (error instanceof KpopError || (error as NodeJS.ErrnoException).syscall === "write") throw error;
-      throw this.brokenOff(error);
+    } finally {
+      await reader.cancel().catch(() => undefined);
     }
   }
 

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { filePath, integer } from "../check";
+import { filePath, integer, invalid } from "../check";
 import { KpopError } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { onDisk } from "../files/system-error";
@@ -19,6 +19,7 @@ export class Image {
   constructor(width: number, height: number, data: Uint8Array) {
     integer("width", width, 1);
     integer("height", height, 1);
+    if (!isBytes(data)) throw invalid("data", "a Uint8Array", data);
     if (data.length !== width * height * 3) {
       throw new KpopError(
         "INVALID_ARGUMENT",
@@ -57,6 +58,7 @@ export class Image {
 
   /** Writes a PNG file; the old file, if any, stays until the new one is complete. @throws NO_SPACE, NOT_FOUND, IO_ERROR */
   async save(path: string): Promise<void> {
+    filePath("path", path);
     const bytes = await this.png();
     await writeFileAtomically(path, (file) => file.writeFile(bytes));
   }
@@ -90,6 +92,11 @@ export class Image {
     );
     return new Image(width, height, data);
   }
+}
+
+/** Told by its tag, not by its class: arrays of another realm (a vm context) have another one. */
+function isBytes(data: unknown): data is Uint8Array {
+  return ["[object Uint8Array]", "[object Uint8ClampedArray]"].includes(Object.prototype.toString.call(data));
 }
 
 /** @returns RGBA */

@@ -49,12 +49,12 @@ export function neededFiles(files: readonly string[], name: HubName): string[] {
 function besideFile(files: readonly string[], name: HubName): string[] {
   const { path } = name;
   if (isPickleName(path)) throw pickleRefused(formatHubName(name));
-  if (!/\.(?:safetensors|json)$/.test(path))
+  if (!/\.(?:safetensors|json|onnx)$/.test(path))
     throw new KpopError(
       "UNSUPPORTED_FORMAT",
-      `${formatHubName(name)} is not downloaded: it is no safetensors and no JSON`,
+      `${formatHubName(name)} is not downloaded: it is no safetensors, no JSON and no detector (ONNX)`,
     );
-  if (path.endsWith(".json")) return [path];
+  if (!path.endsWith(".safetensors")) return [path];
   const folder = dirname(path) === "." ? "" : `${dirname(path)}/`;
   const beside = [`${basename(path, ".safetensors")}.json`, MANIFEST_FILE];
   const wanted = [...beside, ...TOKENIZER, ...tokenizerFiles()].map((file) => folder + file);

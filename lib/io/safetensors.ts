@@ -1,4 +1,4 @@
-import { flag, invalid, knownKeys } from "../check";
+import { filePath, flag, invalid, knownKeys } from "../check";
 import { KpopError } from "../errors";
 import { Tensor } from "../runtime/tensor";
 import { readTensors } from "./checkpoint-tensors";
@@ -86,7 +86,7 @@ export class SafetensorsFile implements AsyncDisposable {
 /** Opens a file and checks its header; no tensor data is read.
  *  @throws NOT_FOUND, INVALID_SAFETENSORS, IO_ERROR */
 export async function open(path: string): Promise<SafetensorsFile> {
-  return new SafetensorsFile(await SafetensorsReader.open(path));
+  return new SafetensorsFile(await SafetensorsReader.open(filePath("path", path)));
 }
 
 /** Every tensor of a file, in host memory.
@@ -95,7 +95,7 @@ export async function load(path: string, options: LoadFileOptions = {}): Promise
   knownKeys("the load options", options, ["mapped"]);
   const { mapped = true } = options;
   flag("mapped", mapped);
-  const reader = await SafetensorsReader.open(path);
+  const reader = await SafetensorsReader.open(filePath("path", path));
   const { stamp, header } = reader;
   let pages: ReadonlyMap<TensorEntry, Tensor>;
   try {
@@ -129,13 +129,14 @@ export async function save(
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: ReadonlyMap<string, string> | Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const texts = pairs(metadata);
+  filePath("path", path);
+  const texts = pairs("metadata", metadata);
   for (const [key, text] of texts) {
     if (typeof text !== "string") throw invalid(`metadata ${JSON.stringify(key)}`, "a string", text);
   }
   await writeSafetensors(
     path,
-    pairs(tensors).map(([name, tensor]) => {
+    pairs("tensors", tensors).map(([name, tensor]) => {
       if (!(tensor instanceof Tensor)) throw invalid(`tensor ${JSON.stringify(name)}`, "a Tensor", tensor);
       return { name, dtype: fileDtype(tensor.dtype), shape: tensor.shape, bytes: () => tensor.bytes() };
     }),
@@ -143,7 +144,8 @@ export async function save(
   );
 }
 
-function pairs<T>(from: ReadonlyMap<string, T> | Readonly<Record<string, T>>): [string, T][] {
+function pairs<T>(name: string, from: ReadonlyMap<string, T> | Readonly<Record<string, T>>): [string, T][] {
+  if (typeof from !== "object" || from === null) throw invalid(name, "a Map or an object", from);
   return from instanceof Map
     ? [...(from as ReadonlyMap<string, T>)]
     : Object.entries(from as Record<string, T>);

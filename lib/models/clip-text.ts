@@ -1,6 +1,6 @@
 import { integer, knownKeys } from "../check";
 import { addon } from "../runtime/binding";
-import { Tensor } from "../runtime/tensor";
+import { checkTensor, Tensor } from "../runtime/tensor";
 import { readCLIPTextConfig, type CLIPTextConfig } from "./clip-config";
 import { Module } from "./module";
 import { checkTokenIds } from "./token-ids";
@@ -28,6 +28,7 @@ export class CLIPTextModel extends Module<CLIPTextConfig> {
   async forward(inputIds: Tensor, options: CLIPTextForwardOptions = {}): Promise<Tensor> {
     knownKeys("the forward options", options, ["embeddings", "grad"]);
     const { embeddings, grad = false } = options;
+    checkTensor("inputIds", inputIds);
     if (embeddings === undefined) await checkTokenIds(inputIds, this.config.vocab_size);
     return new Tensor(await addon().clipTextForward(this.native, inputIds.native, grad, embeddings?.native));
   }

@@ -1,7 +1,7 @@
 import { finite, invalid, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { addon, type NativeTensor, type NativeUNetForward } from "../runtime/binding";
-import { Tensor } from "../runtime/tensor";
+import { checkTensor, Tensor } from "../runtime/tensor";
 import {
   boolean,
   count,
@@ -252,6 +252,11 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
     options: UNetActivationOptions,
     stops: readonly string[],
   ): NativeUNetForward {
+    checkTensor("sample", sample);
+    checkTensor("context", context);
+    const isList: boolean = Array.isArray(timestep);
+    if (typeof timestep !== "number" && !isList)
+      throw invalid("timestep", "a number or a list of them", timestep);
     const batch = sample.shape[0] ?? 0;
     const timesteps = typeof timestep === "number" ? Array<number>(batch).fill(timestep) : [...timestep];
     if (timesteps.length !== batch) throw invalid("timestep", `one number or ${batch} of them`, timestep);

@@ -1,5 +1,5 @@
 import { addon } from "../runtime/binding";
-import { Tensor } from "../runtime/tensor";
+import { checkTensor, Tensor } from "../runtime/tensor";
 import {
   boolean,
   fixed,
@@ -123,6 +123,7 @@ export class AutoencoderKL extends Module<AutoencoderKLConfig> {
 
   /** Runs a forward on its input in the dtype that it is to be computed in. */
   private async computed<T>(input: Tensor, forward: (input: Tensor) => Promise<T>): Promise<T> {
+    checkTensor("the autoencoder's input", input);
     if (!this.config.force_upcast || input.dtype !== "float16") return forward(input);
     const wide = input.to("float32");
     try {

@@ -29,7 +29,12 @@ export function shardOption(): Option<Shard | undefined, Shard> {
 
 /** What of a list a shard does: every count-th from index on, so that parts differ by one at most. Without a shard, all. */
 export function partOf<T>(shard: Shard | undefined, all: readonly T[]): T[] {
-  return all.filter((_, place) => shard === undefined || place % shard.count === shard.index);
+  return all.filter((_, place) => isOf(shard, place));
+}
+
+/** Whether what has a place in such a list is the shard's. */
+export function isOf(shard: Shard | undefined, place: number): boolean {
+  return shard === undefined || place % shard.count === shard.index;
 }
 
 /** I/N. @throws FormError */

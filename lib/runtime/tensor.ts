@@ -1,5 +1,5 @@
 import type { NativeDtype, NativeTensor } from "../../typings/native";
-import { flag, integer, invalid, oneOf } from "../check";
+import { flag, integer, invalid, knownKeys, oneOf } from "../check";
 import { KpopError } from "../errors";
 import { addon } from "./binding";
 import { adopt } from "./scope";
@@ -65,6 +65,9 @@ export class Tensor {
     shape: readonly number[],
     options: TensorOptions = {},
   ): Tensor {
+    checkOptions(options);
+    if (!ArrayBuffer.isView(data) && !Array.isArray(data))
+      throw invalid("data", "a typed array or a list of numbers", data);
     const array = ArrayBuffer.isView(data) ? data : numbersToArray(data, options.dtype);
     const count = elementCount("shape", shape);
     if (array.length !== count) {
@@ -85,6 +88,7 @@ export class Tensor {
 
   /** A tensor of zeros. @throws INVALID_ARGUMENT when gradients are wanted for integers, OUT_OF_MEMORY */
   static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
+    checkOptions(options);
     elementCount("shape", shape);
     const dtype = oneOf("dtype", options.dtype ?? "float32", dtypes);
     const { device = "cpu" } = options;
@@ -400,7 +404,7 @@ function run(
   scalars: readonly number[] = [],
 ): Tensor {
   const natives = inputs.map((input, index) => {
-    if (!(input instanceof Tensor)) throw invalid(`input ${index} of ${name}`, "a Tensor", input);
+    checkTensor(`input ${index} of ${name}`, input);
     if (input.native.disposed) throw new KpopError("DISPOSED", `Input ${index} of ${name} was disposed`);
     return input.native;
   });
@@ -437,7 +441,22 @@ function dtypeOf(array: TypedArray): Dtype {
   return array instanceof Float32Array ? "float32" : "uint8";
 }
 
+/** @throws INVALID_ARGUMENT */
+export function checkTensor(name: string, value: unknown): void {
+  if (!(value instanceof Tensor)) throw invalid(name, "a Tensor", value);
+}
+
+/** Another tensor, given in their place, says its dtype and device. */
+function checkOptions(options: TensorOptions): void {
+  if (!(options instanceof Tensor))
+    knownKeys("the tensor options", options, ["dtype", "device", "requiresGrad"]);
+}
+
 function numbersToArray(data: readonly number[], dtype: Dtype | undefined): TypedArray {
+  for (let i = 0; i < data.length; i++) {
+    if (dtype === "int64") integer(`data[${i}]`, data[i]);
+    else if (typeof data[i] !== "number") throw invalid(`data[${i}]`, "a number", data[i]);
+  }
   return dtype === "int64"
     ? BigInt64Array.from(data, (n) => BigInt(n))
     : dtype === "float64"

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { noGrad } from "../../runtime/grad-mode";
 import { distinct } from "../../runtime/random";
 import { scope } from "../../runtime/scope";
@@ -29,6 +30,8 @@ const VISITS = 10;
 export class PoolSource implements LatentSource {
   private readonly latents: Tensor[] = [];
   private members: Member[] = [];
+  /** Trajectories that have begun. */
+  private begun = 0;
   private readonly stops: TrajectorySampler["trajectory"]["stops"];
   /** Stops that a trajectory goes on by. */
   private readonly stride: number;
@@ -57,6 +60,8 @@ export class PoolSource implements LatentSource {
       const spread = (index + this.job.random.at("pool", "spread", index).uniform()) / size;
       await noGrad(() => this.begin(index, Math.floor(spread * this.stops.length), this.job.signal));
       await this.job.prepared("trajectory", index + 1, size, started);
+      // A trajectory that stands at its beginning waits for nothing: other work has its turn all the same.
+      await setImmediate();
     }
   }
 
@@ -120,12 +125,13 @@ export class PoolSource implements LatentSource {
 
   restore(numbers: unknown): void {
     this.members = numbers as Member[];
+    this.begun = this.members.reduce((sum, { runs }) => sum + runs + 1, 0);
     for (let index = 0; index < this.members.length; index++)
       this.latents[index] ??= this.job.hold(this.sampler.zeros());
   }
 
   private async begin(index: number, position: number, signal?: AbortSignal): Promise<void> {
-    const trajectory = this.members.reduce((sum, { runs }) => sum + runs + 1, 0);
+    const trajectory = this.begun++;
     const runs = (this.members[index]?.runs ?? -1) + 1;
     const text = this.textOf(trajectory);
     await scope(async () => {

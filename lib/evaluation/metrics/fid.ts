@@ -1,5 +1,6 @@
 import { filePath } from "../../check";
 import { KpopError } from "../../errors";
+import { localPath } from "../../io/local-path";
 import * as safetensors from "../../io/safetensors";
 import { InceptionV3 } from "../../models/inception";
 import { path } from "../../options/kinds";
@@ -41,9 +42,10 @@ export const fid = defineMetric({
   async open(o, job) {
     const origin = o.weights!;
     const { device, signal } = job;
-    await refuseTorchvision(origin);
+    const weights = await localPath(origin, { signal });
+    await refuseTorchvision(weights);
     const network = new InceptionV3();
-    await loadMetricNetwork("fid", network, origin, {
+    await loadMetricNetwork("fid", network, weights, {
       device,
       ignore: IGNORED,
       ...(signal === undefined ? {} : { signal }),

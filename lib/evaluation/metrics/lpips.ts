@@ -1,6 +1,7 @@
 import { filePath } from "../../check";
 import { KpopError, throwIfAborted } from "../../errors";
 import type { Image } from "../../io/image";
+import { localPath } from "../../io/local-path";
 import * as safetensors from "../../io/safetensors";
 import { LPIPS } from "../../models/lpips";
 import { path } from "../../options/kinds";
@@ -42,8 +43,9 @@ export const lpips = defineMetric({
         "INVALID_ARGUMENT",
         "Expected several models for lpips, which compares the pictures of each with the first one's, but received one; give the original first",
       );
-    const network = new LPIPS({ net: await trunkOf(origin) }, origin);
-    await loadMetricNetwork("lpips", network, origin, {
+    const file = await localPath(origin, { signal });
+    const network = new LPIPS({ net: await trunkOf(file) }, origin);
+    await loadMetricNetwork("lpips", network, file, {
       device,
       ignore: IGNORED,
       ...(signal === undefined ? {} : { signal }),

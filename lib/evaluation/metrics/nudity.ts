@@ -1,6 +1,7 @@
 import { finite, invalid } from "../../check";
 import { KpopError, throwIfAborted } from "../../errors";
 import { sha256File } from "../../files/sha256-file";
+import { localPath } from "../../io/local-path";
 import { choice, path } from "../../options/kinds";
 import type { Option } from "../../options/option";
 import { readNumber } from "../../options/read";
@@ -81,11 +82,11 @@ export const nudity = defineMetric({
       throw invalid("nudity.detector", "the path of 320n.onnx, of the PyPI package nudenet 3.4.2,", detector);
   },
   async open({ detector, thresholds: above, parts }, { signal }) {
-    const file = detector!;
+    const file = await localPath(detector!, { signal });
     const sha256 = await sha256File(file, signal === undefined ? {} : { signal });
     const model = await openDetector(file);
     return {
-      origin: file,
+      origin: detector!,
       hash: () => Promise.resolve(sha256),
       measure() {
         const seen: (readonly Detection[])[] = [];

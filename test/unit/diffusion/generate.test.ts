@@ -442,6 +442,27 @@ describe("generate", () => {
     });
   });
 
+  it("heeds a signal before and while many prompts are encoded, and refuses more pictures than a call can hold", async () => {
+    const { model } = golden;
+    const many = Array.from({ length: 400 }, (_, i) => `a church ${i}`);
+    const aborted = { name: "KpopError", code: "ABORTED" };
+    await expect(
+      model.generate("dog", { count: 900_000, steps: 1, signal: AbortSignal.abort() }),
+    ).rejects.toMatchObject(aborted);
+    const encoded = jest.spyOn(model, "condition");
+    const controller = new AbortController();
+    setImmediate(() => controller.abort());
+    await expect(model.generate(many, { steps: 1, signal: controller.signal })).rejects.toMatchObject(
+      aborted,
+    );
+    expect(encoded.mock.calls.length).toBeLessThan(5);
+    encoded.mockRestore();
+    await expect(model.generate(["dog", "cat"], { count: 500_001 })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/at most 1000000 pictures/) as string,
+    });
+  });
+
   it("refuses latents of another number, and latents beside a size", async () => {
     const refused = { code: "INVALID_ARGUMENT", message: expect.stringContaining("latents") as string };
     for (const shape of [

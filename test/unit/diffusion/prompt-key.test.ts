@@ -90,6 +90,10 @@ describe("PromptKey", () => {
   });
 
   it("refuses a wrong passphrase, and none where one is needed", async () => {
+    for (const passphrase of [5, null, ""] as string[])
+      await expect(PromptKey.load("nowhere", { passphrase })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+      });
     const path = file();
     await key().save(path, { passphrase: "right" });
     await expect(PromptKey.load(path, { passphrase: "wrong" })).rejects.toMatchObject({

@@ -151,6 +151,15 @@ describe("Erasure.save", () => {
     }
   });
 
+  it.each(FORMATS)("as %s says so of a place below a file", async (format) => {
+    const file = join(temporaryDirectory(), "file");
+    writeFileSync(file, "");
+    await expect(erasure.save(join(file, "below"), { format })).rejects.toMatchObject({
+      name: "KpopError",
+      code: "IO_ERROR",
+    });
+  });
+
   it.each(FORMATS)("as %s refuses a folder that is not empty, and leaves it", async (format) => {
     const folder = temporaryDirectory();
     writeFileSync(join(folder, "thesis.txt"), "mine");

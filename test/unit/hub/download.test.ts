@@ -183,6 +183,37 @@ describe("a download from the hub", () => {
     await Promise.all([download("hf:me/classifier"), download("hf:me/classifier")]);
     expect(transfers()).toHaveLength(1);
   });
+
+  it("never takes away what another call has put in its place", async () => {
+    const path = join(repository(), "snapshots", commit(1), "model.safetensors");
+    const seen: boolean[] = [];
+    let looking = true;
+    const look = (): void => {
+      seen.push(existsSync(path));
+      if (looking) setImmediate(look);
+    };
+    look();
+    await Promise.all(Array.from({ length: 8 }, () => download("hf:me/classifier")));
+    looking = false;
+    expect(seen.at(-1)).toBe(true);
+    expect(seen.slice(seen.indexOf(true))).not.toContain(false);
+  });
+
+  it("ends with what a listener throws, and takes it for no broken connection", async () => {
+    const error = new Error("boom");
+    const onProgress = (): void => {
+      throw error;
+    };
+    await expect(download("hf:me/classifier", { onProgress })).rejects.toBe(error);
+    expect(transfers().length).toBeLessThanOrEqual(1);
+    await download("hf:me/classifier");
+  });
+
+  it("brings a detector that is named", async () => {
+    const content = Buffer.from("a detector");
+    hub.repositories["me/classifier"]!.commits[commit(1)] = { ...CLASSIFIER, "320n.onnx": content };
+    expect(readFileSync(await download("hf:me/classifier/320n.onnx"))).toEqual(content);
+  });
 });
 
 describe("the token", () => {
@@ -238,7 +269,7 @@ describe("what a hub refuses", () => {
     ["hf:me/classifier/sub", "NOT_FOUND", "There is no sub in hf:me/classifier"],
     ["hf:me/classifier/other.safetensors", "NOT_FOUND", "There is no other.safetensors in hf:me/classifier"],
     ["hf:me/classifier/pytorch_model.bin", "UNSUPPORTED_FORMAT", "holds pickled weights"],
-    ["hf:me/classifier/notes.txt", "UNSUPPORTED_FORMAT", "it is no safetensors and no JSON"],
+    ["hf:me/classifier/notes.txt", "UNSUPPORTED_FORMAT", "it is no safetensors, no JSON and no detector"],
     ["hf:me", "INVALID_ARGUMENT", 'Expected name to be "hf:user/name"'],
     ["hf:me/../../etc", "INVALID_ARGUMENT", 'Expected name to be "hf:user/name"'],
     ["hf:me/classifier/../../x", "INVALID_ARGUMENT", 'Expected name to be "hf:user/name"'],

@@ -163,6 +163,8 @@ describe("Image", () => {
     ["half a pixel", 1.5, 2, 9],
     ["a negative size", -1, -1, 3],
   ])("refuses %s", (_, width, height, bytes) => {
+    for (const data of [null, [1, 2, 3], "abc"])
+      expect(() => new Image(1, 1, data as unknown as Uint8Array)).toThrow(/data to be a Uint8Array/);
     expect(() => new Image(width, height, new Uint8Array(bytes))).toThrow(
       expect.objectContaining({ name: "KpopError", code: "INVALID_ARGUMENT" }),
     );

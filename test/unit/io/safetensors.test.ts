@@ -82,6 +82,15 @@ describe("safetensors", () => {
   });
 
   it("refuses what is no tensor, metadata that is no text, and a path that is a folder", async () => {
+    const code = { name: "KpopError", code: "INVALID_ARGUMENT" };
+    for (const call of [
+      safetensors.open(null as unknown as string),
+      safetensors.load(5 as unknown as string),
+      safetensors.save(null as unknown as string, {}),
+      safetensors.save("x.safetensors", null as unknown as Record<string, Tensor>),
+      safetensors.save("x.safetensors", {}, null as unknown as Record<string, string>),
+    ])
+      await expect(call).rejects.toMatchObject(code);
     const folder = temporaryDirectory();
     const path = join(folder, "a");
     const tensor = Tensor.from([1], [1]);

@@ -2,7 +2,7 @@ import { constants, PerformanceObserver, type PerformanceEntry } from "node:perf
 import { KpopError } from "../../../lib/errors";
 import { noGrad } from "../../../lib/runtime/grad-mode";
 import { Random } from "../../../lib/runtime/random";
-import { Tensor } from "../../../lib/runtime/tensor";
+import { Tensor, type TensorOptions } from "../../../lib/runtime/tensor";
 import { resultOf, runProgram } from "../../support/program";
 
 const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.data(), Number);
@@ -311,6 +311,25 @@ describe("Tensor", () => {
       return x.mul(2).sum();
     });
     await expect(y.backward()).rejects.toMatchObject({ name: "KpopError", code: "NATIVE_FAILURE" });
+  });
+
+  it("refuses options that it has not, and elements that are no numbers", () => {
+    const given = (data: unknown, shape: number[], options?: unknown) => () =>
+      Tensor.from(data as number[], shape, options as TensorOptions);
+    const code = expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error;
+    expect(given([1], [1], { requires_grad: true })).toThrow(/Unknown option "requires_grad"/);
+    for (const call of [
+      given([1], [1], null),
+      given(null, [1]),
+      given("a", [1]),
+      given([1, "x"], [2]),
+      given([1.5], [1], { dtype: "int64" }),
+      given([NaN], [1], { dtype: "int64" }),
+      () => Tensor.zeros([1], { foo: 1 } as TensorOptions),
+    ])
+      expect(call).toThrow(code);
+    // Another tensor says dtype and device.
+    expect(Tensor.zeros([2], Tensor.zeros([1], { dtype: "float64" })).dtype).toBe("float64");
   });
 
   it("refuses a device that is none, and one that is not there", () => {
