@@ -11,6 +11,7 @@ export { localDevice } from "./runtime/local-device";
 export { machineLoad } from "./runtime/busy-check";
 export { joinRun } from "./files/join-run";
 export { withLock } from "./files/lock";
+export { isJsonObject } from "./files/json-file";
 export { makeFolder } from "./files/make-folder";
 export { onDisk } from "./files/system-error";
 export { readWords } from "./files/word-list";

@@ -15,6 +15,9 @@ const HINTS: Readonly<Record<string, string>> = {
 export function describeCertificate(certificate: ErasureCertificate): string[] {
   const { run, base, result, artefacts, evaluations, createdAt, madeBy } = certificate;
   return [
+    ...(run.before ?? []).map(
+      (earlier) => `  before    ${quoted(earlier.concepts)} with ${earlier.method}, seed ${earlier.seed}`,
+    ),
     `  erased    ${quoted(run.concepts)} from ${base.name} with ${run.method} (${run.reference}), seed ${run.seed}: ${result.name}`,
     ...(artefacts.length === 0 ? [] : [`  beside    ${artefacts.map(({ name }) => name).join(", ")}`]),
     ...evaluations.map((evaluation) => `  measured  ${measured(evaluation)}`),

@@ -1,5 +1,6 @@
 import { basename, relative } from "node:path";
 import type { FileSummary, Inspection, KeyInspection, ModelInspection, TensorSummary } from "../index";
+import { isJsonObject } from "../internal";
 import { bytes, count, duration, plural, quoted } from "./format";
 
 const TENSORS_SHOWN = 8;
@@ -151,16 +152,22 @@ function model(path: string, found: ModelInspection): string[] {
 
 /** What a manifest says in short; fields that are not there are left out. */
 function run(manifest: Readonly<Record<string, unknown>>): string[] {
-  const { method, concepts, preserve, neighbours, iterations, seconds, seed } = manifest;
+  const { method, concepts, before, preserve, neighbours, iterations, seconds, seed } = manifest;
   const { versions, device, dtype, finishedAt } = manifest;
   const texts = (value: unknown) => quoted(Array.isArray(value) ? value.map(String) : []);
-  const word = (value: unknown, before = "") =>
-    typeof value === "string" || typeof value === "number" ? `${before}${value}` : "";
+  const word = (value: unknown, prefix = "") =>
+    typeof value === "string" || typeof value === "number" ? `${prefix}${value}` : "";
   const joined = (separator: string, ...parts: string[]) =>
     parts.filter((part) => part !== "").join(separator);
   const library = (versions as Record<string, unknown> | null | undefined)?.["kpop-native"];
+  const erased = (by: Readonly<Record<string, unknown>>): string =>
+    joined(" ", texts(by["concepts"]), word(by["method"], "with "));
   const facts = [
-    ["erased", joined(" ", texts(concepts), word(method, "with "))],
+    [
+      "before it",
+      joined("; ", ...(Array.isArray(before) ? (before as unknown[]) : []).filter(isJsonObject).map(erased)),
+    ],
+    ["erased", erased({ concepts, method })],
     ["preserved", texts(preserve)],
     ["neighbours", shorten(texts(neighbours))],
     [

@@ -4,6 +4,7 @@ import { version } from "../../package.json";
 import { registerApply } from "./commands/apply";
 import { registerAttack } from "./commands/attack";
 import { registerAttribution } from "./commands/attribution";
+import { registerBench } from "./commands/bench";
 import { registerCache } from "./commands/cache";
 import { registerCertify } from "./commands/certify";
 import { registerCompare } from "./commands/compare";
@@ -58,6 +59,7 @@ async function main(): Promise<void> {
   registerAttack(program);
   registerAttribution(program);
   registerCompare(program);
+  registerBench(program);
   registerReport(program);
   registerCertify(program);
   registerVerify(program);

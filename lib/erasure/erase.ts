@@ -44,6 +44,9 @@ export async function erase(model: StableDiffusion | string, options: EraseOptio
   );
 }
 
+/** What was erased from models in memory, the first first. */
+const runsOf = new WeakMap<StableDiffusion, readonly RunManifest[]>();
+
 async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   const { method, own, concepts, preserve, rank } = request;
   const { seed, signal } = request.run;
@@ -69,7 +72,8 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
   try {
     await job.run(() => method.run(job, own));
     const last = job.history.at(-1);
-    return new Erasure({
+    const before = runsOf.get(base) ?? [];
+    const erasure = new Erasure({
       method: method.name,
       model: result.withInterventions([...base.interventions.map(shareIntervention), ...job.interventions]),
       artefacts: job.artefacts,
@@ -88,6 +92,7 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
         dtype: base.dtype,
         threads: addon().threads(),
         ...hubOrigin(base.source.path),
+        ...(before.length === 0 ? {} : { before: [...before] }),
         inputs,
         outputs: {},
         seconds: last?.seconds ?? 0,
@@ -97,6 +102,10 @@ async function run(base: StableDiffusion, request: Request): Promise<Erasure> {
         finishedAt: new Date().toISOString(),
       },
     });
+    const alone: RunManifest = { ...erasure.manifest };
+    delete alone.before;
+    runsOf.set(erasure.model, [...before, alone]);
+    return erasure;
   } catch (error) {
     result.dispose();
     lora?.dispose();

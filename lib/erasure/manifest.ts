@@ -22,6 +22,11 @@ export interface RunManifest {
   threads: number;
   /** Where the input came from, if it lies in the cache of a hub. */
   hub?: { repository: string; revision: string };
+  /**
+   * Runs before this one on the same files, the first first, where it began with their result in memory. Of a result that was
+   * saved and loaded, the files are the input.
+   */
+  before?: RunManifest[];
   /** SHA-256 of each weight file of the input, by its place in the checkpoint. */
   inputs: Record<string, string>;
   /** SHA-256 of each weight file that was saved; empty until then. */

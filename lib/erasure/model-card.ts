@@ -51,12 +51,18 @@ export function modelCard(
   details: CardDetails = {},
 ): string {
   const { method, reference, concepts, preserve, neighbours = [], iterations, seed } = manifest;
-  const { changedParameters, versions, hub } = manifest;
+  const { changedParameters, versions, hub, before = [] } = manifest;
   const { results = [], certificate, licence, hubName, change } = details;
   const name = text(hubName ?? basename(base));
   const facts = [
     ["base", hub === undefined ? name : `${name}, commit ${text(hub.revision)}`],
     ["erased", concepts.map(quoted).join(", ")],
+    [
+      "erased before",
+      before
+        .map((run) => `${run.concepts.map(quoted).join(", ")} by ${text(run.method)}, seed ${run.seed}`)
+        .join("; "),
+    ],
     ["preserved by name", preserve.map(quoted).join(", ")],
     ["kept as neighbours", few(neighbours)],
     ["method", `${text(method)}, ${text(reference)}`],
@@ -68,7 +74,7 @@ export function modelCard(
   ].filter(([, value]) => value !== "");
   const terms = licence === undefined ? "" : ` (${text(licence.license_name ?? licence.license)})`;
   return `${frontMatter(metadata(manifest, details))}
-# ${name} without ${concepts.map(quoted).join(", ")}
+# ${name} without ${[...before.flatMap((run) => run.concepts), ...concepts].map(quoted).join(", ")}
 
 ${change === undefined ? "A Stable Diffusion checkpoint from which concepts were erased." : `What changed in ${name} when concepts were erased from it, as a ${change}: it applies onto that model.`}
 

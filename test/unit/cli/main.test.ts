@@ -13,6 +13,7 @@ describe("kpop-native", () => {
       "generate",
       "evaluate",
       "compare",
+      "bench",
       "certify",
       "verify",
       "inspect",
@@ -25,6 +26,13 @@ describe("kpop-native", () => {
     ])
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
     expect(stdout).toMatch(/erase pocket --concept church --out no-church/);
+  });
+
+  it("runs the repository's benchmark, with options of its own", async () => {
+    const { code, stdout } = await cli(["bench", "--help"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/--methods[^]*--shard/);
+    expect(await cli(["bench", "--methods", "nothing"])).toMatchObject({ code: 2 });
   });
 
   it("tells its version", async () => {

@@ -5,6 +5,7 @@ import { erase } from "../../../lib/erasure/erase";
 import type { Erasure } from "../../../lib/erasure/erasure";
 import type { KpopOptions } from "../../../lib/erasure/methods/kpop";
 import type { CustomLatents } from "../../../lib/erasure/shared/custom-source";
+import { modelCard } from "../../../lib/erasure/model-card";
 import { METHOD_NAMES, type EraseOptions } from "../../../lib/erasure/registry";
 import { inspect } from "../../../lib/io/inspect";
 import { Random } from "../../../lib/runtime/random";
@@ -97,6 +98,15 @@ describe("erase", () => {
     const second = await erase(first.model, { concepts: "dog", ...SHORT, parameters: "selfattn" });
     expect(second.model.changed).toEqual(new Set([...first.model.changed, ...second.model.changed]));
     expect(second.model.changed.size).toBeGreaterThan(first.model.changed.size);
+    // The files are the same: what makes the result another is told.
+    expect(second.manifest.before).toEqual([first.manifest]);
+    expect([first.manifest.before, second.manifest.inputs]).toEqual([undefined, first.manifest.inputs]);
+    const card = modelCard(second.manifest, "base");
+    expect(card).toContain('# base without "church", "dog"');
+    expect(card).toMatch(/\| erased before \| "church" by kpop, seed \d+ \|/);
+    const third = await erase(second.model, { method: "uce", concepts: "cat", neighbours: "off" });
+    expect(third.manifest.before!.map(({ concepts }) => concepts)).toEqual([["church"], ["dog"]]);
+    third.dispose();
     first.dispose();
     const [image] = await second.model.generate("a cat", { steps: 2 });
     expect(image!.width).toBe(64);
