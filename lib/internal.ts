@@ -21,7 +21,7 @@ export { readPrompts } from "./diffusion/prompt-file";
 export { RUN_FILE as SHARDED_RUN_FILE } from "./diffusion/kept-pictures";
 export { GENERATE_OPTIONS } from "./diffusion/generate-options";
 export { LORA_RANK } from "./diffusion/save-lora";
-export { TRAINED_RANK } from "./erasure/request";
+export { parseRequest, TRAINED_RANK } from "./erasure/request";
 export { whyNoLora } from "./erasure/method";
 export { SAVED_FILES } from "./diffusion/save-model";
 export { findShard } from "./options/shard-environment";

@@ -408,7 +408,13 @@ function run(
     if (input.native.disposed) throw new KpopError("DISPOSED", `Input ${index} of ${name} was disposed`);
     return input.native;
   });
-  return new Tensor(addon().op(name, natives, [...integers], [...scalars], gradEnabled()));
+  try {
+    return new Tensor(addon().op(name, natives, [...integers], [...scalars], gradEnabled()));
+  } catch (error) {
+    if (!(error instanceof KpopError) || error.code !== "NATIVE_FAILURE") throw error;
+    const given = inputs.map(({ shape, dtype }) => `${dtype} [${shape.join(", ")}]`).join(" and ");
+    throw new KpopError(error.code, `${error.message} (given ${given})`, { cause: error, operation: name });
+  }
 }
 
 /** Of indices; longer data is no list of them. */

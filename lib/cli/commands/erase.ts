@@ -11,6 +11,7 @@ import {
   METHOD_NAMES,
   methodNamed,
   NEIGHBOUR_FLAGS,
+  parseRequest,
   RUN_STATE_FILE,
   SAVED_FILES,
   TRAINED_RANK,
@@ -102,6 +103,8 @@ export function registerErase(program: Command): void {
   command.action(async (model: string, flags: Flags) => {
     requireOptions(command, flags.dryRun === true ? ["concept"] : ["concept", "out"]);
     const own = { ...parseOwn(command, flags), ...(await neighbours(command)) };
+    // Before a model is loaded, or downloaded.
+    parseRequest({ ...commonOptions(flags), ...own } as EraseOptions);
     await (flags.dryRun === true ? estimateCommand : eraseCommand)(model, flags, own);
   });
 }

@@ -313,6 +313,17 @@ describe("Tensor", () => {
     await expect(y.backward()).rejects.toMatchObject({ name: "KpopError", code: "NATIVE_FAILURE" });
   });
 
+  it("says of a mistake in shapes which operation it is of, and the shapes", () => {
+    const [a, b] = [Tensor.zeros([2, 3]), Tensor.zeros([4, 5], { dtype: "float64" })];
+    const failing = (operation: string, shapes: string): unknown =>
+      expect.objectContaining({
+        ...{ name: "KpopError", code: "NATIVE_FAILURE", operation },
+        message: expect.stringContaining(`given ${shapes})`) as string,
+      });
+    expect(() => a.add(b)).toThrow(failing("add", "float32 [2, 3] and float64 [4, 5]") as Error);
+    expect(() => a.reshape([4])).toThrow(failing("reshape", "float32 [2, 3]") as Error);
+  });
+
   it("refuses options that it has not, and elements that are no numbers", () => {
     const given = (data: unknown, shape: number[], options?: unknown) => () =>
       Tensor.from(data as number[], shape, options as TensorOptions);

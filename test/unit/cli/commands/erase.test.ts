@@ -146,6 +146,7 @@ describe("kpop-native erase", () => {
     const { code, stderr } = await cli(run("--out", "new", "--prompt-size", "0"), { cwd });
     expect(code).toBe(2);
     expect(stderr).toMatch(/^error: Expected --prompt-size to be an integer .* but received "0"$/m);
+    expect(stderr).not.toContain("Loading");
   });
 
   it.each([
