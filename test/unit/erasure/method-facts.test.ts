@@ -39,9 +39,8 @@ describe("a method's cost", () => {
   afterAll(() => golden.dispose());
 
   it.each(counted)("is for %s what one iteration more spends: %d evaluations", async (name, evaluations) => {
-    // KPOP's are said with what is kept, and those of inference, which is not as published without.
-    const kept = name === "kpop" || methodNamed(name).kind === "inference";
-    const neighbours = kept ? "nearest" : "off";
+    // KPOP's are said with what is kept.
+    const neighbours = name === "kpop" ? "nearest" : "off";
     const spent = async (iterations: number): Promise<number> => {
       const own = { ...shortOptions(name, folder()), batchSize: 1, iterations };
       // Of so many steps no trajectory is at its end in these iterations, where moving on costs nothing.
