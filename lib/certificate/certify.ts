@@ -2,7 +2,7 @@ import type { KeyObject } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { filePath, filePaths, flag, jobOptions, knownKeys, nonEmptyString } from "../check";
-import type { RunManifest } from "../erasure/manifest";
+import { isRunManifest, type RunManifest } from "../erasure/manifest";
 import { KpopError, throwIfAborted } from "../errors";
 import { writeFileAtomically } from "../files/atomic";
 import { formatJson, isJsonObject, readJsonObject, without } from "../files/json-file";
@@ -138,7 +138,7 @@ async function runOf(
     );
   const manifest = (await readJsonObject(path)) as unknown as RunManifest;
   const { inputs, outputs } = manifest;
-  if (typeof manifest.method !== "string" || !Array.isArray(manifest.concepts))
+  if (!isRunManifest({ ...manifest }))
     throw new KpopError("INVALID_CHECKPOINT", `${path} is no run manifest`);
   const own = Object.entries(after.identity.files);
   const changed = own.find(([name, sha256]) => !isJsonObject(outputs) || outputs[name] !== sha256);

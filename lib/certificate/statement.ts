@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { SharedOptions } from "../diffusion/image-set-identity";
 import { PICTURE_FILE, SET_NAME } from "../diffusion/image-set-files";
 import { SAMPLER_NAMES, type SamplerName } from "../diffusion/samplers";
-import type { RunManifest } from "../erasure/manifest";
+import { areEarlierRuns, type RunManifest } from "../erasure/manifest";
 import { KpopError } from "../errors";
 import type { EvaluatedPicture, Evaluation } from "../evaluation/evaluation";
 import type { Judge } from "../evaluation/judge";
@@ -211,7 +211,10 @@ const CERTIFICATE = object({
   signer: text(),
   base: IDENTITY,
   result: IDENTITY,
-  run: object({ method: text(), concepts: list(text()), seed: whole(0), options: record(() => null) }),
+  run: object({
+    ...{ method: text(), concepts: list(text()), seed: whole(0), options: record(() => null) },
+    before: that(areEarlierRuns),
+  }),
   artefacts: list(object({ name: text(), bytes: whole(0), sha256: HASH })),
   evaluations: list(EVALUATION),
 });

@@ -164,7 +164,7 @@ function run(manifest: Readonly<Record<string, unknown>>): string[] {
     joined(" ", texts(by["concepts"]), word(by["method"], "with "));
   const facts = [
     [
-      "before it",
+      "erased before",
       joined("; ", ...(Array.isArray(before) ? (before as unknown[]) : []).filter(isJsonObject).map(erased)),
     ],
     ["erased", erased({ concepts, method })],

@@ -23,7 +23,7 @@ import { checkLearnedTokens } from "./learned-tokens";
 import { sizeNumbers, takesSizes } from "./picture-sizes";
 import { seesKey } from "./prompt-key";
 import { sampler as samplerNamed } from "./samplers";
-import { STATES_TOGETHER } from "./text-encoders";
+import { textsTogether } from "./text-encoders";
 import type { Model } from "./model";
 
 /** Pictures for prompts, prompt by prompt, `count` of each. The public form is `StableDiffusion.generate`. */
@@ -178,7 +178,7 @@ async function run(model: Model, o: Checked, kept: KeptPictures | null): Promise
 
 /** The prompts' conditions, encoded in the portions that text encoders take; heeds the signal between them. */
 async function textsOf(model: Model, { prompts, tokens, signal }: Checked): Promise<Condition> {
-  const together = Math.max(1, Math.floor(STATES_TOGETHER / model.tokenizer.maxLength));
+  const together = textsTogether(model.tokenizer.maxLength);
   const parts: Condition[] = [];
   for (let first = 0; first < prompts.length; first += together) {
     throwIfAborted(signal);

@@ -59,6 +59,11 @@ export interface TextStates {
  */
 export const STATES_TOGETHER = 2048;
 
+/** How many texts of a length are so encoded together. */
+export function textsTogether(length: number): number {
+  return Math.max(1, Math.floor(STATES_TOGETHER / length));
+}
+
 /**
  * Token states as the UNet reads them: the last ones of a single encoder; of Stable Diffusion XL's two (arXiv 2307.01952,
  * §2.1) the last but one's, before the final layer norm, side by side, with the second's pooled text.
@@ -70,7 +75,7 @@ export async function encodeTowers(
   { grad = false }: { grad?: boolean } = {},
 ): Promise<TextStates> {
   const [count, length] = inputs[0]!.ids.shape as [number, number];
-  const together = Math.max(1, Math.floor(STATES_TOGETHER / length));
+  const together = textsTogether(length);
   if (grad || count <= together) return encodeTogether(model, inputs, grad);
   return scope(async () => {
     const found: TextStates[] = [];

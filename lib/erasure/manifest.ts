@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { isJsonObject } from "../files/json-file";
 import { Image } from "../io/image";
 import { addon } from "../runtime/binding";
 import { Tensor } from "../runtime/tensor";
@@ -39,6 +40,24 @@ export interface RunManifest {
   /** How many parameters the method may have changed. */
   changedParameters: number;
   finishedAt: string;
+}
+
+/** Whether what a file has under `before` are runs, as far as they are told of; true also where it has nothing. */
+export function areEarlierRuns(before: unknown): boolean {
+  const isText = (value: unknown): boolean => typeof value === "string";
+  const isRun = (run: unknown): boolean =>
+    isJsonObject(run) &&
+    isText(run["method"]) &&
+    Array.isArray(run["concepts"]) &&
+    run["concepts"].every(isText) &&
+    Number.isSafeInteger(run["seed"]);
+  return before === undefined || (Array.isArray(before) && before.every(isRun));
+}
+
+/** Whether a file's content is a manifest, as far as a model card reads it. */
+export function isRunManifest(content: Readonly<Record<string, unknown>>): boolean {
+  const { method, concepts, before } = content;
+  return typeof method === "string" && Array.isArray(concepts) && areEarlierRuns(before);
 }
 
 /** What a run told on its way, and the command that it is the work of; saved as kpop-log.json beside the manifest. */

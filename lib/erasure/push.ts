@@ -9,7 +9,7 @@ import { upload, type UploadFile } from "../hub/upload";
 import { readDelta } from "../io/checkpoint-delta";
 import { DELTA_FILE, LORA_FILE, LOG_FILE, MANIFEST_FILE } from "../io/file-kinds";
 import { foreignFiles, isDocument } from "../io/saved-model";
-import type { RunManifest } from "./manifest";
+import { isRunManifest, type RunManifest } from "./manifest";
 import { MODEL_CARD_FILE, modelCard, type CardDetails } from "./model-card";
 
 /** How far an upload is. */
@@ -119,8 +119,7 @@ async function filesBelow(folder: string): Promise<string[]> {
 }
 
 function runOf(manifest: Readonly<Record<string, unknown>>): RunManifest | null {
-  const isRun = typeof manifest["method"] === "string" && Array.isArray(manifest["concepts"]);
-  return isRun ? (manifest as unknown as RunManifest) : null;
+  return isRunManifest(manifest) ? (manifest as unknown as RunManifest) : null;
 }
 
 /** The card where the folder has none. @throws INVALID_ARGUMENT */

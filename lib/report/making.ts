@@ -42,7 +42,7 @@ function manifestBlocks(manifest: RunManifest): Block[] {
   const facts: [string, string][] = [
     ["Method", `${manifest.method} (${manifest.reference})`],
     ["Concepts", manifest.concepts.join(", ")],
-    ...(manifest.before ?? []).map(({ concepts, method }): [string, string] => ["Before it", `${concepts.join(", ")} (${method})`]),
+    ...(manifest.before ?? []).map(({ concepts, method }): [string, string] => ["Erased before", `${concepts.join(", ")} (${method})`]),
     ...(preserve.length === 0 ? [] : [["Preserved", preserve.join(", ")] as [string, string]]),
     ["Seed", String(manifest.seed)],
     ["Finished", manifest.finishedAt],

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { ATTACK_FILE, type AttackResult } from "../attack/attack";
 import { EVALUATION_FILE } from "../certificate/measured";
 import { list, number, object, optional, orNull, record, text, that, whole, type Shape } from "../certificate/shape"; // prettier-ignore
-import type { RunLog, RunManifest } from "../erasure/manifest";
+import { areEarlierRuns, type RunLog, type RunManifest } from "../erasure/manifest";
 import { KpopError, throwIfAborted } from "../errors";
 import { ATTRIBUTION_FILE } from "../evaluation/attribution";
 import { INTERVENTIONS_FILE, LOG_FILE, MANIFEST_FILE } from "../io/file-kinds";
@@ -57,7 +57,7 @@ const MANIFEST = object({
   ...{ neighbours: list(text()), seed: number(), seconds: number(), finishedAt: text() },
   ...{ iterations: number(), unetEvaluations: number(), changedParameters: number(), threads: number() },
   ...{ device: text(), dtype: text(), options: object({}), versions: record(text()) },
-  ...{ inputs: record(text()), outputs: record(text()) },
+  ...{ inputs: record(text()), outputs: record(text()), before: that(areEarlierRuns) },
 });
 const LOG = object({ command: orNull(text()), steps: STEPS });
 const ATTACK = object({

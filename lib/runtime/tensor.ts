@@ -459,10 +459,9 @@ function checkOptions(options: TensorOptions): void {
 }
 
 function numbersToArray(data: readonly number[], dtype: Dtype | undefined): TypedArray {
-  for (let i = 0; i < data.length; i++) {
-    if (dtype === "int64") integer(`data[${i}]`, data[i]);
-    else if (typeof data[i] !== "number") throw invalid(`data[${i}]`, "a number", data[i]);
-  }
+  const fits = dtype === "int64" ? Number.isSafeInteger : (element: unknown) => typeof element === "number";
+  const wrong = data.findIndex((element) => !fits(element));
+  if (wrong >= 0) throw invalid(`data[${wrong}]`, dtype === "int64" ? "an integer" : "a number", data[wrong]);
   return dtype === "int64"
     ? BigInt64Array.from(data, (n) => BigInt(n))
     : dtype === "float64"

@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { invalid, knownKeys } from "../../check";
 import { textIdentity } from "../../diffusion/identity";
 import type { StableDiffusion } from "../../diffusion/stable-diffusion";
-import { embedTokens, encodeTowers, STATES_TOGETHER, textTowers } from "../../diffusion/text-encoders";
+import { embedTokens, encodeTowers, textsTogether, textTowers } from "../../diffusion/text-encoders";
 import { KpopError, throwIfAborted } from "../../errors";
 import { choice, integer, single, texts } from "../../options/kinds";
 import { complete, type Option, type OptionSet } from "../../options/option";
@@ -213,7 +213,7 @@ async function endStates(
   const start = performance.now();
   const all = tokenizer.encode([...prompts], { padding: false });
   const length = Math.max(...all.map((row) => row.length));
-  const together = Math.max(1, Math.floor(STATES_TOGETHER / length));
+  const together = textsTogether(length);
   for (let first = 0; first < prompts.length; first += together) {
     throwIfAborted(signal);
     const rows = all.slice(first, first + together);

@@ -290,6 +290,7 @@ describe("verify", () => {
       ["that is no statement", (_, s) => (s["_type"] = "x"), "INVALID_CERTIFICATE", /no in-toto statement/],
       ["with other subjects", (_, s) => (s["subject"] = []), "INVALID_CERTIFICATE", /subjects are not the files/],
       ["without a part", (p) => delete (p as Partial<typeof p>).run, "INVALID_CERTIFICATE", /predicate\.run is missing or not of its form/],
+      ["with an earlier run that is none", (p) => (p.run.before = [5 as never]), "INVALID_CERTIFICATE", /predicate\.run\.before is missing or not of its form/],
       ["with a path out of the folder", (p) => (p.evaluations[0]!.pictures.leaves[2]!.file = "../../x-0-0123456789abcdef.png"), "INVALID_CERTIFICATE", /leaves\[2\]\.file is missing or not of its form/],
       ["with a set out of the folder", (p) => (p.evaluations[0]!.set = "../../../../../../../../../../etc"), "INVALID_CERTIFICATE", /evaluations\[0\]\.set/],
       ["with an absolute path", (p) => (p.evaluations[0]!.pictures.leaves[0]!.file = "/etc/passwd"), "INVALID_CERTIFICATE", /leaves\[0\]\.file/],

@@ -118,7 +118,6 @@ describe("TIME", () => {
       [words(80), `${words(80)} blue`],
       ["church", words(80)],
     ] as const)
-      // prettier-ignore
       for (const alignment of ["auto", "walk", "tail"] as const)
         await expect(
           erase(golden.model, { method: "time", concepts: concept, target, alignment }),
