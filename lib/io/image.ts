@@ -40,15 +40,7 @@ export class Image {
     filePath("path", path);
     const bytes = await onDisk("read", path, () => readFile(path));
     const { width, height, data } = await decode(path, bytes);
-    const rgb = new Uint8Array(width * height * 3);
-    for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
-      if (data[from + 3] !== 255)
-        throw unreadable(path, "it has transparent pixels; put it on a background first");
-      rgb[to] = data[from]!;
-      rgb[to + 1] = data[from + 1]!;
-      rgb[to + 2] = data[from + 2]!;
-    }
-    return new Image(width, height, rgb);
+    return new Image(width, height, data);
   }
 
   /** The picture as a PNG file's bytes. Another thread compresses it. */
@@ -99,7 +91,6 @@ function isBytes(data: unknown): data is Uint8Array {
   return ["[object Uint8Array]", "[object Uint8ClampedArray]"].includes(Object.prototype.toString.call(data));
 }
 
-/** @returns RGBA */
 async function decode(path: string, bytes: Buffer): Promise<Pixels> {
   const format = otherFormat(bytes);
   if (format === null && pngSize(bytes) === null) {

@@ -1,4 +1,5 @@
 import type sharp from "sharp";
+import { TRANSPARENT } from "./png";
 import type { Pixels } from "./png";
 
 /** The format of a picture's bytes among those that sharp reads for us, by their first bytes; else null. */
@@ -9,15 +10,17 @@ export function otherFormat(bytes: Buffer): "JPEG" | "WebP" | null {
 }
 
 /**
- * RGBA of a JPEG or WebP file's bytes, upright as its EXIF orientation says, in sRGB. It runs on sharp's own threads.
- * @throws Error with what to do where sharp is missing, or with the decoder's words
+ * RGB of a JPEG or WebP file's bytes, upright as its EXIF orientation says, in sRGB. It runs on sharp's own threads.
+ * @throws Error with what to do where sharp is missing, of transparent pixels, or with the decoder's words
  */
 export async function decodeWithSharp(format: string, bytes: Buffer): Promise<Pixels> {
   const read = await loadSharp(format);
-  const { data, info } = await read(bytes, { failOn: "truncated" })
+  const picture = read(bytes, { failOn: "truncated" });
+  if ((await picture.metadata()).hasAlpha && !(await picture.stats()).isOpaque) throw new Error(TRANSPARENT);
+  const { data, info } = await picture
     .rotate()
     .toColourspace("srgb")
-    .ensureAlpha()
+    .removeAlpha()
     .raw()
     .toBuffer({ resolveWithObject: true });
   return { width: info.width, height: info.height, data };

@@ -1,16 +1,20 @@
 import { Worker } from "node:worker_threads";
 
-/** Pixels, row-major, 8 bits a channel: three channels to write, four (RGBA) as read. */
+/** RGB, row-major, 8 bits a channel. */
 export interface Pixels {
   width: number;
   height: number;
   data: Uint8Array;
 }
 
+/** Why a picture is not read that lets something shine through. */
+export const TRANSPARENT = "it has transparent pixels; put it on a background first";
+
 /** Filtering and parsing take tens of milliseconds for a large picture, which the JS thread has not. */
 const PROGRAM = `
 const { parentPort, workerData } = require("node:worker_threads");
-const { PNG } = require(workerData);
+const { pngjs, transparent } = workerData;
+const { PNG } = require(pngjs);
 const jobs = {
   write({ width, height, data }) {
     const options = { width, height, colorType: 2, inputColorType: 2, inputHasAlpha: false, filterType: 4 };
@@ -18,7 +22,12 @@ const jobs = {
   },
   read({ data }) {
     const { width, height, data: rgba } = PNG.sync.read(Buffer.from(data.buffer));
-    return { width, height, data: new Uint8Array(rgba) };
+    const rgb = new Uint8Array(width * height * 3);
+    for (let from = 0, to = 0; from < rgba.length; from += 4, to += 3) {
+      if (rgba[from + 3] !== 255) throw new Error(transparent);
+      rgb.set(rgba.subarray(from, from + 3), to);
+    }
+    return { width, height, data: rgb };
   },
 };
 parentPort.on("message", ({ job, ...given }) => {
@@ -35,7 +44,7 @@ export async function writePng({ width, height, data }: Pixels): Promise<Buffer>
   return Buffer.from(await inWorker<Uint8Array>({ job: "write", width, height, data: new Uint8Array(data) }));
 }
 
-/** RGBA of a PNG file's bytes. @throws Error with the decoder's words */
+/** RGB of a PNG file's bytes. @throws Error of transparent pixels, or with the decoder's words */
 export async function readPng(bytes: Uint8Array): Promise<Pixels> {
   return await inWorker<Pixels>({ job: "read", data: new Uint8Array(bytes) });
 }
@@ -64,7 +73,7 @@ function start(): NonNullable<typeof worker> {
   const thread = new Worker(PROGRAM, {
     eval: true,
     execArgv: [],
-    workerData: require.resolve("pngjs"),
+    workerData: { pngjs: require.resolve("pngjs"), transparent: TRANSPARENT },
   });
   const waiting: Waiting[] = [];
   const end = (error: Error): void => {
