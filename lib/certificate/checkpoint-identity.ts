@@ -163,7 +163,10 @@ async function tokenizerHash(source: CheckpointSource, which: TokenizerName): Pr
   const texts = createHash("sha256").update(JSON.stringify(files)).digest("hex");
   const known = tokenizers.get(texts);
   if (known !== undefined) return known;
-  const { vocabulary, merges, ...rest } = parseTokenizer(files);
+  const {
+    tables: { vocabulary, merges },
+    ...rest
+  } = parseTokenizer(files);
   const hash = createHash("sha256").update(canonicalJson(rest));
   const tokens = [...vocabulary].sort(([, a], [, b]) => a - b);
   hash.update(`\n${JSON.stringify(tokens)}\n`).update(new Uint8Array(merges.buffer));

@@ -176,9 +176,9 @@ export class StableDiffusion implements Model {
         compareShapes(networks[name]!.parameterShapes(), tensors, [], `${source.path} (${FOLDERS[name]})`);
       const tokenizerFiles = await readTokenizer(source);
       const maxLength = textEncoder.config.max_position_embeddings;
-      const tokenizer = new CLIPTokenizer(tokenizerFiles, { maxLength });
+      const tokenizer = await CLIPTokenizer.from(tokenizerFiles, { maxLength });
       const files2 = textEncoder2 === null ? null : await readTokenizer(source, "tokenizer2");
-      const tokenizer2 = files2 && new CLIPTokenizer(files2, { maxLength });
+      const tokenizer2 = files2 && (await CLIPTokenizer.from(files2, { maxLength }));
       if (textEncoder2 !== null) checkSecond(source.path, textEncoder, textEncoder2);
       const schedule = NoiseSchedule.fromConfig(source.scheduler);
       interventions = await openInterventions(source, { unet, device }, options.signal);

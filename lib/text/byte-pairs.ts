@@ -1,5 +1,7 @@
 import { BYTE_CHARACTERS } from "../io/clip-vocabulary";
 import { END_OF_WORD } from "../io/tokenizer-files";
+import { pairKey } from "./byte-pair-tables";
+import type { BytePairTables } from "./byte-pair-tables";
 
 /** Heap keys are rank · POSITIONS + position: one comparison orders by rank, then from left to right. */
 const POSITIONS = 2 ** 28;
@@ -13,26 +15,19 @@ const CACHED_BYTES = 64;
  * O(n log n), so a word of 100,000 characters costs what 100,000 characters of prose do.
  */
 export class BytePairEncoder {
-  readonly #ranks = new Map<number, number>();
-  readonly #joined: Int32Array;
+  readonly #tables: BytePairTables;
   readonly #inner = new Int32Array(256);
   readonly #last = new Int32Array(256);
   readonly #cache = new Map<string, readonly number[]>();
   readonly #utf8 = new TextEncoder();
 
-  /**
-   * @param vocabulary token to id
-   * @param merges (n, 3) in order of rank: the ids of both parts and of their join
-   * @param unknownId stands for a byte that the vocabulary lacks
-   */
-  constructor(vocabulary: ReadonlyMap<string, number>, merges: Int32Array, unknownId: number) {
+  /** @param unknownId stands for a byte that the vocabulary lacks */
+  constructor(tables: BytePairTables, unknownId: number) {
+    const { vocabulary } = tables;
+    this.#tables = tables;
     BYTE_CHARACTERS.forEach((character, byte) => {
       this.#inner[byte] = vocabulary.get(character) ?? unknownId;
       this.#last[byte] = vocabulary.get(character + END_OF_WORD) ?? unknownId;
-    });
-    this.#joined = merges.filter((_, i) => i % 3 === 2);
-    this.#joined.forEach((_, rank) => {
-      this.#ranks.set(pairKey(merges[3 * rank]!, merges[3 * rank + 1]!), rank);
     });
   }
 
@@ -53,13 +48,14 @@ export class BytePairEncoder {
 
   /** Joins in place; `next` and `previous` link the symbols that are left. */
   #merge(symbols: number[]): number[] {
+    const { ranks, merges } = this.#tables;
     const count = symbols.length;
     const next = Int32Array.from({ length: count }, (_, i) => (i + 1 < count ? i + 1 : -1));
     const previous = Int32Array.from({ length: count }, (_, i) => i - 1);
     const gone = new Uint8Array(count);
     const heap: number[] = [];
     const rankAt = (at: number): number | undefined =>
-      next[at]! < 0 ? undefined : this.#ranks.get(pairKey(symbols[at]!, symbols[next[at]!]!));
+      next[at]! < 0 ? undefined : ranks.get(pairKey(symbols[at]!, symbols[next[at]!]!));
     const offer = (at: number): void => {
       const rank = at < 0 ? undefined : rankAt(at);
       if (rank !== undefined) push(heap, rank * POSITIONS + at);
@@ -69,10 +65,10 @@ export class BytePairEncoder {
     while (heap.length > 0) {
       const key = pop(heap);
       const at = key % POSITIONS;
-      const joined = this.#joined[(key - at) / POSITIONS]!;
+      const joined = merges[(3 * (key - at)) / POSITIONS + 2]!;
       // An entry outlives its pair when a neighbour was joined first.
       const rank = gone[at] ? undefined : rankAt(at);
-      if (rank === undefined || this.#joined[rank] !== joined) continue;
+      if (rank === undefined || merges[3 * rank + 2] !== joined) continue;
       const right = next[at]!;
       const after = next[right]!;
       symbols[at] = joined;
@@ -84,11 +80,6 @@ export class BytePairEncoder {
     }
     return symbols.filter((_, i) => !gone[i]);
   }
-}
-
-/** Ids are below 2^26, so that a pair of them is an exact integer. */
-function pairKey(left: number, right: number): number {
-  return left * 2 ** 26 + right;
 }
 
 function push(heap: number[], key: number): void {

@@ -4,6 +4,7 @@ import { readText } from "../files/json-file";
 import { BYTE_CHARACTERS } from "../io/clip-vocabulary";
 import { END_OF_WORD, readTokenizerFolder } from "../io/tokenizer-files";
 import type { TokenizerFiles } from "../io/tokenizer-files";
+import { bytePairTablesInTurns } from "./byte-pair-tables";
 import { BytePairEncoder } from "./byte-pairs";
 import { parseTokenizer } from "./parse-tokenizer";
 import type { AddedToken } from "./parse-tokenizer";
@@ -58,7 +59,7 @@ export class CLIPTokenizer {
   readonly vocabSize: number;
 
   readonly #encoder: BytePairEncoder;
-  readonly #tokens: string[] = [];
+  readonly #tokens: string[];
   readonly #special = new Set<number>();
   readonly #literal: AddedTokenFinder;
   readonly #normalized: AddedTokenFinder;
@@ -75,8 +76,8 @@ export class CLIPTokenizer {
     this.bosTokenId = model.bosId;
     this.eosTokenId = model.eosId;
     this.padTokenId = model.padId;
-    this.#encoder = new BytePairEncoder(model.vocabulary, model.merges, model.unknownId);
-    for (const [token, id] of model.vocabulary) this.#tokens[id] = token;
+    this.#encoder = new BytePairEncoder(model.tables, model.unknownId);
+    this.#tokens = model.tables.tokens.slice();
     for (const { content, id, special } of model.added) {
       this.#tokens[id] = content;
       if (special) this.#special.add(id);
@@ -90,6 +91,12 @@ export class CLIPTokenizer {
     );
   }
 
+  /** The same, without holding up others on the JS thread. @throws what the constructor throws */
+  static async from(contents: TokenizerFiles, options: TokenizerOptions = {}): Promise<CLIPTokenizer> {
+    await bytePairTablesInTurns(contents); // which the constructor finds
+    return new CLIPTokenizer(contents, options);
+  }
+
   /**
    * Reads a diffusers `tokenizer` folder (`vocab.json` and `merges.txt`, or `tokenizer.json`), or single files.
    * @throws NOT_FOUND, IO_ERROR, and what the constructor throws
@@ -100,7 +107,7 @@ export class CLIPTokenizer {
   ): Promise<CLIPTokenizer> {
     if (typeof source === "string") {
       const files = await readTokenizerFolder(source);
-      if (files !== null) return new CLIPTokenizer(files, options);
+      if (files !== null) return await CLIPTokenizer.from(files, options);
       throw new KpopError("NOT_FOUND", `Expected vocab.json and merges.txt, or tokenizer.json, in ${source}`);
     }
     knownKeys("the tokenizer paths", source, ["vocab", "merges", "config"]);
@@ -109,7 +116,7 @@ export class CLIPTokenizer {
       merges: await readText(source.merges),
     };
     if (source.config !== undefined) contents.config = await readText(source.config);
-    return new CLIPTokenizer(contents, options);
+    return await CLIPTokenizer.from(contents, options);
   }
 
   /**

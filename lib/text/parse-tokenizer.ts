@@ -1,7 +1,9 @@
 import { KpopError } from "../errors";
 import { isJsonObject, parseJsonObject } from "../files/json-file";
-import { TOKENIZER_FILES, bytePairs } from "../io/tokenizer-files";
+import { TOKENIZER_FILES } from "../io/tokenizer-files";
 import type { TokenizerFiles } from "../io/tokenizer-files";
+import { LARGEST_ID, bad, bytePairTables } from "./byte-pair-tables";
+import type { BytePairTables } from "./byte-pair-tables";
 
 /** A token that is found in the text as it stands, before any splitting. */
 export interface AddedToken {
@@ -14,9 +16,7 @@ export interface AddedToken {
 
 /** What the files say, checked. */
 export interface TokenizerModel {
-  readonly vocabulary: ReadonlyMap<string, number>;
-  /** (n, 3) in order of rank: the ids of both parts and of their join. */
-  readonly merges: Int32Array;
+  readonly tables: BytePairTables;
   readonly added: readonly AddedToken[];
   readonly bosId: number;
   readonly eosId: number;
@@ -36,8 +36,6 @@ const DEFAULT_TOKENS: Readonly<Record<string, string>> = {
   unk_token: "<|endoftext|>",
   pad_token: "<|endoftext|>",
 };
-/** Bounds the tables that ids index; no CLIP vocabulary comes near it. */
-const LARGEST_ID = 2 ** 24;
 const TOKENIZER_CLASSES: readonly unknown[] = [undefined, null, "CLIPTokenizer", "CLIPTokenizerFast"];
 
 /**
@@ -52,9 +50,8 @@ export function parseTokenizer(contents: TokenizerFiles): TokenizerModel {
       `tokenizer_class ${JSON.stringify(config["tokenizer_class"])} in ${TOKENIZER_FILES.config}; CLIPTokenizer is`,
     );
 
-  const pairs = bytePairs(contents);
-  const vocabulary = parseVocabulary(pairs.vocab);
-  const merges = mergeIds(pairs.merges, vocabulary);
+  const tables = bytePairTables(contents);
+  const { vocabulary } = tables;
 
   const listedInConfig = config["added_tokens_decoder"];
   const named =
@@ -67,7 +64,7 @@ export function parseTokenizer(contents: TokenizerFiles): TokenizerModel {
   }));
 
   const added = new Map<string, AddedToken>();
-  for (const { spec, id } of listedTokens(listedInConfig, contents.addedTokens, pairs.added))
+  for (const { spec, id } of listedTokens(listedInConfig, contents.addedTokens, tables.added))
     addToken(added, vocabulary, spec, id);
   const listed = new Set(added.keys());
   const ids: Record<string, number> = {};
@@ -80,8 +77,7 @@ export function parseTokenizer(contents: TokenizerFiles): TokenizerModel {
 
   const length = config["model_max_length"];
   return {
-    vocabulary,
-    merges,
+    tables,
     added: [...added.values()],
     bosId: ids["bos_token"]!,
     eosId: ids["eos_token"]!,
@@ -89,41 +85,6 @@ export function parseTokenizer(contents: TokenizerFiles): TokenizerModel {
     unknownId: ids["unk_token"]!,
     modelMaxLength: Number.isSafeInteger(length) ? (length as number) : undefined,
   };
-}
-
-function parseVocabulary(entries: Json): Map<string, number> {
-  const vocabulary = new Map<string, number>();
-  const taken = new Set<number>();
-  for (const token of Object.keys(entries)) {
-    const id = entries[token];
-    if (!Number.isSafeInteger(id) || (id as number) < 0 || (id as number) > LARGEST_ID)
-      bad(`Expected the id of ${JSON.stringify(token)} to be an integer from 0 to ${LARGEST_ID}`);
-    taken.add(id as number);
-    vocabulary.set(token, id as number);
-  }
-  if (vocabulary.size === 0) bad("The vocabulary is empty");
-  if (taken.size < vocabulary.size) bad("Tokens of the vocabulary share an id");
-  return vocabulary;
-}
-
-function mergeIds(pairs: Iterable<string>, vocabulary: ReadonlyMap<string, number>): Int32Array {
-  const ids: number[] = [];
-  for (const pair of pairs) {
-    const gap = pair.indexOf(" ");
-    const left = pair.slice(0, gap);
-    const right = pair.slice(gap + 1);
-    if (gap < 1 || right === "" || right.includes(" "))
-      bad(`Expected merge ${ids.length / 3 + 1} to be two tokens but it is ${JSON.stringify(pair)}`);
-    for (const token of [left, right, left + right]) {
-      const id = vocabulary.get(token);
-      if (id === undefined)
-        return bad(
-          `Merge ${ids.length / 3 + 1} (${JSON.stringify(pair)}) needs the token ${JSON.stringify(token)}, which the vocabulary lacks`,
-        );
-      ids.push(id);
-    }
-  }
-  return Int32Array.from(ids);
 }
 
 function* listedTokens(
@@ -191,10 +152,6 @@ function tokenSpec(name: string, value: unknown): TokenSpec {
 
 function record(name: string, value: unknown): Json {
   return isJsonObject(value) ? value : bad(`Expected ${name} to be a JSON object`);
-}
-
-function bad(message: string): never {
-  throw new KpopError("INVALID_CHECKPOINT", `${message} (tokenizer files)`);
 }
 
 function unsupported(what: string): KpopError {

@@ -31,6 +31,8 @@ export function shortOptions(name: string, cacheDirectory: string): Record<strin
     images: 2,
     samplingSteps: "images" in options ? 2 : 6,
     watchedSteps: 2,
+    templates: ["a {}", "a {} in a road"],
+    references: ["a road", "a garden"],
     margin: 5e-4,
     poolSize: 2,
     vocabulary: ["dog", "fish", "castle", "house", "tree", "temple"],

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { bytePairTables, bytePairTablesInTurns } from "../../../lib/text/byte-pair-tables";
 import { CLIPTokenizer } from "../../../lib/text/clip-tokenizer";
 import reference from "../../fixtures/tokenizer/reference.json";
 
@@ -64,6 +65,21 @@ describe("CLIPTokenizer against transformers", () => {
 });
 
 describe("CLIPTokenizer", () => {
+  it("makes the tables of its files once, with turns for others on the JS thread", async () => {
+    const files = { vocab: `${vocab} `, merges };
+    let turns = 0;
+    const ticking = setInterval(() => (turns += 1), 0);
+    const first = await CLIPTokenizer.from(files, { maxLength: 77 });
+    clearInterval(ticking);
+    expect(turns).toBeGreaterThan(10);
+    expect(first.encode(reference.texts, whole)).toEqual(reference.sd);
+    const tables = bytePairTables(files);
+    expect(bytePairTables({ vocab: `${vocab} `, merges, config: "{}" })).toBe(tables);
+    expect(await bytePairTablesInTurns(files)).toBe(tables);
+    expect(bytePairTables({ vocab: `${vocab}  `, merges })).not.toBe(tables);
+    expect(bytePairTables({ vocab: `${vocab}  `, merges })).toEqual(tables);
+  });
+
   it("knows its length and special ids", () => {
     expect([sd.maxLength, sd.bosTokenId, sd.eosTokenId, sd.padTokenId, sd.vocabSize]).toEqual([
       77, 49406, 49407, 49407, 49408,
