@@ -25,7 +25,7 @@ describe("attack", () => {
   let images: Image[];
   let classifier: BrightnessClassifier;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     const side = golden.model.imageSize;
     images = [0, 30, 60].map((seed) => discPicture(side, side, seed));
     const some = await golden.model.generate("a photo of a church", { ...drawing, count: 5, seed: 3 });

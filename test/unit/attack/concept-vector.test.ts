@@ -7,7 +7,7 @@ import { loadGolden, type GoldenModel } from "../../support/golden-model";
 describe("conceptVector", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

@@ -14,7 +14,7 @@ const MODULE = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k
 describe("applyLora", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   const target = (): string => join(temporaryDirectory(), "lora.safetensors");

@@ -9,7 +9,7 @@ describe("encodePrompts", () => {
     (await encodePrompts(golden.model, prompts)).context;
 
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

@@ -19,7 +19,7 @@ describe("generate in shards", () => {
   };
   let alone: Image[];
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     alone = await golden.model.generate(prompts, drawing);
   });
   afterAll(() => golden.dispose());

@@ -13,7 +13,7 @@ describe("guidedPrediction", () => {
   const batch = { latents, timesteps };
 
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     text = await golden.model.condition(["church", "a photo"]);
     negative = await golden.model.condition(["", ""]);
   });

@@ -31,7 +31,7 @@ describe("generateImageSet", () => {
   let first: ImageSet;
   let directory: string;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     directory = temporaryDirectory();
     first = await make({ directory });
   });

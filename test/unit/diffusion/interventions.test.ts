@@ -101,7 +101,7 @@ describe("a model with an intervention", () => {
   const drawing = { steps: 3, seed: 4, guidanceScale: 5, sampler: "ddim" } as const;
 
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     folder = await mkdtemp(join(tmpdir(), "kpop-interventions-"));
     erasure = await erase(golden.model, { method: "sld", concepts: ["church", "dog"], preset: "max" });
     await erasure.save(join(folder, "model"));

@@ -12,7 +12,7 @@ describe("encodePictures", () => {
   let golden: GoldenModel;
   let side: number;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     side = golden.model.imageSize;
   });
   afterAll(() => golden.dispose());

@@ -27,7 +27,7 @@ describe("a learned prompt", () => {
   const batch = { latents: new Random(4).normal([2, 4, 16, 16]), timesteps: [801, 201] };
 
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

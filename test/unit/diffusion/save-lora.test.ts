@@ -14,7 +14,7 @@ describe("saving as a LoRA", () => {
   let golden: GoldenModel;
   let model: StableDiffusion;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   beforeEach(async () => {

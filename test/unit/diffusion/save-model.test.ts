@@ -14,7 +14,7 @@ const CHANGED = "conv_in.bias";
 describe("StableDiffusion.save", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   const target = (name = "saved"): string => join(temporaryDirectory(), name);

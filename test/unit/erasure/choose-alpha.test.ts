@@ -11,7 +11,7 @@ describe("chooseAlpha", () => {
   let golden: GoldenModel;
   let tau: TaskVector;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     const names = golden.model.unet.parameterNames().filter((name) => name.includes("attn2"));
     tau = new TaskVector({
       parameters: new Map(

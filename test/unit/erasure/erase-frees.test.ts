@@ -24,7 +24,7 @@ jest.mock("../../../lib/runtime/scope", () => {
 describe("erase", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

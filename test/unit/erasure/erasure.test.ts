@@ -21,7 +21,7 @@ describe("Erasure.save", () => {
   let golden: GoldenModel;
   let erasure: Erasure;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     const options = {
       iterations: 2,
       samplingSteps: 4,
@@ -219,7 +219,7 @@ describe("Erasure.save when the model's files are no longer there", () => {
   let erasure: Erasure;
   let warned: jest.SpyInstance;
   beforeEach(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     erasure = await erase(golden.model, { method: "uce", concepts: "church" });
     warned = jest.spyOn(process, "emitWarning").mockImplementation(() => undefined);
   });
@@ -284,7 +284,7 @@ describe("Erasure.save when the model's files are no longer there", () => {
 
 describe("Erasure", () => {
   it("shares every weight that did not change with the model it came from, and frees its own alone", async () => {
-    const golden = await loadGolden("small");
+    const golden = await loadGolden("small", { latents: 8 });
     const options = { concepts: "church", iterations: 1, samplingSteps: 2, poolSize: 1 };
     const erasure = await erase(golden.model, options);
     const { key, model } = erasure;

@@ -15,7 +15,7 @@ describe("TaskVector", () => {
   let golden: GoldenModel;
   let base: string;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     base = await hashUNet(golden.model);
   });
   afterAll(() => golden.dispose());

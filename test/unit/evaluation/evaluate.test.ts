@@ -65,7 +65,7 @@ describe("evaluate", () => {
   ];
 
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     cacheDirectory = temporaryDirectory();
   });
   afterAll(() => golden.dispose());
@@ -254,7 +254,7 @@ describe("evaluate", () => {
       let loaded = 0;
       const load = async () => {
         loaded += 1;
-        return (await loadGolden("small")).model;
+        return (await loadGolden("small", { latents: 8 })).model;
       };
       const found = await evaluate([golden.model, { name: "erased", model: load }], {
         ...base,

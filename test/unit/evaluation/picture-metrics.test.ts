@@ -336,7 +336,7 @@ describe("lpips", () => {
   });
 
   it("is measured by evaluate of all models but the first, as sets are without a reference", async () => {
-    const golden = await loadGolden("small");
+    const golden = await loadGolden("small", { latents: 8 });
     const clip = evaluationFixture("clip");
     const found = await evaluate([golden.model, { name: "again", model: golden.model }], {
       prompts: [{ prompt: "a b" }, { prompt: "c d" }],

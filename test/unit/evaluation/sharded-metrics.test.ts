@@ -26,7 +26,7 @@ describe("metrics of shards", () => {
   beforeAll(async () => {
     // FID says that these are few pictures.
     jest.spyOn(process, "emitWarning").mockImplementation(() => undefined);
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     clip = await ClipScorer.load(evaluationFixture("clip"));
     models = [
       { name: "before", model: golden.model },

@@ -21,7 +21,7 @@ async function cosine(a: Tensor, b: Tensor): Promise<number> {
 describe("invertDiverse", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

@@ -14,7 +14,7 @@ describe("invert", () => {
   let images: Image[];
   let width: number;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     width = golden.model.textEncoder.config.hidden_size;
     images = [0, 30].map((seed) => discPicture(golden.model.imageSize, golden.model.imageSize, seed));
   });

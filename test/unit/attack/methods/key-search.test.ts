@@ -11,7 +11,7 @@ import { temporaryDirectory } from "../../../support/temporary-directory";
 describe("the search for a key", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

@@ -16,7 +16,7 @@ type Options = Partial<RingABellOptions>;
 describe("ring-a-bell", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

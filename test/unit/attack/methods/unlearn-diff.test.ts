@@ -26,7 +26,7 @@ describe("unlearn-diff", () => {
   let golden: GoldenModel;
   let images: Image[];
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     const side = golden.model.imageSize;
     images = [0, 30].map((seed) => discPicture(side, side, seed));
   });

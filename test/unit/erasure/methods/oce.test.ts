@@ -29,7 +29,7 @@ const SCALES = { eraseScale: 30, globalScale: 2, preserveScale: 0.5, lambda: 3 }
 describe("OCE", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   const run = (options: Partial<OceOptions> = {}) =>

@@ -89,7 +89,7 @@ describe("embeddings that RECE derives", () => {
 describe("RECE", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   const run = (options: Partial<ReceOptions> & { concepts: string | string[] }) =>

@@ -80,7 +80,7 @@ describe("SPEED", () => {
   let small: GoldenModel;
   let wide: GoldenModel;
   beforeAll(async () => {
-    [small, wide] = [await loadGolden("small"), await loadGolden("wide")];
+    [small, wide] = [await loadGolden("small", { latents: 8 }), await loadGolden("wide")];
   });
   afterAll(async () => {
     await small.dispose();

@@ -18,7 +18,7 @@ describe("task vectors", () => {
   let golden: GoldenModel;
   let pictures: Record<string, Image[]>;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     const side = golden.model.imageSize;
     pictures = { church: [discPicture(side, side)], dog: [discPicture(side, side, 60)] };
   });

@@ -68,7 +68,7 @@ const cases: [string, Partial<TimeOptions>, Pair[], string[]][] = [
 describe("TIME", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   const states = async (text: string): Promise<Matrix> =>

@@ -12,7 +12,7 @@ const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await te
 describe("AdversarialWords", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

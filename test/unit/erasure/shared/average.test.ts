@@ -8,7 +8,7 @@ import { weightHashes } from "../../../support/hashes";
 describe("a job's average", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

@@ -40,7 +40,7 @@ describe("nearestWords", () => {
   let golden: GoldenModel;
   let model: StableDiffusion;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
     ({ model } = golden);
   });
   beforeEach(() => void (process.env["XDG_CACHE_HOME"] = temporaryDirectory()));
@@ -188,7 +188,7 @@ describe("nearestWords", () => {
 describe("adversarial neighbours", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   const words = ["temple", "castle", "radio", "dog"];

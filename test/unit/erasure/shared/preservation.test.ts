@@ -88,7 +88,7 @@ describe("Preservation", () => {
   describe("with adversarial neighbours", () => {
     let golden: GoldenModel;
     beforeAll(async () => {
-      golden = await loadGolden("small");
+      golden = await loadGolden("small", { latents: 8 });
     });
     afterAll(() => golden.dispose());
     const neighbours = ["dog", "fish", "castle"];

@@ -13,7 +13,7 @@ const PROMPTS = ["a photo of a church", "church dog", "fish"];
 describe("trained words", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
   const ids = (text: string): number[] =>

@@ -134,7 +134,7 @@ describe("filterFor", () => {
 describe("sparing what the held prompts read", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 

@@ -7,7 +7,7 @@ const VOCABULARY = ["castle", "temple", "dog", "tree", "house", "car", "fish", "
 describe("wordsAround", () => {
   let golden: GoldenModel;
   beforeAll(async () => {
-    golden = await loadGolden("small");
+    golden = await loadGolden("small", { latents: 8 });
   });
   afterAll(() => golden.dispose());
 
