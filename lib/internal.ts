@@ -9,6 +9,7 @@ export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io
 export { BUILT_IN } from "./io/model-path";
 export { localDevice } from "./runtime/local-device";
 export { machineLoad } from "./runtime/busy-check";
+export { ignoreClosedPipes } from "./files/closed-pipes";
 export { joinRun } from "./files/join-run";
 export { withLock } from "./files/lock";
 export { isJsonObject } from "./files/json-file";

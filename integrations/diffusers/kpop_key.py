@@ -55,6 +55,8 @@ class KeyProcessor:
         self.inner, self.pipe, self.prompt, self.fields, self.guidance = inner, pipe, prompt, fields, guidance
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
+        if isinstance(encoder_hidden_states, tuple):
+            raise ValueError("a KPOP key goes with texts alone: unload the IP-Adapter, or take the key out (remove_key)")
         if attention_mask is not None:
             raise ValueError("a KPOP key goes with texts without an attention mask, as Stable Diffusion's are")
         halved = self.guidance == "conditional" and self.pipe.do_classifier_free_guidance

@@ -52,17 +52,22 @@ export function predictionOption(): Option {
   return new Option("--prediction <type>", help).choices(["epsilon", "v"]);
 }
 
-/** Loads the model that a command was given. @throws what `StableDiffusion.load` throws */
+/**
+ * Loads the model that a command was given.
+ * @param called how the user named it, where `model` is the place of its download. Default `model`
+ * @throws what `StableDiffusion.load` throws
+ */
 export async function loadModel(
   model: string,
   flags: LoadFlags,
   signal: AbortSignal,
+  called = model,
 ): Promise<StableDiffusion> {
   const path = await fromHub(model, flags, signal);
   const local = await flagsFromHub(flags, ["delta"], signal);
   const { device = localDevice(), dtype, delta, prediction, mapped } = local;
   if (!BUILT_IN.includes(model) && (await stat(path).catch(() => null)) === null) throw noModel(model);
-  say(`Loading ${model}`);
+  say(`Loading ${called}`);
   return await StableDiffusion.load(path, {
     ...(device === undefined ? {} : { device: device as Device }),
     ...(dtype === undefined ? {} : { dtype }),

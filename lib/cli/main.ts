@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { version } from "../../package.json";
+import { ignoreClosedPipes } from "../internal";
 import { registerApply } from "./commands/apply";
 import { registerAttack } from "./commands/attack";
 import { registerAttribution } from "./commands/attribution";
@@ -19,7 +20,7 @@ import { registerAttacks, registerMethods } from "./commands/lists";
 import { registerPush } from "./commands/push";
 import { registerReport } from "./commands/report";
 import { registerVerify } from "./commands/verify";
-import { ignoreClosedPipes, printable, sayWarnings } from "./output";
+import { printable, sayWarnings } from "./output";
 import { helpHint, reportError } from "./report-error";
 import { invocation } from "./shell";
 

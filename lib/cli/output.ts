@@ -22,15 +22,6 @@ export function say(text: string): void {
   process.stderr.write(`${printable(text)}\n`);
 }
 
-/** A reader that has gone (`| head`) is no failure: what a command makes lies in files. */
-export function ignoreClosedPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-    });
-  }
-}
-
 /** Says the library's warnings as it says everything, in place of Node's form with process id and code. */
 export function sayWarnings(): void {
   const others = process.listeners("warning");

@@ -8,6 +8,9 @@ import { readPng, writePng } from "./png";
 import type { Pixels } from "./png";
 import { pngSize } from "./png-structure";
 
+/** Names that say what a PNG file is not. */
+const OTHER_FORMATS = /\.(?:jpe?g|webp|avif|gif|bmp|tiff?)$/i;
+
 /** A picture: 8-bit RGB, row-major, three bytes a pixel. */
 export class Image {
   readonly width: number;
@@ -48,9 +51,14 @@ export class Image {
     return await writePng(this);
   }
 
-  /** Writes a PNG file; the old file, if any, stays until the new one is complete. @throws NO_SPACE, NOT_FOUND, IO_ERROR */
+  /**
+   * Writes a PNG file; the old file, if any, stays until the new one is complete.
+   * @throws INVALID_ARGUMENT for a name that says another format; NO_SPACE, NOT_FOUND, IO_ERROR
+   */
   async save(path: string): Promise<void> {
     filePath("path", path);
+    if (OTHER_FORMATS.test(path))
+      throw invalid("path", "a name that ends in .png, the format that is written,", path);
     const bytes = await this.png();
     await writeFileAtomically(path, (file) => file.writeFile(bytes));
   }

@@ -270,14 +270,11 @@ export class UNet2DConditionModel extends Module<UNetConfig> {
       grad = false,
       parameters = new Map<string, Tensor>(),
     } = options;
-    const given =
-      prompt === undefined
-        ? null
-        : {
-            value: prompt.native,
-            mechanism: oneOf("mechanism", mechanism, ["concat", "additive"] as const),
-            layers: this.promptLayers(layers),
-          };
+    const injected = {
+      mechanism: oneOf("mechanism", mechanism, ["concat", "additive"] as const),
+      layers: this.promptLayers(layers),
+    };
+    const given = prompt === undefined ? null : { value: prompt.native, ...injected };
     const run = addon().unetForward(
       this.native,
       sample.native,

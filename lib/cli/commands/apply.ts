@@ -59,6 +59,7 @@ Examples:
     const format = await checkSaveTarget(command, model, flags);
     await interruptible("nothing is left half written", async (signal) =>
       apply(
+        model,
         await fromHub(model, flags, signal),
         await flagsFromHub(flags, ["delta"], signal),
         format,
@@ -71,6 +72,7 @@ Examples:
 }
 
 async function apply(
+  called: string,
   model: string,
   { delta, lora, out, force = false, prediction, json }: Flags,
   format: ModelFormat,
@@ -81,7 +83,7 @@ async function apply(
     ...(prediction === undefined ? {} : { prediction }),
   };
   if (lora === undefined) return await convert(model, out, { format, force, signal, ...given });
-  let result = await loadModel(model, { device: "cpu", ...given }, signal);
+  let result = await loadModel(model, { device: "cpu", ...given }, signal, called);
   for (const { path, strength } of lora) {
     say(`Applying ${path}`);
     const next = await applyLora(result, await fromHub(path, { json }, signal), { strength, signal });

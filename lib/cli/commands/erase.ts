@@ -161,7 +161,7 @@ async function estimateCommand(model: string, flags: Flags, own: Record<string, 
   if ((flags.out as string | undefined) !== undefined) await checkPlaces(model, flags);
   const found = await interruptible("looking", async (signal) => {
     const source = await fromHub(model, flags, signal);
-    const base = await loadModel(source, flags, signal);
+    const base = await loadModel(source, flags, signal, model);
     checkPlaceFor(base.interventions, flags.format);
     say(`Looking at what erasing ${quoted(flags.concept)} with ${flags.method} takes on ${base.device}`);
     const estimated = await estimate(base, { ...commonOptions(flags), ...own, signal } as EraseOptions);
@@ -196,7 +196,7 @@ async function eraseCommand(model: string, flags: Flags, own: Record<string, unk
   const place = await reserveOutputs(source, { ...flags, artefacts });
   try {
     await interruptible(doing, async (signal) => {
-      const base = await loadModel(source, flags, signal);
+      const base = await loadModel(source, flags, signal, model);
       checkPlaceFor(base.interventions, flags.format);
       const resumed = await savedIteration(flags);
       say(`Erasing ${quoted(flags.concept)} with ${flags.method} on ${base.device} in ${base.dtype}`);

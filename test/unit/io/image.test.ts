@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
 import sharp from "sharp";
@@ -90,6 +90,18 @@ describe("Image", () => {
       });
     }
   });
+
+  it.each(["picture.jpg", "picture.JPEG", "picture.webp"])(
+    "is not written to %s, which says another format",
+    async (name) => {
+      const path = join(temporaryDirectory(), name);
+      await expect(pattern(2, 2).save(path)).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(/ends in \.png/) as string,
+      });
+      expect(existsSync(path)).toBe(false);
+    },
+  );
 
   it("costs the JS thread next to nothing to write and to read", async () => {
     const path = join(temporaryDirectory(), "picture.png");

@@ -247,6 +247,8 @@ describe("UNet2DConditionModel.forward", () => {
       () => new UNet2DConditionModel(SMALL).forward(sample(), 7, context()),
       /the first is conv_in\.weight/,
     ],
+    ["an unknown mechanism, without a prompt too", () => unet.forward(sample(), 7, context(), { mechanism: "sum" as "concat" }), /mechanism/],
+    ["layers that it has not, without a prompt too", () => unet.forward(sample(), 7, context(), { layers: ["mid"] }), /prompt\.layers/],
     ["a timestep below zero", () => unet.forward(sample(), -1, context())],
     ["a timestep that is no number", () => unet.forward(sample(), NaN, context())],
   ])("refuses %s", async (_, call, words = /./) => {
