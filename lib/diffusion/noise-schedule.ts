@@ -175,6 +175,12 @@ function betasOf(config: NoiseScheduleConfig): Float64Array {
   return Float64Array.from({ length: count }, (_, i) => (from + step * i) ** power);
 }
 
+/** β₁, β_T and what lies between of diffusers' classes whose defaults are others than DDPM's. */
+const BETAS: Readonly<Record<string, readonly [number, number, BetaSchedule]>> = {
+  HeunDiscreteScheduler: [0.00085, 0.012, "linear"],
+  LCMScheduler: [0.00085, 0.012, "scaled_linear"],
+};
+
 function parseConfig(json: unknown): NoiseScheduleConfig {
   if (typeof json !== "object" || json === null || Array.isArray(json))
     throw malformed("it", "a JSON object", json);
@@ -187,7 +193,8 @@ function parseConfig(json: unknown): NoiseScheduleConfig {
     if (value !== undefined && !allowed.includes(value))
       throw unsupported(field, value, allowed.length > 0 ? JSON.stringify(allowed[0]) : "null");
   }
-  const betaSchedule = fields["beta_schedule"] ?? "linear";
+  const [betaStart, betaEnd, schedule] = BETAS[name] ?? [0.0001, 0.02, "linear"];
+  const betaSchedule = fields["beta_schedule"] ?? schedule;
   if (!BETA_SCHEDULES.includes(betaSchedule as BetaSchedule))
     throw unsupported("beta_schedule", betaSchedule, `one of ${BETA_SCHEDULES.join(", ")}`);
 
@@ -209,8 +216,8 @@ function parseConfig(json: unknown): NoiseScheduleConfig {
   const numTrainTimesteps = number(fields, "num_train_timesteps", 1000, 1, 1_000_000, true);
   return {
     numTrainTimesteps,
-    betaStart: number(fields, "beta_start", 0.0001, Number.MIN_VALUE, 0.999),
-    betaEnd: number(fields, "beta_end", 0.02, Number.MIN_VALUE, 0.999),
+    betaStart: number(fields, "beta_start", betaStart, Number.MIN_VALUE, 0.999),
+    betaEnd: number(fields, "beta_end", betaEnd, Number.MIN_VALUE, 0.999),
     betaSchedule: betaSchedule as BetaSchedule,
     ...(prediction === "epsilon" ? {} : { predictionType: prediction as PredictionType }),
     ...(zeroTerminalSnr ? { zeroTerminalSnr } : {}),

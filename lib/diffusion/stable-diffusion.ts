@@ -1,6 +1,7 @@
 import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
 import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
+import { parseJsonObject } from "../files/json-file";
 import type { DownloadProgress } from "../hub/download";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
@@ -18,6 +19,7 @@ import {
 import { localPath } from "../io/local-path";
 import { modelPath } from "../io/model-path";
 import { runtimeDtype } from "../io/safetensors-dtypes";
+import { TOKENIZER_FILES, type TokenizerFiles } from "../io/tokenizer-files";
 import type { Image } from "../io/image";
 import { CLIPTextModel } from "../models/clip-text";
 import type { Module } from "../models/module";
@@ -175,12 +177,12 @@ export class StableDiffusion implements Model {
       for (const [name, { tensors }] of networksOf(source))
         compareShapes(networks[name]!.parameterShapes(), tensors, [], `${source.path} (${FOLDERS[name]})`);
       const tokenizerFiles = await readTokenizer(source);
-      const maxLength = textEncoder.config.max_position_embeddings;
-      const tokenizer = await CLIPTokenizer.from(tokenizerFiles, { maxLength });
       const files2 = textEncoder2 === null ? null : await readTokenizer(source, "tokenizer2");
+      const maxLength = textLength(textEncoder, [tokenizerFiles, ...(files2 === null ? [] : [files2])]);
+      const tokenizer = await CLIPTokenizer.from(tokenizerFiles, { maxLength });
       const tokenizer2 = files2 && (await CLIPTokenizer.from(files2, { maxLength }));
       if (textEncoder2 !== null) checkSecond(source.path, textEncoder, textEncoder2);
-      const schedule = NoiseSchedule.fromConfig(source.scheduler);
+      const schedule = NoiseSchedule.fromConfig(schedulerOf(source));
       interventions = await openInterventions(source, { unet, device }, options.signal);
       for (const [name] of networksOf(source))
         await fill(networks[name]!, name, source, device, dtype, options);
@@ -208,7 +210,8 @@ export class StableDiffusion implements Model {
 
   /** Side of the pictures that the checkpoint was trained for, in pixels. */
   get imageSize(): number {
-    const side = this.source.unet.config["sample_size"];
+    const { sample_size: size } = this.source.unet.config;
+    const side: unknown = Array.isArray(size) ? size[0] : size;
     return (typeof side === "number" ? side : 64) * this.vae.downsampling;
   }
 
@@ -338,6 +341,24 @@ export class StableDiffusion implements Model {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/**
+ * L of the texts: what the encoder has places for, or fewer where a tokenizer's config says so, as diffusers' pipelines take
+ * them.
+ */
+function textLength({ config }: CLIPTextModel, tokenizers: readonly TokenizerFiles[]): number {
+  const told = tokenizers.map((files) => {
+    if (files.config === undefined) return Infinity;
+    const { model_max_length: length } = parseJsonObject(files.config, TOKENIZER_FILES.config);
+    return Number.isSafeInteger(length) ? (length as number) : Infinity;
+  });
+  return Math.min(config.max_position_embeddings, ...told);
+}
+
+/** The scheduler's config as diffusers' pipelines take it: that of Stable Diffusion 1 and 2 has 1 for any other offset. */
+function schedulerOf({ scheduler, textEncoder2 }: CheckpointSource): Record<string, unknown> {
+  return { ...scheduler, ...(textEncoder2 === undefined ? { steps_offset: 1, clip_sample: false } : {}) };
 }
 
 /** Both text encoders are given the same texts, and ids that attacks look for. @throws INVALID_CHECKPOINT */

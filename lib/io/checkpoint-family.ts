@@ -86,6 +86,26 @@ export function checkFamily(
     throw mixed(
       `the UNet reads latents of ${taken} channels, and the autoencoder's have ${latents}, as those of diffusion transformers`,
     );
+  const predicted = size(unet.config, "out_channels") ?? 4;
+  if (predicted !== taken)
+    throw unsupported(
+      path,
+      `a checkpoint whose UNet predicts ${predicted} channels of latents that have ${taken}; give a text-to-image model`,
+    );
+  for (const field of ["in_channels", "out_channels"]) {
+    const channels = size(vae.config, field) ?? 3;
+    if (channels !== 3)
+      throw unsupported(
+        path,
+        `a checkpoint of pictures with ${channels} channels (${field} of its autoencoder); give one of pictures in red, green and blue`,
+      );
+  }
+  const sides = unet.config["sample_size"];
+  if (Array.isArray(sides) && sides[0] !== sides[1])
+    throw unsupported(
+      path,
+      `a checkpoint whose own pictures are not square (sample_size ${JSON.stringify(sides)} of its UNet); give sample_size one number, and a width and height where you draw`,
+    );
   const isXl = unet.config["addition_embed_type"] === "text_time";
   if (isXl !== (textEncoder2 !== undefined))
     throw mixed(

@@ -113,7 +113,8 @@ export function networksOf(source: CheckpointSource): [ComponentName, ComponentS
 
 /** Whether guidance leads away from zeros, and not from the empty text, where no negative prompt is given. */
 export function forcesZeros({ textEncoder2, modelIndex }: CheckpointSource): boolean {
-  return textEncoder2 !== undefined && modelIndex?.["force_zeros_for_empty_prompt"] !== false;
+  const { force_zeros_for_empty_prompt: forces = true } = modelIndex ?? {};
+  return textEncoder2 !== undefined && forces === true;
 }
 
 /** What saving needs of a tensor; `Tensor` has it. */

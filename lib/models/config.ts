@@ -103,7 +103,14 @@ export function readConfig<C extends object>(
       if (value === null) continue;
       throw unsupported(what, name, value, "is not known here and may change what the network computes");
     }
-    if (rule.kind === "ignored" || value === null) continue;
+    if (rule.kind === "ignored") continue;
+    if (value === null) {
+      // In Python None is no default: it is false where it is asked, and no name of a block.
+      if (rule === boolean) config[name] = false;
+      else if (rule.kind === "read" && typeof config[name] === "string" && config[name] !== "")
+        throw unsupported(what, name, value, `should be ${rule.expected}`);
+      continue;
+    }
     if (rule.kind === "fixed") {
       if (!rule.values.includes(value)) {
         throw unsupported(

@@ -86,12 +86,13 @@ async function measure(own: { method: string } & Options): Promise<Measurement> 
   const options = (iterations: number): Options => ({
     concepts: "church",
     neighbours: "off",
-    ...knownTo(method, { anchor: "castle", learningRate: 1e-5, poolSize: 1, iterations }),
-    // Few pictures to learn from, and short stages before the last.
-    ...knownTo(method, { images: 4, augment: false, searchIterations: 1, inversionIterations: 1 }),
-    ...knownTo(method, { modulationIterations: 1, invert: false, plain: 0 }),
+    ...knownTo(method, { learningRate: 1e-5, poolSize: 1, iterations }),
+    // Few pictures to learn from, and short stages before the last. The mask's are those of the loss that it is not run with.
+    ...(method === "prune" ? {} : knownTo(method, { anchor: "castle", images: 4 })),
+    ...knownTo(method, { augment: false, searchIterations: 1, inversionIterations: 1 }),
+    ...knownTo(method, { modulationIterations: 1, invert: false, plain: 0, margin: 1e-5 }),
     // What makes pictures for it takes no minutes.
-    ...("images" in defaultsOf(method)
+    ...("images" in defaultsOf(method) && method !== "prune"
       ? { samplingSteps: 2, cacheDirectory: join(folder, String(iterations)) }
       : {}),
     ...own,

@@ -42,6 +42,8 @@ export const age = defineMethod({
     ...trajectories(),
   },
   check: checkTrajectories,
+  // Both losses that the search goes up have one.
+  keeps: ({ ascends }) => ({ graph: ascends === "both" ? 2 : 1 }),
   async run(job, o) {
     const { base, student, teacher } = job;
     const texts = fillTemplates(job.concepts, o.templates);
