@@ -27,6 +27,7 @@ import {
 } from "./ldm-keys";
 import { openClipNames, type OpenClipName } from "./open-clip-keys";
 import { packTokenizer } from "./pack-tokenizer";
+import type { PackedPairs } from "./pack-tokenizer";
 import { writeSafetensors } from "./safetensors-writer";
 import type { WriteEntry } from "./safetensors-writer";
 import { checkApart } from "./source-places";
@@ -191,6 +192,7 @@ async function withTokenizers(
   metadata: ReadonlyMap<string, string>,
 ): Promise<ReadonlyMap<string, string>> {
   let found = metadata;
+  const made: PackedPairs = new Map();
   for (const which of tokenizersOf(source)) {
     const key = TOKENIZER_KEYS[which];
     if (metadata.has(key)) continue;
@@ -199,9 +201,10 @@ async function withTokenizers(
         return null;
       throw error;
     });
-    const packed = files === null ? null : packTokenizer(files);
+    const packed = files === null ? null : await packTokenizer(files, made);
     const follows =
-      which === "tokenizer2" && packed === packTokenizer(secondTokenizer(await readTokenizer(source)));
+      which === "tokenizer2" &&
+      packed === (await packTokenizer(secondTokenizer(await readTokenizer(source)), made));
     if (packed !== null && !follows) found = new Map([...found, [key, packed]]);
   }
   return found;

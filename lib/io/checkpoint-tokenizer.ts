@@ -41,7 +41,7 @@ export async function readTokenizer(
     );
   }
   const carried = source.unet.files[0]?.header.metadata.get(TOKENIZER_KEYS[which]);
-  if (carried !== undefined) return unpackTokenizer(carried, source.path);
+  if (carried !== undefined) return { ...(await unpackedOnce(source, carried)) };
   const beside = dirname(source.path);
   const found = await readTokenizerFolder(join(beside, TOKENIZER_FOLDERS[which]));
   if (which === "tokenizer2") return found ?? secondTokenizer(await readTokenizer(source));
@@ -52,6 +52,17 @@ export async function readTokenizer(
     `${source.path} carries no tokenizer: put CLIP's vocab.json and merges.txt (from the tokenizer folder of any ` +
       "diffusers copy of the model) beside it, or into a folder named tokenizer there",
   );
+}
+
+/** What sources carry, unpacked: both tokenizers of a model may come from one text. */
+const unpacked = new WeakMap<CheckpointSource, Map<string, Promise<TokenizerFiles>>>();
+
+async function unpackedOnce(source: CheckpointSource, text: string): Promise<TokenizerFiles> {
+  const known = unpacked.get(source) ?? new Map<string, Promise<TokenizerFiles>>();
+  unpacked.set(source, known);
+  const files = known.get(text) ?? unpackTokenizer(text, source.path);
+  known.set(text, files);
+  return await files;
 }
 
 /** What OpenCLIP's texts are padded with. */

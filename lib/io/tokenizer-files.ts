@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { KpopError } from "../errors";
 import { isJsonObject, parseJsonObject, readText } from "../files/json-file";
+import type { Steps } from "./in-turns";
 
 /** The texts of a tokenizer's files: `vocab` with `merges`, or `tokenizer`; the others where they are there. */
 export interface TokenizerFiles {
@@ -55,9 +56,10 @@ export interface BytePairs {
 
 /** Vocabulary and merges, from whichever of the files hold them.
  *  @throws INVALID_CHECKPOINT; UNSUPPORTED_MODEL on a tokenizer.json that is not byte-pair encoding of words */
-export function bytePairs(files: TokenizerFiles): BytePairs {
+export function* bytePairs(files: TokenizerFiles): Steps<BytePairs> {
   if (files.vocab !== undefined && files.merges !== undefined) {
     const vocab = parseJsonObject(files.vocab, TOKENIZER_FILES.vocab);
+    yield;
     return { vocab, merges: mergeLines(files.merges), added: undefined };
   }
   if (files.tokenizer === undefined)
@@ -70,6 +72,7 @@ export function bytePairs(files: TokenizerFiles): BytePairs {
       "UNSUPPORTED_MODEL",
       `The tokenizer has a ${String(model["type"])} model with end_of_word_suffix ${JSON.stringify(model["end_of_word_suffix"])}; BPE with "${END_OF_WORD}" is supported`,
     );
+  yield;
   // Pairs stand as `"a b"` or, since tokenizers 0.20, as `["a", "b"]`.
   const merges = model["merges"].map((pair: unknown) =>
     Array.isArray(pair) ? pair.join(" ") : String(pair),

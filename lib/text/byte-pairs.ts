@@ -1,7 +1,7 @@
 import { BYTE_CHARACTERS } from "../io/clip-vocabulary";
 import { END_OF_WORD } from "../io/tokenizer-files";
-import { pairKey } from "./byte-pair-tables";
-import type { BytePairTables } from "./byte-pair-tables";
+import { pairKey } from "../io/byte-pair-tables";
+import type { BytePairTables } from "../io/byte-pair-tables";
 
 /** Heap keys are rank · POSITIONS + position: one comparison orders by rank, then from left to right. */
 const POSITIONS = 2 ** 28;

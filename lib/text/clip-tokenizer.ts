@@ -4,7 +4,7 @@ import { readText } from "../files/json-file";
 import { BYTE_CHARACTERS } from "../io/clip-vocabulary";
 import { END_OF_WORD, readTokenizerFolder } from "../io/tokenizer-files";
 import type { TokenizerFiles } from "../io/tokenizer-files";
-import { bytePairTablesInTurns } from "./byte-pair-tables";
+import { bytePairTablesInTurns } from "../io/byte-pair-tables";
 import { BytePairEncoder } from "./byte-pairs";
 import { parseTokenizer } from "./parse-tokenizer";
 import type { AddedToken } from "./parse-tokenizer";

@@ -2,8 +2,8 @@ import { KpopError } from "../errors";
 import { isJsonObject, parseJsonObject } from "../files/json-file";
 import { TOKENIZER_FILES } from "../io/tokenizer-files";
 import type { TokenizerFiles } from "../io/tokenizer-files";
-import { LARGEST_ID, bad, bytePairTables } from "./byte-pair-tables";
-import type { BytePairTables } from "./byte-pair-tables";
+import { LARGEST_ID, bad, bytePairTables } from "../io/byte-pair-tables";
+import type { BytePairTables } from "../io/byte-pair-tables";
 
 /** A token that is found in the text as it stands, before any splitting. */
 export interface AddedToken {

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { bytePairTables, bytePairTablesInTurns } from "../../../lib/text/byte-pair-tables";
+import { bytePairTables, bytePairTablesInTurns } from "../../../lib/io/byte-pair-tables";
 import { CLIPTokenizer } from "../../../lib/text/clip-tokenizer";
 import reference from "../../fixtures/tokenizer/reference.json";
 

@@ -1,7 +1,7 @@
-import { setImmediate } from "node:timers/promises";
 import { KpopError } from "../errors";
-import { bytePairs } from "../io/tokenizer-files";
-import type { TokenizerFiles } from "../io/tokenizer-files";
+import { atOnce, inTurns, TOGETHER, type Steps } from "./in-turns";
+import { bytePairs } from "./tokenizer-files";
+import type { TokenizerFiles } from "./tokenizer-files";
 
 /**
  * What byte-pair encoding goes by, checked. Tokenizers of the same files share one for as long as any of them is used: CLIP's
@@ -22,9 +22,6 @@ export interface BytePairTables {
 /** Bounds the tables that ids index; no CLIP vocabulary comes near it. */
 export const LARGEST_ID = 2 ** 24;
 
-/** Entries looked at before anything else on the JS thread may have its turn. */
-const TOGETHER = 2048;
-
 type Texts = readonly (string | undefined)[];
 
 /** The tables that some tokenizer goes by, with what they were made from. */
@@ -35,26 +32,16 @@ const entries = new WeakMap<BytePairTables, object>();
 
 /** @throws INVALID_CHECKPOINT on files that do not fit together; UNSUPPORTED_MODEL on another kind of tokenizer */
 export function bytePairTables(files: TokenizerFiles): BytePairTables {
-  const found = shared(files);
-  if (found !== undefined) return found;
-  const making = make(files);
-  for (;;) {
-    const { done, value } = making.next();
-    if (done === true) return remember(files, value);
-  }
+  return shared(files) ?? remember(files, atOnce(make(files)));
 }
 
 /** The same, with turns for others on the JS thread. What comes right after the await finds them made. @throws as `bytePairTables` */
 export async function bytePairTablesInTurns(files: TokenizerFiles): Promise<BytePairTables> {
   const found = shared(files);
   if (found !== undefined) return found;
-  const making = make(files);
-  for (;;) {
-    const { done, value } = making.next();
-    // Another call may have made them meanwhile.
-    if (done === true) return shared(files) ?? remember(files, value);
-    await setImmediate();
-  }
+  const made = await inTurns(make(files));
+  // Another call may have made them meanwhile.
+  return shared(files) ?? remember(files, made);
 }
 
 /** Ids are below 2^26, so that a pair of them is an exact integer. */
@@ -62,8 +49,8 @@ export function pairKey(left: number, right: number): number {
   return left * 2 ** 26 + right;
 }
 
-function* make(files: TokenizerFiles): Generator<undefined, BytePairTables> {
-  const { vocab, merges: pairs, added } = bytePairs(files);
+function* make(files: TokenizerFiles): Steps<BytePairTables> {
+  const { vocab, merges: pairs, added } = yield* bytePairs(files);
   yield;
   const vocabulary = new Map<string, number>();
   const tokens: string[] = [];
