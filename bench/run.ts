@@ -1,13 +1,13 @@
 /** The benchmark's entry: `npm run bench` compares the methods, `npm run bench -- speed` measures speed. */
 import { CommanderError } from "commander";
-import { ignoreClosedPipes } from "../lib/internal";
+import { outliveClosedStreams } from "../lib/internal";
 import { compare } from "./compare";
 import { runProgram } from "./program";
 import { measureCase, speed } from "./speed/run";
 import { CASES } from "./speed/cases";
 import { measureTrial, type Assignment } from "./trial";
 
-ignoreClosedPipes();
+outliveClosedStreams();
 runProgram<{ compare: Assignment } | { speed: string }>(__filename, {
   async main(args, own, signal) {
     const named = CASES.some(({ name }) => name === args[0]);

@@ -6,8 +6,15 @@ export function describe(value: unknown): string {
   if (typeof value === "string")
     return `${JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value)} (string)`;
   if (typeof value === "function") return "a function";
-  if (Array.isArray(value)) return `${JSON.stringify(value).slice(0, 60)} (array of ${value.length})`;
-  if (typeof value === "object") return `an object of ${value.constructor?.name ?? "no class"}`;
+  if (typeof value === "object") {
+    // Getters may throw, and JSON knows no BigInt and no circle.
+    try {
+      if (Array.isArray(value)) return `${JSON.stringify(value).slice(0, 60)} (array of ${value.length})`;
+      return `an object of ${value.constructor?.name ?? "no class"}`;
+    } catch {
+      return Array.isArray(value) ? `an array of ${value.length}` : "an object";
+    }
+  }
   const plain = value as number | bigint | boolean | symbol;
   return `${String(plain)} (${typeof value})`;
 }

@@ -7,9 +7,10 @@ export { checkOutputFile, checkOutputFolder, type CheckOutputOptions } from "./i
 export { checkPlaceFor } from "./io/interventions-file";
 export { reserveOutputFolder, type Reservation, type ReserveOptions } from "./io/reserve-output";
 export { BUILT_IN } from "./io/model-path";
+export { refuseOtherKey } from "./diffusion/prompt-key";
 export { localDevice } from "./runtime/local-device";
 export { machineLoad } from "./runtime/busy-check";
-export { ignoreClosedPipes } from "./files/closed-pipes";
+export { outliveClosedStreams } from "./files/closed-streams";
 export { joinRun } from "./files/join-run";
 export { withLock } from "./files/lock";
 export { isJsonObject } from "./files/json-file";

@@ -141,6 +141,7 @@ async function run(
   original: StableDiffusion | null,
 ): Promise<AttackResult | AttackShard> {
   const started = performance.now();
+  for (const each of [model, original]) each?.unet.throwIfDisposed();
   fit(ATTACK_OPTIONS, o as Complete<typeof ATTACK_OPTIONS>, model);
   fit(method.options, own, model);
   method.fit?.(own, model);

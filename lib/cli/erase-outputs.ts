@@ -1,11 +1,16 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { inspect, KpopError, PromptKey } from "../index";
+import { KpopError } from "../index";
 import type { SaveFormat } from "../index";
-import { checkOutputFile, checkOutputFolder, reserveOutputFolder, RUN_STATE_FILE } from "../internal";
+import {
+  checkOutputFile,
+  checkOutputFolder,
+  refuseOtherKey,
+  reserveOutputFolder,
+  RUN_STATE_FILE,
+} from "../internal";
 import type { CheckOutputOptions, Reservation } from "../internal";
 import { withForceHint } from "./force-hint";
-import { quoted } from "./format";
 
 /** Where an erasure leaves what it makes. */
 export interface Outputs {
@@ -70,7 +75,7 @@ export async function checkArtefact(
   force: boolean,
 ): Promise<void> {
   await withForceHint(() => checkOutputFile(path, { force }));
-  await checkOldKey(path, concepts, passphrase);
+  await refuseOtherKey(path, concepts, passphrase);
 }
 
 /**
@@ -84,35 +89,6 @@ export async function reserveOutputs(
   const whole = format === "diffusers" || format === "single-file";
   const told = prediction === undefined ? {} : { prediction };
   return await reserveOutputFolder(out, { source, ...told, whole, force, files: [...artefacts.values()] });
-}
-
-/**
- * Refuses to replace the key of other concepts: nothing else brings those back.
- * @param passphrase opens an old key that is encrypted
- * @throws OUTPUT_NOT_EMPTY
- */
-export async function checkOldKey(
-  key: string,
-  concepts: readonly string[],
-  passphrase: string | undefined,
-): Promise<void> {
-  const old = await inspect(key).catch(() => null);
-  if (old?.kind !== "key") return;
-  const held = old.concepts ?? (await openedConcepts(key, passphrase));
-  if (held !== null && [...held].sort().join("\n") === [...concepts].sort().join("\n")) return;
-  const what =
-    held === null ? "an encrypted key that does not open with this passphrase" : `the key of ${quoted(held)}`;
-  throw new KpopError(
-    "OUTPUT_NOT_EMPTY",
-    `${key} is ${what}, and nothing else brings back what it holds; move it away, or choose another file (--key)`,
-  );
-}
-
-async function openedConcepts(path: string, passphrase: string | undefined): Promise<string[] | null> {
-  if (passphrase === undefined) return null;
-  const key = await PromptKey.load(path, { passphrase }).catch(() => null);
-  key?.dispose();
-  return key?.concepts ?? null;
 }
 
 function refuseWithin(folder: string, name: string, path: string, why: string): void {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { version } from "../../package.json";
-import { ignoreClosedPipes } from "../internal";
+import { outliveClosedStreams } from "../internal";
 import { registerApply } from "./commands/apply";
 import { registerAttack } from "./commands/attack";
 import { registerAttribution } from "./commands/attribution";
@@ -39,7 +39,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted,
 `;
 
 async function main(): Promise<void> {
-  ignoreClosedPipes();
+  outliveClosedStreams();
   sayWarnings();
   const program = new Command("kpop-native")
     .description("Remove concepts from Stable Diffusion checkpoints, and bring them back with a key.")

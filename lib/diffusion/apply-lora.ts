@@ -45,6 +45,7 @@ export async function applyLora(
   knownKeys("the apply options", options, ["strength", "signal"]);
   jobOptions(options);
   const strength = finite("strength", options.strength ?? 1);
+  model.unet.throwIfDisposed();
   const path = await localPath(given, { signal: options.signal });
   const isFolder = await stat(path).then(
     (found) => found.isDirectory(),

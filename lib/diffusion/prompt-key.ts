@@ -148,13 +148,16 @@ export class PromptKey {
   }
 
   /**
-   * Writes the key, as float32 safetensors.
+   * Writes the key, as float32 safetensors. An older file is replaced, but for a key of other concepts.
    * @param options.passphrase when given, prompt and concepts are encrypted: scrypt, then AES-256-GCM
-   * @throws INVALID_ARGUMENT, NO_SPACE, NOT_FOUND, IO_ERROR
+   * @throws OUTPUT_NOT_EMPTY for such a key, and for an encrypted one that this passphrase does not open; INVALID_ARGUMENT,
+   *   NO_SPACE, NOT_FOUND, IO_ERROR
    */
   async save(path: string, options: { passphrase?: string } = {}): Promise<void> {
     filePath("path", path);
     knownKeys("the options of a key", options, ["passphrase"]);
+    if (options.passphrase !== undefined) nonEmptyString("passphrase", options.passphrase);
+    await refuseOtherKey(path, this.concepts, options.passphrase);
     const float = this.prompt.detach().to("float32");
     const header = JSON.stringify({ ...fieldsOf(this), prompt: undefined, shape: float.shape });
     const metadata = { format: KEY_FORMAT, version: VERSION };
@@ -162,7 +165,6 @@ export class PromptKey {
       await safetensors.save(path, { prompt: float }, { ...metadata, key: header });
       return;
     }
-    nonEmptyString("passphrase", options.passphrase);
     const length = Buffer.alloc(4);
     length.writeUInt32LE(Buffer.byteLength(header));
     const plain = Buffer.concat([length, Buffer.from(header), await float.bytes()]);
@@ -206,6 +208,33 @@ export function conceptNamed({ concepts }: PromptKey, text: string): string | un
 /** Whether a picture of a text sees a key: one prompt serves every text, one for each concept those that name it. */
 export function seesKey(key: PromptKey, text: string): boolean {
   return !key.perConcept || conceptNamed(key, text) !== undefined;
+}
+
+/**
+ * Refuses to replace the key of other concepts: nothing else brings those back.
+ * @param passphrase opens an old key that is encrypted
+ * @throws OUTPUT_NOT_EMPTY
+ */
+export async function refuseOtherKey(
+  path: string,
+  concepts: readonly string[],
+  passphrase: string | undefined,
+): Promise<void> {
+  const file = await safetensors.open(path).catch(() => null);
+  if (file?.metadata["format"] !== KEY_FORMAT) return await file?.close();
+  const old = await readKey(file, passphrase)
+    .catch(() => null)
+    .finally(() => file.close());
+  old?.dispose();
+  if (old !== null && [...old.concepts].sort().join("\n") === [...concepts].sort().join("\n")) return;
+  const what =
+    old === null
+      ? "a key that does not open with this passphrase"
+      : `the key of ${old.concepts.map((concept) => `"${concept}"`).join(", ")}`;
+  throw new KpopError(
+    "OUTPUT_NOT_EMPTY",
+    `${path} is ${what}, and nothing else brings back what it holds; move it away, or choose another file`,
+  );
 }
 
 async function readKey(

@@ -1,7 +1,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { filePath, invalid, knownKeys } from "../check";
-import { KpopError } from "../errors";
+import { KpopError, throwIfAborted } from "../errors";
 import { readDelta } from "./checkpoint-delta";
 import { isPickleName, pickleRefused, startsAsPickle } from "./checkpoint-pickle";
 import { readCheckpoint } from "./checkpoint-read";
@@ -47,6 +47,7 @@ type Header = Awaited<ReturnType<typeof readHeader>>;
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
   filePath("path", path);
   knownKeys("the inspect options", options, ["hash", "prediction", "signal"]);
+  throwIfAborted(options.signal);
   const told = toldOf(options);
   const absolute = resolve(modelPath(await localPath(path, { signal: options.signal })));
   const found = await inspectAt(absolute, { ...options, ...told });

@@ -37,14 +37,19 @@ export abstract class Module<Config extends object> {
     return this.shapes;
   }
 
+  /** For what begins with other work than the network's. @throws DISPOSED @internal */
+  throwIfDisposed(): void {
+    if (!this.disposed) return;
+    throw new KpopError("DISPOSED", `The ${this.constructor.name} was disposed; its weights are gone`);
+  }
+
   /**
    * The parameter itself: what is written to it is written to the network.
    * @throws INVALID_ARGUMENT when the network has no such key
    */
   parameter(name: string): Tensor {
     const found = this.parameters.get(name);
-    if (this.disposed)
-      throw new KpopError("DISPOSED", `The ${this.constructor.name} was disposed; its weights are gone`);
+    this.throwIfDisposed();
     if (found === undefined) {
       throw new KpopError(
         "INVALID_ARGUMENT",

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { filePath, flag, integer, invalid, jobOptions, knownKeys } from "../check";
 import type { StepReport } from "./step-report";
 
@@ -48,7 +49,8 @@ function parseCheckpoint(checkpoint: unknown): { directory: string; every: numbe
   knownKeys("checkpoint", checkpoint, ["directory", "every"]);
   const { directory, every = 50 } = checkpoint as { directory?: unknown; every?: unknown };
   return {
-    directory: filePath("checkpoint.directory", directory),
+    // Now: the working directory may be another one when a state is saved.
+    directory: resolve(filePath("checkpoint.directory", directory)),
     every: integer("checkpoint.every", every, 1),
   };
 }

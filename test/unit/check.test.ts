@@ -31,8 +31,18 @@ describe("a value in an error sentence", () => {
     [() => 1, "a function"],
     [new Map(), "an object of Map"],
     [Object.create(null), "an object of no class"],
+    [[1n], "an array of 1"],
   ])("%p reads as %s", (value, expected) => {
     expect(words(value)).toBe(expected);
+  });
+
+  it("is told of where it cannot be looked at", () => {
+    const hiding = Object.defineProperty({}, "constructor", {
+      get() {
+        throw new Error("mine");
+      },
+    });
+    expect(words(hiding)).toBe("an object");
   });
 
   it("is cut when it is long", () => {

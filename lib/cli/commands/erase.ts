@@ -16,8 +16,9 @@ import {
   SAVED_FILES,
   TRAINED_RANK,
   whyNoLora,
+  refuseOtherKey,
 } from "../../internal";
-import { artefactPaths, checkOldKey, checkOutputs, reserveOutputs } from "../erase-outputs";
+import { artefactPaths, checkOutputs, reserveOutputs } from "../erase-outputs";
 import { describeEstimate } from "../describe-estimate";
 import { duration, losses, plural, quoted } from "../format";
 import { fromHub } from "../from-hub";
@@ -179,7 +180,7 @@ async function checkPlaces(model: string, flags: Flags) {
   if (flags.key !== undefined) artefacts.set("key", flags.key);
   await checkOutputs(model, { ...flags, artefacts });
   const passphrase = await readPassphrase(flags.passphraseFile);
-  for (const path of artefacts.values()) await checkOldKey(path, flags.concept, passphrase);
+  for (const path of artefacts.values()) await refuseOtherKey(path, flags.concept, passphrase);
   return { artefacts, passphrase };
 }
 

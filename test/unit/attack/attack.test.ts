@@ -4,6 +4,7 @@ import { attack, type AttackResult } from "../../../lib/attack/attack";
 import type { AttackProgress } from "../../../lib/attack/attack-options";
 import type { AttackOptions } from "../../../lib/attack/registry";
 import { PromptKey } from "../../../lib/diffusion/prompt-key";
+import { StableDiffusion } from "../../../lib/diffusion/stable-diffusion";
 import { ImageClassifier } from "../../../lib/evaluation/image-classifier";
 import { rate } from "../../../lib/evaluation/rates";
 import { Inversion } from "../../../lib/inversion/inversion";
@@ -45,6 +46,16 @@ describe("attack", () => {
       ...drawing,
       ...options,
     });
+
+  it("refuses a disposed model before it draws anything", async () => {
+    const model = await StableDiffusion.load(golden.model.source.path, { device: "cpu" });
+    model.dispose();
+    const drawn = jest.spyOn(golden.model, "generate");
+    const refused = attack(model, { concept: "church", classifier, original: golden.model, ...drawing });
+    await expect(refused).rejects.toMatchObject({ code: "DISPOSED" });
+    expect(drawn).not.toHaveBeenCalled();
+    drawn.mockRestore();
+  });
 
   it("measures the plain name and the inputs found on the seeds behind the pictures', and counts evaluations", async () => {
     const before = await weightHashes(golden.model.unet);

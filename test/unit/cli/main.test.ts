@@ -1,4 +1,5 @@
-import { spawn } from "node:child_process";
+import { spawn, type StdioOptions } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../../package.json";
 import { cli } from "../../support/cli";
@@ -85,6 +86,24 @@ describe("kpop-native", () => {
     expect(stderr).toMatch(message);
     if (args.length > 0) expect(stderr).toMatch(/--help lists the (?:options|commands)\)\n$/);
     expect(stdout).toBe("");
+  });
+
+  it("tells of results that cannot be written, and minds no lost words", async () => {
+    const program = join(__dirname, "../../../dist/cli.js");
+    for (const full of [1, 2]) {
+      const stdio: StdioOptions = ["ignore", "pipe", "pipe"];
+      stdio[full] = openSync("/dev/full", "w");
+      const child = spawn(process.execPath, [program, "inspect", full === 1 ? "pocket" : "nowhere"], {
+        stdio,
+      });
+      let said = "";
+      (child.stdout ?? child.stderr)!.on("data", (text: Buffer) => (said += text.toString()));
+      const code = await new Promise((resolve) => child.on("close", resolve));
+      closeSync(stdio[full]);
+      const expected = full === 1 ? /^IO_ERROR: Cannot write to stdout: ENOSPC[^\n]*\n$/ : /^$/;
+      expect(said).toMatch(expected);
+      expect(code).toBe(1);
+    }
   });
 
   it("does not mind a reader that goes away", async () => {

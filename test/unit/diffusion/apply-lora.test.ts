@@ -38,6 +38,13 @@ describe("applyLora", () => {
     return path;
   }
 
+  it("refuses a disposed model as one", async () => {
+    const model = await StableDiffusion.load(golden.model.source.path, { device: "cpu" });
+    model.dispose();
+    const path = await write(Tensor.zeros([8, 1]), Tensor.zeros([1, 8]));
+    await expect(applyLora(model, path)).rejects.toMatchObject({ code: "DISPOSED" });
+  });
+
   it("gives the model that a LoRA was made of, within float16, and leaves the base as it was", async () => {
     const random = new Random(1);
     using trained = await StableDiffusion.load(golden.model.source.path, { device: "cpu" });

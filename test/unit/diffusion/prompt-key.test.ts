@@ -54,6 +54,26 @@ describe("PromptKey", () => {
     }
   });
 
+  it("takes the place of an older file, but not of another concept's key", async () => {
+    const refused = (words: RegExp) => ({
+      code: "OUTPUT_NOT_EMPTY",
+      message: expect.stringMatching(words) as string,
+    });
+    for (const options of [{}, { passphrase: "one" }]) {
+      const path = file();
+      writeFileSync(path, "no key");
+      await key({ concepts: ["church"] }).save(path, options);
+      await key({ concepts: ["church"] }).save(path, options);
+      const before = readFileSync(path);
+      const other = key({ concepts: ["dog"] }).save(path, options);
+      await expect(other).rejects.toMatchObject(refused(/is the key of "church"/));
+      const unopened = key({ concepts: ["church"] }).save(path, { passphrase: "two" });
+      if ("passphrase" in options) await expect(unopened).rejects.toMatchObject(refused(/does not open/));
+      else await unopened;
+      expect(readFileSync(path).equals(before)).toBe("passphrase" in options);
+    }
+  });
+
   it("is stored as float32 whatever its dtype", async () => {
     const path = file();
     await key({ prompt: Tensor.from([1, 2, 3, 4], [2, 2], { dtype: "bfloat16" }) }).save(path);

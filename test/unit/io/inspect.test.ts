@@ -208,6 +208,7 @@ describe("inspect", () => {
     await expect(inspect(join(folder, "empty"))).rejects.toEqual(code("INVALID_CHECKPOINT"));
     copyFileSync(at("b.ckpt", "x"), join(folder, "empty/weights.bin"));
     await expect(inspect(join(folder, "empty"))).rejects.toEqual(code("UNSUPPORTED_FORMAT"));
+    await expect(inspect("pocket", { signal: AbortSignal.abort() })).rejects.toEqual(code("ABORTED"));
     await expect(inspect("pocket", { hsh: true } as object)).rejects.toEqual(code("INVALID_ARGUMENT"));
   });
 });

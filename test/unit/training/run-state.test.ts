@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseRunOptions } from "../../../lib/training/run-options";
 import { RunState, type RunProgress, type StatePart, type StateParts } from "../../../lib/training/run-state";
 import * as safetensors from "../../../lib/io/safetensors";
 import { Tensor } from "../../../lib/runtime/tensor";
@@ -67,6 +68,11 @@ describe("RunState", () => {
     await state(directory).restore(parts(fresh));
     expect(await Promise.all(fresh.map((part) => part.values()))).toEqual([[1], [2]]);
     expect(fresh.map(({ own }) => own)).toEqual([[1], [2]]);
+  });
+
+  it("stays where it was when the working directory becomes another", () => {
+    const { checkpoint } = parseRunOptions({ checkpoint: { directory: "state" } });
+    expect(checkpoint!.directory).toBe(join(process.cwd(), "state"));
   });
 
   it("asks for the identity where a state is kept, once", async () => {
