@@ -4,7 +4,8 @@ import { noisyLatents } from "../diffusion/noisy-latents";
 import { checkPictures, encodePictures } from "../diffusion/picture-latents";
 import type { StableDiffusion } from "../diffusion/stable-diffusion";
 import { KpopError, throwIfAborted } from "../errors";
-import { invertDiverse, type InvertDiverseOptions } from "../inversion/invert-diverse";
+import { diversity, invertDiverse, type InvertDiverseOptions } from "../inversion/invert-diverse";
+import { inversion } from "../inversion/inversion-options";
 import type { Inversion } from "../inversion/inversion";
 import type { Image } from "../io/image";
 import { selectParameters, type ParameterSelector } from "../models/parameter-selector";
@@ -14,7 +15,8 @@ import { scope, unscoped } from "../runtime/scope";
 import { checkTemplates } from "../text/templates";
 import { EvaluationCounter } from "../training/evaluations";
 import { number, perConcept } from "../options/kinds";
-import type { Option } from "../options/option";
+import { group, type Option } from "../options/option";
+import { InvertedWords } from "./shared/inverted-words";
 import { TaskVector } from "./task-vector";
 
 /** How a task vector's strength is looked for. */
@@ -98,6 +100,12 @@ const defaults = Object.freeze({
   guidanceScale: 7.5,
   inversion: {},
 });
+const { vectors, templates, iterations, batchSize, learningRate, mirror } = inversion();
+/** What of the inversions may be chosen. */
+const INVERSION = group(
+  { ...diversity(), vectors, templates, iterations, batchSize, learningRate, mirror },
+  "of the set of inversions",
+);
 const OWN = ["score", "threshold", ...Object.keys(defaults), "onTrial"];
 /** Noisy pictures that drift is a mean over. */
 const DRIFT_DRAWS = 16;
@@ -144,28 +152,34 @@ export function isSearch(alpha: unknown): alpha is AlphaSearch {
   return typeof alpha === "object" && alpha !== null && !Array.isArray(alpha);
 }
 
-/** @throws INVALID_ARGUMENT naming the option */
+/** Everything of a search, which comes after a training: it is asked before. @throws INVALID_ARGUMENT naming the option */
 export function checkAlphaSearch(
   given: AlphaSearch,
-  { schedule, unet }: StableDiffusion,
-  names: readonly string[] = unet.parameterNames(),
+  model: StableDiffusion,
+  names: readonly string[] = model.unet.parameterNames(),
 ): void {
   knownKeys("alpha", given, OWN);
-  const o = { ...defaults, ...given };
+  const o = { ...defaults, ...search(given) };
   if (typeof o.score !== "function") throw invalid("alpha.score", "a function of pictures", o.score);
   finite("alpha.threshold", o.threshold);
   if (!Array.isArray(o.alphas) || o.alphas.length === 0)
     throw invalid("alpha.alphas", "a non-empty list of numbers", o.alphas);
   o.alphas.forEach((alpha, i) => finite(`alpha.alphas[${i}]`, alpha, i === 0 ? undefined : o.alphas[i - 1]));
-  for (const subset of o.subsets) selectParameters(subset, names);
+  if (!Array.isArray(o.subsets)) throw invalid("alpha.subsets", "a list of choices among weights", o.subsets);
+  for (const subset of o.subsets as readonly ParameterSelector[]) selectParameters(subset, names);
   checkTemplates([o.prompt]);
   integer("alpha.pictures", o.pictures, 1);
-  integer("alpha.steps", o.steps, 1, schedule.length);
+  integer("alpha.steps", o.steps, 1, model.schedule.length);
   finite("alpha.guidanceScale", o.guidanceScale, 0);
+  if (o.onTrial !== undefined && typeof o.onTrial !== "function")
+    throw invalid("alpha.onTrial", "a function", o.onTrial);
+  const learned = INVERSION.check("alpha.inversion", o.inversion, { concepts: [] });
+  INVERSION.fit!("alpha.inversion", learned, model);
+  InvertedWords.fit(model.tokenizer, learned.vectors, [...learned.templates, o.prompt]);
 }
 
 /** The part of a setting that is a search. */
-function search(setting: AlphaSearchSetting): AlphaSearch {
+function search(setting: AlphaSearch): AlphaSearch {
   return Object.fromEntries(
     Object.entries(setting).filter(([key, value]) => OWN.includes(key) && value !== undefined),
   ) as unknown as AlphaSearch;

@@ -19,6 +19,8 @@ export interface TaskVectorFields {
   readonly base: string;
   /** What it leads towards. */
   readonly concepts: readonly string[];
+  /** What it is called among the artefacts of its run. Default: after its concepts. */
+  readonly name?: string;
 }
 
 /** How a task vector is applied. */
@@ -37,17 +39,15 @@ export class TaskVector implements TaskVectorFields, Artefact {
   readonly parameters: ReadonlyMap<string, Tensor>;
   readonly base: string;
   readonly concepts: readonly string[];
+  /** "task-vector-church". */
+  readonly name: string;
 
   /** @internal Use `erase` with the method "task-vector", or `TaskVector.load`. */
   constructor(fields: TaskVectorFields) {
     this.parameters = fields.parameters;
     this.base = fields.base;
     this.concepts = fields.concepts;
-  }
-
-  /** "task-vector-church". */
-  get name(): string {
-    return artefactName(this.concepts);
+    this.name = fields.name ?? artefactName(this.concepts);
   }
 
   /**
@@ -159,8 +159,23 @@ export class TaskVector implements TaskVectorFields, Artefact {
   }
 }
 
-/** What the task vector of some concepts is called among the artefacts of a run. */
-export function artefactName(concepts: readonly string[]): string {
+/**
+ * What the task vectors of a run's concepts are called, one for each. Of concepts with the same words ("red car" and
+ * "red-car"; what has no letters has none) the second and later ones have a number behind them, as files are named by it.
+ */
+export function artefactNames(concepts: readonly string[]): string[] {
+  const plain = concepts.map((concept) => artefactName([concept]));
+  const used = new Set<string>();
+  return plain.map((name) => {
+    let [own, number] = [name, 1];
+    // "red car 2" may be a concept as well.
+    while (used.has(own) || (number > 1 && plain.includes(own))) own = `${name}-${++number}`;
+    used.add(own);
+    return own;
+  });
+}
+
+function artefactName(concepts: readonly string[]): string {
   const words =
     concepts
       .join(" ")

@@ -3,7 +3,7 @@ import { invalid } from "../../check";
 import { KpopError } from "../../errors";
 import { parseSchedule } from "../../nn/schedules";
 import { choice, integer, number, schedule, steps } from "../../options/kinds";
-import { open } from "../../options/option";
+import { open, type OptionSet } from "../../options/option";
 import { defineMethod, type OptionsOf } from "../method";
 import { captionsOf } from "../shared/anchors";
 import { caLoss, drawAnchors, fitCaLoss, trainOnCaLoss } from "../shared/ca-loss";
@@ -14,6 +14,15 @@ import { training } from "../shared/training-options";
 import { WeightMask } from "../shared/weight-mask";
 
 const { iterations, parameters, preserveWeight } = training();
+/** Options of one of the losses, or of both. */
+const OF: Readonly<Record<"esd" | "ca", OptionSet>> = {
+  esd: { ...esdLoss(), ...trajectories() },
+  ca: caLoss(),
+};
+/** How many pictures may be made and where they are kept, which changes nothing where none are made. */
+const PICTURES: readonly string[] = ["images", "cacheDirectory"];
+/** Of the way that logits have to go: sums of rates are rounded. */
+const ROUNDING = 1e-9;
 
 /**
  * Pruning for robust concept erasing (Yang et al. 2024, arXiv 2405.16534): P-ESD and P-AC. The weights stay as they are, and
@@ -61,20 +70,15 @@ export const prune = defineMethod({
   check(o, { concepts }) {
     const rate = parseSchedule("learningRate", o.learningRate);
     const way = Array.from({ length: o.iterations }, (_, i) => rate(i, o.iterations)).reduce((a, b) => a + b);
-    if (way < o.margin)
+    if (way < o.margin * (1 - ROUNDING))
       throw invalid(
         "margin",
         `at most ${way}, the way that ${o.iterations} iterations at learningRate lead the logits,`,
         o.margin,
       );
-    if (o.loss === "ca") {
-      if (o.from !== undefined) throw invalid("loss", '"esd", whose option "from" is,', o.loss);
-      captionsOf(o, concepts);
-      return;
-    }
-    for (const name of ["anchor", "anchorPrompts"] as const)
-      if ((o[name]?.length ?? 0) > 0) throw invalid("loss", `"ca", whose option ${JSON.stringify(name)} is,`, o.loss); // prettier-ignore
-    checkTrajectories(o);
+    refuseOthers(o.loss, o);
+    if (o.loss === "ca") captionsOf(o, concepts);
+    else checkTrajectories(o);
   },
   fit(o, model) {
     if (o.loss === "ca") fitCaLoss(o, model);
@@ -110,6 +114,17 @@ export const prune = defineMethod({
     );
   },
 });
+
+/** Refuses what only the other loss would read, but for `PICTURES`. @throws INVALID_ARGUMENT */
+function refuseOthers(loss: "esd" | "ca", o: Readonly<Record<string, unknown>>): void {
+  const other = loss === "ca" ? "esd" : "ca";
+  for (const [name, option] of Object.entries(OF[other])) {
+    if (name in OF[loss] || PICTURES.includes(name) || option.aliasOf !== undefined) continue;
+    const [value, initial] = [o[name], option.default as unknown];
+    const empty = Array.isArray(value) && Array.isArray(initial) && value.length + initial.length === 0;
+    if (value !== initial && !empty) throw invalid("loss", `"${other}", whose option "${name}" is,`, loss);
+  }
+}
 
 /** Options of the learned mask, before defaults. @interface */
 export type PruneOptions = OptionsOf<typeof prune>;

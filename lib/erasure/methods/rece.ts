@@ -17,7 +17,7 @@ const OPTIONS = {
   ...{ guide, target, templates, parameters },
   /** How UCE begins. Default as UCE, which is as the published runs began; "" is held in any case. */
   start: group(start, "of UCE, which it begins with"),
-  /** Rounds behind UCE's. Default 1, the paper's for objects and styles; for nudity it has 3, with `regularScale` 0.1. */
+  /** Rounds behind UCE's. Default 1, published for objects and styles; nudity has 3. */
   epochs: integer(1, "rounds of derived embeddings behind UCE's edit", { from: 0 }),
   /**
    * What keeps a derived embedding from growing: "zero" (default) draws it to 0, "standard" to the guide's, and "surrogate"

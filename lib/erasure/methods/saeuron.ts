@@ -91,7 +91,8 @@ export const saeuron = defineMethod({
     const autoencoder = given ?? (await train(job, activations, o));
     const { weights, active } = autoencoder;
     const counts = { concepts: job.concepts.length, texts: texts.length };
-    const { change, threshold } = await featureTables(weights, activations, counts, { ...o, active }, job.signal); // prettier-ignore
+    const { change, threshold, chosen } = await featureTables(weights, activations, counts, { ...o, active }, job.signal); // prettier-ignore
+    if (chosen === 0) refuseNone(job, activations.timesteps.length, autoencoder.latents, o);
     const { device } = job.base;
     const tables = { change: change.to({ device }), threshold: threshold.to({ device }) };
     const own = unscoped(() => shared(weights));
@@ -117,6 +118,21 @@ export type SaeuronOptions = OptionsOf<typeof saeuron>;
 function shared<T extends object>(weights: T): T {
   const entries = Object.entries(weights) as [string, Tensor][];
   return Object.fromEntries(entries.map(([name, tensor]) => [name, tensor.detach()])) as T;
+}
+
+/** No latent is a concept's: the result would draw what the model draws. */
+function refuseNone(
+  job: ErasureJob,
+  steps: number,
+  latents: number,
+  { percentile }: Complete<typeof OPTIONS>,
+): void {
+  job.fruitless(
+    new KpopError(
+      "INVALID_ARGUMENT",
+      `Expected latents with scores above their percentile ${percentile} but of ${latents} latents at each of ${steps} steps there are none: lower percentile, or give texts to preserve that differ more from the concepts`,
+    ),
+  );
 }
 
 /** @throws INVALID_ARGUMENT where it is of another site or width; what `SparseAutoencoder.load` throws */

@@ -3,19 +3,27 @@ import { sldGuidance, SLD_PRESETS, sldPreset } from "../../diffusion/interventio
 import { integer, number, text } from "../../options/kinds";
 import type { Option } from "../../options/option";
 import { defineMethod, type OptionsOf } from "../method";
-import { longest } from "../shared/texts";
+import { checkTemplates, longest } from "../shared/texts";
 
 /** A number in place of the preset's. */
 function ownNumber(help: string, range: { from?: number; to?: number }): Option<number | undefined, number> {
   return { ...number(0, help, range), default: undefined };
 }
 
+const TEMPLATE: Option<string> = {
+  ...text("{}", 'text for the concepts, such as "an image showing {}"'),
+  check(name, value) {
+    checkTemplates([value], name);
+    return value as string;
+  },
+};
+
 /**
  * SLD: safe latent diffusion (Schramowski et al. 2023, arXiv 2211.05105).
  *
  * No weight changes: at each step a third prediction, for the concepts as one text, steers guidance away from them
- * (`sldGuidance` has the equations). It costs three network evaluations a step in place of two, and holds where this
- * library draws: other tools take the saved folder for the original model.
+ * (`sldGuidance` has the equations). A prompt that is that very text is not steered. It costs three network evaluations a
+ * step in place of two, and holds where this library draws: other tools take the saved folder for the original model.
  */
 export const sld = defineMethod({
   name: "sld",
@@ -29,7 +37,7 @@ export const sld = defineMethod({
     /** The paper's configuration, which the options below change. Default "medium". */
     preset: sldPreset(),
     /** What the concepts are put into, "{}" standing for their names with commas between. Default "{}". */
-    template: text("{}", 'text for the concepts, such as "an image showing {}"'),
+    template: TEMPLATE,
     /** Steps before it begins, δ. Default: the preset's. */
     warmup: integer(undefined, "steps before it begins; the preset's when not given", { from: 0 }),
     /** How strongly, s_S. Default: the preset's. */

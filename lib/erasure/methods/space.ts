@@ -5,6 +5,7 @@ import { alias } from "../../options/option";
 import { noGrad } from "../../runtime/grad-mode";
 import { defineMethod, type OptionsOf } from "../method";
 import { checkTrajectories, sampledBy, trajectories } from "../shared/latent-options";
+import { checkSubjects } from "../shared/subject-prompt";
 import { fillTemplates, type ConceptText } from "../shared/texts";
 import { training } from "../shared/training-options";
 
@@ -46,6 +47,10 @@ export const space = defineMethod({
     ...trajectories(),
   },
   check: checkTrajectories,
+  fit(o, { tokenizer }) {
+    const others = o.alternative.filter((alternative) => alternative !== "");
+    checkSubjects(tokenizer, others, o.templates);
+  },
   keeps: () => ({ graph: 2 }),
   async run(job, o) {
     const { student, teacher } = job;

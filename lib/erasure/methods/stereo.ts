@@ -1,7 +1,7 @@
 import { repeated, type Condition } from "../../diffusion/condition";
 import { evaluateEach } from "../../diffusion/predict";
 import { parseSchedule } from "../../nn/schedules";
-import { choice, integer, number, schedule, selector, templates, texts } from "../../options/kinds";
+import { choice, integer, number, schedule, selector, templates } from "../../options/kinds";
 import { noGrad } from "../../runtime/grad-mode";
 import type { Tensor } from "../../runtime/tensor";
 import { defineMethod, type OptionsOf } from "../method";
@@ -9,6 +9,7 @@ import { conceptPictures } from "../shared/concept-pictures";
 import { InvertedWords, invertedWords } from "../shared/inverted-words";
 import { checkTrajectories, trajectories } from "../shared/latent-options";
 import type { LatentBatch } from "../shared/latent-source";
+import { checkSubjects } from "../shared/subject-prompt";
 import { fillTemplates } from "../shared/texts";
 import { training } from "../shared/training-options";
 
@@ -47,9 +48,7 @@ export const stereo = defineMethod({
     /** η_s: how far the search leads predictions away from the concept. >= 0, default 0: to the unconditional one. */
     searchGuidance: number(0, "how far the search leads predictions away from the concept", { from: 0 }),
     /** c_a: the concept, "{}", in scenes that are to stay; one is drawn for each item. Default eight, of ours. */
-    anchors: texts(ANCHORS, 'the concept in scenes that are to stay, such as "a {} in a field"', {
-      some: true,
-    }),
+    anchors: templates(ANCHORS, 'the concept in scenes that are to stay, such as "a {} in a field"'),
     /** a: how far predictions are led towards the anchor. >= 0, default 1. */
     anchorGuidance: number(1, "how far predictions are led towards the anchor", { from: 0 }),
     /** η: how far they are led away from the concept and its words. >= 0, default 3. */
@@ -75,8 +74,10 @@ export const stereo = defineMethod({
     latents: choice("pool", ["pool", "restart"], "where noisy latents come from: pool, or restart"),
   },
   check: checkTrajectories,
-  fit: (o, { tokenizer }) =>
-    InvertedWords.fit(tokenizer, o.vectors, [...o.templates, ...o.inversionTemplates]),
+  fit(o, { tokenizer }, { concepts }) {
+    InvertedWords.fit(tokenizer, o.vectors, [...o.templates, ...o.inversionTemplates]);
+    checkSubjects(tokenizer, concepts, o.anchors);
+  },
   keeps: () => ({ copies: 1 }),
   async run(job, o) {
     const { concepts, student, teacher } = job;

@@ -6,7 +6,7 @@ import { defineMethod, type OptionsOf } from "../method";
 import { conceptPictures, ConceptPictures } from "../shared/concept-pictures";
 import { TaskVectors } from "../shared/task-vectors";
 import { training } from "../shared/training-options";
-import { artefactName, subtract, type WeightedVector } from "../task-vector";
+import { artefactNames, subtract, type WeightedVector } from "../task-vector";
 
 /** Pictures that inversions are learned from, as in arXiv 2308.01508. */
 const INVERTED_PICTURES = 25;
@@ -57,7 +57,7 @@ export const taskVector = defineMethod({
     /** Norm that the gradients of all weights together are scaled down to. > 0, default 1. */
     maxGradientNorm: number(1, "norm that gradients are scaled down to", { above: 0 }),
   },
-  artefacts: (concepts) => concepts.map((concept) => artefactName([concept])),
+  artefacts: artefactNames,
   fit(o, model) {
     if (isSearch(o.alpha))
       checkAlphaSearch(o.alpha, model, selectParameters(o.parameters, model.unet.parameterNames()));

@@ -16,9 +16,9 @@ const PREFIXES = ["A photo of", "An image of", "A picture of"];
  * Every key and value projection W of cross-attention is replaced by the minimiser of
  *   Σ_i ‖W' k_i - W k*_i‖² + λ ‖W' - W‖²_F
  * where k_i are the token states of the concept, all L of them, and k*_i those of what it becomes. "walk" aligns them as
- * the paper does: each token of the concept's text goes with the next equal one of the other text ("an" counts as "a"),
- * the rows behind one to one. That needs the concept's tokens in the other text, in their order ("a pack of roses", "a
- * pack of blue roses"); to take a concept away, "tail" aligns from the last token on, as UCE does.
+ * the paper does: each token of the concept's text, the end token included, goes with the next equal one of the other text
+ * ("an" counts as "a"), the padding behind one to one. That needs the concept's tokens in the other text, in their order
+ * ("a pack of roses", "a pack of blue roses"); to take a concept away, "tail" aligns from the last token on, as UCE does.
  *
  * The paper holds no prompts in place; here those of `preserve` and the neighbours are, all their rows, with weight
  * `preserveScale`.

@@ -174,8 +174,9 @@ function takenMoment(
       const harmful = reached.matmul(effect);
       const harm = harmful.mul(reached).sum(1, true); // ‖D c‖² (m, 1)
       const norms = root(harm);
-      // A set of equals is kept whole, whatever its mean is rounded to.
-      const kept = filter ? above(norms, norms.mean().mul(1 - 1e-12)) : norms.mul(0).add(1);
+      // A set of equals is kept whole, whatever its mean is rounded to, and where guides are the concepts and all are 0.
+      const bound = norms.mean().mul(1 - 1e-12).sub(1e-300); // prettier-ignore
+      const kept = filter ? above(norms, bound) : norms.mul(0).add(1);
       if (augmentations === 0) return gram(held, held.mul(kept)).div(kept.sum());
       const least = leastSeen(weight); // u (d, 1)
       const step = along.matmul(least); // Z u (r, 1)

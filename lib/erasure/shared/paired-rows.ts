@@ -63,17 +63,17 @@ export function promptRows(tokenizer: CLIPTokenizer, prompt: string, alignment: 
 
 /**
  * TIME's alignment (arXiv 2303.08084): the other text's row for each of the L rows of a text, "an" counting as "a"; null
- * where its tokens are not all there, in their order.
+ * where its tokens are not all there, in their order. The start and end tokens are walked along as well, and the padding
+ * behind them goes one to one, as in the authors' code.
  */
 export function walk(tokenizer: CLIPTokenizer, source: string, target: string): number[] | null {
   const idsOf = (name: string): number[] =>
     tokenizer.encode(name.replace(/\ban\b/giu, "a"), { padding: false, truncation: true })[0]!;
-  const words = idsOf(source).slice(0, -1);
-  const others = idsOf(target).slice(0, -1);
+  const others = idsOf(target);
   const last = tokenizer.maxLength - 1;
   const places: number[] = [];
   let next = 0;
-  for (const id of words) {
+  for (const id of idsOf(source)) {
     const found = others.indexOf(id, next);
     if (found < 0) return null;
     places.push(found);

@@ -4,7 +4,7 @@ import { scope, unscoped } from "../../runtime/scope";
 import { Tensor } from "../../runtime/tensor";
 import type { StatePart } from "../../training/run-state";
 import type { ErasureJob } from "../job";
-import { TaskVector } from "../task-vector";
+import { artefactNames, TaskVector } from "../task-vector";
 
 /** Task vectors in the making: what the trained weights have moved by, concept after concept. */
 export class TaskVectors implements StatePart {
@@ -34,6 +34,7 @@ export class TaskVectors implements StatePart {
   async give(): Promise<TaskVector[]> {
     const { base, concepts, signal } = this.job;
     const hash = await hashUNet(base, signal);
+    const names = artefactNames(concepts);
     const vectors: TaskVector[] = [];
     for (const [index, tau] of this.done.entries()) {
       const parameters = new Map<string, Tensor>();
@@ -41,7 +42,8 @@ export class TaskVectors implements StatePart {
         const copy = unscoped(() => scope(() => noGrad(() => tensor.to({ device: "cpu" }).clone())));
         parameters.set(name, await copy.settled());
       }
-      vectors.push(this.job.give(new TaskVector({ parameters, base: hash, concepts: [concepts[index]!] })));
+      const own = { base: hash, concepts: [concepts[index]!], name: names[index]! };
+      vectors.push(this.job.give(new TaskVector({ parameters, ...own })));
     }
     return vectors;
   }

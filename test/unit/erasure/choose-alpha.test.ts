@@ -3,6 +3,7 @@ import { chooseAlpha, type AlphaChoice, type AlphaSearchSetting } from "../../..
 import { erase } from "../../../lib/erasure/erase";
 import { TaskVector } from "../../../lib/erasure/task-vector";
 import { Random } from "../../../lib/runtime/random";
+import { EvaluationCounter } from "../../../lib/training/evaluations";
 import { loadGolden, type GoldenModel } from "../../support/golden-model";
 import { weightHashes } from "../../support/hashes";
 import { discPicture } from "../../support/pictures";
@@ -119,6 +120,34 @@ describe("chooseAlpha", () => {
     expected.dispose();
     erasure.dispose();
   });
+
+  it.each<[string, object, RegExp]>([
+    ["no updates of an inversion", { inversion: { iterations: 0 } }, /alpha.inversion.iterations to be an integer >= 1/],
+    ["a band that is none of cosines", { inversion: { bands: [[2, 3]] } }, /band|cosine/],
+    ["an unknown option of inversions", { inversion: { token: "<x>" } }, /"token" in alpha.inversion/],
+    ["more vectors than a prompt has tokens", { inversion: { vectors: 500 } }, /alpha.inversion.vectors to be an integer from 1 to 75/],
+    ["captions without a place", { inversion: { templates: ["a photo"] } }, /template.*\{\}/],
+    ["captions without room", { inversion: { vectors: 75, templates: ["a {}"] } }, /shorten it/],
+    ["a prompt without room", { prompt: `${"very ".repeat(90)}{}` }, /shorten it/],
+    ["inversions that are a number", { inversion: 5 }, /alpha.inversion to be an object but received 5/],
+    ["a listener that is no function", { onTrial: 5 }, /alpha.onTrial to be a function but received 5/],
+    ["parts that are no list", { subsets: 5 }, /alpha.subsets to be a list/],
+  ])("refuses %s before anything is trained", async (_, more, message) => {
+    const { images, ...search } = setting([0]);
+    const counter = new EvaluationCounter();
+    const run = counter.run(() =>
+      erase(golden.model, {
+        method: "task-vector",
+        ...{ concepts: "church", pictures: { church: images }, iterations: 1, batchSize: 1 },
+        alpha: { ...search, ...more },
+      }),
+    );
+    await expect(run).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(message) as string,
+    });
+    expect(counter.total).toBe(0);
+  }); // prettier-ignore
 
   it.each<[string, object, RegExp]>([
     ["no score", { score: undefined }, /alpha.score/],

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { hashUNet } from "../../../lib/diffusion/model-hash";
-import { TaskVector } from "../../../lib/erasure/task-vector";
+import { artefactNames, TaskVector } from "../../../lib/erasure/task-vector";
 import * as safetensors from "../../../lib/io/safetensors";
 import { Random } from "../../../lib/runtime/random";
 import { Tensor } from "../../../lib/runtime/tensor";
@@ -10,6 +10,25 @@ import { weightHashes } from "../../support/hashes";
 import { temporaryDirectory } from "../../support/temporary-directory";
 
 const KEYS = ["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", "conv_in.weight"];
+
+describe("names of a run's task vectors", () => {
+  it.each<[string, string[], string[]]>([
+    ["are their concepts'", ["Old Church", "dog"], ["task-vector-old-church", "task-vector-dog"]],
+    [
+      "have a number where the words are the same",
+      ["red car", "Red-Car", "dog", "red  car!"],
+      ["task-vector-red-car", "task-vector-red-car-2", "task-vector-dog", "task-vector-red-car-3"],
+    ],
+    ["have one where there are no words", ["🐱", "🐶"], ["task-vector", "task-vector-2"]],
+    [
+      "take no number that is another concept's own",
+      ["red car", "red-car", "red car 2", "red-car-2"],
+      ["task-vector-red-car", "task-vector-red-car-3", "task-vector-red-car-2", "task-vector-red-car-2-2"],
+    ],
+  ])("%s", (_, concepts, names) => {
+    expect(artefactNames(concepts)).toEqual(names);
+  });
+});
 
 describe("TaskVector", () => {
   let golden: GoldenModel;

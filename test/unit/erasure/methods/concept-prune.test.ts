@@ -284,6 +284,12 @@ describe("ConceptPrune", () => {
       { parameters: "xattn" },
       /parameters to be a choice among the second weights of feed-forward blocks/,
     ],
+    [
+      "to ask for more than all steps",
+      { agreement: 1 },
+      /agreement to be a number >= 0 and < 1 but received 1/,
+    ],
+    ["a share above 1", { agreement: 1.5 }, /agreement to be a finite number from 0 to 1/],
     ["no references", { references: [] }, /references to be a non-empty list/],
     ["a template without a place for the name", { templates: ["a photo"] }, /template.*\{\}/],
     ["adversarial neighbours", { neighbours: "adversarial" }, /closed form/],

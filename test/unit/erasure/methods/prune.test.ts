@@ -2,7 +2,8 @@ import { erase } from "../../../../lib/erasure/erase";
 import type { Erasure } from "../../../../lib/erasure/erasure";
 import type { CaOptions } from "../../../../lib/erasure/methods/ca";
 import type { EsdOptions } from "../../../../lib/erasure/methods/esd";
-import type { PruneOptions } from "../../../../lib/erasure/methods/prune";
+import { prune, type PruneOptions } from "../../../../lib/erasure/methods/prune";
+import { parseOptions } from "../../../../lib/erasure/method";
 import { WeightMask } from "../../../../lib/erasure/shared/weight-mask";
 import { Random } from "../../../../lib/runtime/random";
 import { requireGradients, Tensor } from "../../../../lib/runtime/tensor";
@@ -84,7 +85,9 @@ describe("a learned mask", () => {
   const run = (options: Partial<PruneOptions> = {}): Promise<Erasure> =>
     erase(model(), {
       ...{ concepts: "church", neighbours: "off", seed: SEED, iterations: 3, learningRate: RATE },
-      ...{ margin: MARGIN, poolSize: 2, samplingSteps: 6, cacheDirectory: cacheDirectory(), ...options },
+      ...{ margin: MARGIN, samplingSteps: 6, cacheDirectory: cacheDirectory() },
+      ...(options.loss === "ca" ? {} : { poolSize: 2 }),
+      ...options,
       method: "prune",
     });
   const CA = {
@@ -222,6 +225,56 @@ describe("a learned mask", () => {
     }
     expect(shares[0]).toBeGreaterThan(shares[1]!);
     expect(shares[1]).toBeGreaterThan(shares[2]!);
+  });
+
+  it("takes a margin that the rates come to, however their sum is rounded, and none beyond", () => {
+    const parsed = (margin: number) =>
+      parseOptions(prune, { iterations: 10, learningRate: 0.1, margin }, { concepts: ["church"] });
+    // Ten times 0.1 is 0.9999999999999999 in float64.
+    expect(parsed(1)).toMatchObject({ margin: 1 });
+    expect(() => parsed(1.00001)).toThrow(/margin to be at most/);
+  });
+
+  it.each<["esd" | "ca", string, object]>([
+    ["esd", "priorWeight", { priorWeight: 0.5 }],
+    ["esd", "objective", { objective: "noise" }],
+    ["esd", "kind", { kind: "style" }],
+    ["esd", "augment", { augment: false }],
+    ["esd", "guidanceScale", { guidanceScale: 2 }],
+    ["esd", "anchor", { target: "castle" }],
+    ["ca", "negativeGuidance", { negativeGuidance: 2 }],
+    ["ca", "sampledBy", { sampledBy: "teacher" }],
+    ["ca", "latents", { latents: "restart" }],
+    ["ca", "latents", { latents: customLatents(1) }],
+    ["ca", "poolSize", { poolSize: 2 }],
+    ["ca", "startGuidance", { startGuidance: 5 }],
+    ["ca", "sampling", { sampling: "compvis" }],
+  ])("with the loss %s refuses %s, which the other one reads", (loss, name, given) => {
+    const other = loss === "ca" ? "esd" : "ca";
+    expect(() => parseOptions(prune, { loss, ...given }, { concepts: ["church"] })).toThrow(
+      `Expected loss to be "${other}", whose option "${name}" is, but received "${loss}"`,
+    );
+  });
+
+  it("takes with either loss what both read, and defaults", () => {
+    const both = {
+      templates: ["a {}"],
+      samplingSteps: 9,
+      batchSize: 2,
+      cacheDirectory: "/tmp/pictures",
+      images: 7,
+    };
+    for (const loss of ["esd", "ca"]) {
+      const given = {
+        loss,
+        ...both,
+        priorWeight: 0,
+        anchorPrompts: [],
+        latents: "pool",
+        negativeGuidance: 1,
+      };
+      expect(parseOptions(prune, given, { concepts: ["church"] })).toMatchObject(both);
+    }
   });
 
   it.each<[string, Partial<PruneOptions>, RegExp]>([

@@ -213,6 +213,16 @@ describe("SAeUron", () => {
     loaded.dispose();
   });
 
+  it.each<[string, Partial<SaeuronOptions>, RegExp]>([
+    ["at the highest percentile", { percentile: 100 }, /above their percentile 100 .*of 128 latents at each of 3 steps there are none: lower percentile/],
+    ["for a concept that is held", { preserve: ["church"] }, /above their percentile 97 .*give texts to preserve that differ more/],
+  ])("ends with a word on what to do where no latent is chosen: %s", async (_, more, message) => {
+    await expect(erase(golden.model, short(more))).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(message) as string,
+    });
+  }); // prettier-ignore
+
   it("refuses what can't be before anything is drawn, with the numbers", async () => {
     const narrow = join(folder, "narrow.safetensors");
     const weights = initial();

@@ -120,6 +120,20 @@ describe("All but One", () => {
       { concepts: ["a", "b", "c"], alternative: ["d", "e"] },
       /alternative to be one value or 3/,
     ],
+    [
+      "an alternative that is not read to its end",
+      { alternative: "very ".repeat(90) },
+      /subject within the 77 tokens .* shorten it/,
+    ],
+    [
+      "one of two that is not, in its template",
+      {
+        concepts: ["a", "b"],
+        alternative: ["", "very ".repeat(70)],
+        templates: ["{}", "a photo of a very big {}"],
+      },
+      /subject within the 77 tokens .* "a photo of a very big very .* shorten it/,
+    ],
     ["both names of one option", { alternative: "a", target: "b" }, /names of one option/],
     ["an option of ESD", { negativeGuidance: 1 }, /"negativeGuidance" in the options of "space"/],
   ])("refuses %s, naming the option", async (_, options, message) => {

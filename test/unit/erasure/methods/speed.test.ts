@@ -178,6 +178,13 @@ describe("SPEED", () => {
     other.dispose();
   });
 
+  it.each([0, 10])("changes nothing where guides are the concepts, with %d copies", async (augmentations) => {
+    const erasure = await run({ guide: ["old church", "dog"], preserve: HELD, augmentations });
+    expect(await weightHashes(erasure.model.unet)).toEqual(await weightHashes(small.model.unet));
+    for (const { losses } of erasure.history) expect(losses["free"]).toBeGreaterThan(0);
+    erasure.dispose();
+  });
+
   it.each<[string, Partial<SpeedOptions>, RegExp]>([
     [
       "a prompt that names a concept",

@@ -126,6 +126,16 @@ describe("STEREO", () => {
     ["no round", { rounds: 0 }, /rounds to be an integer >= 1/],
     ["no anchor", { anchors: [] }, /anchors to be a non-empty list/],
     [
+      "an anchor without the concept",
+      { anchors: ["a {} by the sea", "a field"] },
+      /\{\}.*received "a field"/,
+    ],
+    [
+      "an anchor whose concept lies beyond what is read",
+      { anchors: [`${"very ".repeat(90)}{}`] },
+      /subject within the 77 tokens .* shorten it/,
+    ],
+    [
       "latents of the caller's own",
       { latents: (async function* () {})() },
       /latents to be one of "pool", "restart"/,

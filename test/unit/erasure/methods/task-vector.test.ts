@@ -3,7 +3,7 @@ import { encodePictures } from "../../../../lib/diffusion/picture-latents";
 import type { StableDiffusion } from "../../../../lib/diffusion/stable-diffusion";
 import { erase } from "../../../../lib/erasure/erase";
 import type { Erasure } from "../../../../lib/erasure/erasure";
-import type { TaskVectorOptions } from "../../../../lib/erasure/methods/task-vector";
+import { taskVector, type TaskVectorOptions } from "../../../../lib/erasure/methods/task-vector";
 import type { TaskVector } from "../../../../lib/erasure/task-vector";
 import type { Image } from "../../../../lib/io/image";
 import { noGrad } from "../../../../lib/runtime/grad-mode";
@@ -71,6 +71,17 @@ describe("task vectors", () => {
       edited!.forEach((value, i) => expect(value).toBeCloseTo(theta![i]! - 0.5 * x![i]! + 2 * y![i]!, 6));
     }
     expect(erasure.history).toHaveLength(4);
+    erasure.dispose();
+  });
+
+  it("leaves a τ for each concept under the names that are told before, if their words are the same too", async () => {
+    const concepts = ["red car", "red-car", "🐱", "🐶"];
+    const own = Object.fromEntries(concepts.map((name) => [name, pictures["church"]!]));
+    const erasure = await run({ concepts, pictures: own, iterations: 1 });
+    const names = ["task-vector-red-car", "task-vector-red-car-2", "task-vector", "task-vector-2"];
+    expect(erasure.artefacts.map(({ name }) => name)).toEqual(names);
+    expect(taskVector.artefacts!(concepts)).toEqual(names);
+    expect(erasure.taskVectors.map(({ concepts: of }) => of)).toEqual(concepts.map((name) => [name]));
     erasure.dispose();
   });
 

@@ -34,6 +34,12 @@ const cases: [string, Partial<TimeOptions>, Pair[], string[]][] = [
     [],
   ],
   [
+    "a target that goes on behind the concept's words, end token to end token",
+    { concepts: "a church", target: "a church at night", augment: false },
+    [["a church", "a church at night", [[0, 0], [1, 1], [2, 2], ...onward(3, 2)]]],
+    [],
+  ],
+  [
     "an article that changes, and three prefixes, whose article is in lower case",
     { concepts: "A church", target: "An old church" },
     [
