@@ -206,6 +206,7 @@ function otherThan(option: Option): unknown {
     3,
     0.5,
     "another text",
+    "a {}",
     /to_k/,
     ["a {}", "{}"],
     [1, 2],
