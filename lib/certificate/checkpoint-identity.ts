@@ -5,6 +5,7 @@ import { hashInputs } from "../diffusion/model-hash";
 import { KpopError } from "../errors";
 import { canonicalJson } from "../files/canonical-json";
 import { hubPlace } from "../files/hub-place";
+import { bytePairTablesInTurns } from "../io/byte-pair-tables";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
 import { toldOf } from "../io/checkpoint-single-file";
@@ -163,6 +164,7 @@ async function tokenizerHash(source: CheckpointSource, which: TokenizerName): Pr
   const texts = createHash("sha256").update(JSON.stringify(files)).digest("hex");
   const known = tokenizers.get(texts);
   if (known !== undefined) return known;
+  await bytePairTablesInTurns(files); // which parsing finds
   const {
     tables: { vocabulary, merges },
     ...rest
