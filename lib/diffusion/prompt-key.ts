@@ -150,8 +150,8 @@ export class PromptKey {
   /**
    * Writes the key, as float32 safetensors. An older file is replaced, but for a key of other concepts.
    * @param options.passphrase when given, prompt and concepts are encrypted: scrypt, then AES-256-GCM
-   * @throws OUTPUT_NOT_EMPTY for such a key, and for an encrypted one that this passphrase does not open; INVALID_ARGUMENT,
-   *   NO_SPACE, NOT_FOUND, IO_ERROR
+   * @throws OUTPUT_NOT_EMPTY for such a key, and for one that does not open with this passphrase; INVALID_ARGUMENT, NO_SPACE,
+   *   NOT_FOUND, IO_ERROR
    */
   async save(path: string, options: { passphrase?: string } = {}): Promise<void> {
     filePath("path", path);
@@ -229,7 +229,7 @@ export async function refuseOtherKey(
   if (old !== null && [...old.concepts].sort().join("\n") === [...concepts].sort().join("\n")) return;
   const what =
     old === null
-      ? "a key that does not open with this passphrase"
+      ? `a key that does not open ${passphrase === undefined ? "without a passphrase" : "with this passphrase"}, or is damaged`
       : `the key of ${old.concepts.map((concept) => `"${concept}"`).join(", ")}`;
   throw new KpopError(
     "OUTPUT_NOT_EMPTY",

@@ -1,7 +1,6 @@
 import { filePath, flag, jobOptions, knownKeys, oneOf } from "../check";
 import { traced } from "../diagnostics";
 import { KpopError, throwIfAborted } from "../errors";
-import { parseJsonObject } from "../files/json-file";
 import type { DownloadProgress } from "../hub/download";
 import { applyDelta, readDelta } from "../io/checkpoint-delta";
 import { readCheckpoint } from "../io/checkpoint-read";
@@ -19,7 +18,7 @@ import {
 import { localPath } from "../io/local-path";
 import { modelPath } from "../io/model-path";
 import { runtimeDtype } from "../io/safetensors-dtypes";
-import { TOKENIZER_FILES, type TokenizerFiles } from "../io/tokenizer-files";
+import type { TokenizerFiles } from "../io/tokenizer-files";
 import type { Image } from "../io/image";
 import { CLIPTextModel } from "../models/clip-text";
 import type { Module } from "../models/module";
@@ -30,6 +29,7 @@ import { gradEnabled, noGrad } from "../runtime/grad-mode";
 import { scope, unscoped } from "../runtime/scope";
 import type { Dtype, Tensor } from "../runtime/tensor";
 import { CLIPTokenizer } from "../text/clip-tokenizer";
+import { modelMaxLength } from "../text/parse-tokenizer";
 import { withoutEmpty, type Condition } from "./condition";
 import { encodePrompts } from "./conditioning";
 import { generate } from "./generate";
@@ -348,11 +348,7 @@ export class StableDiffusion implements Model {
  * them.
  */
 function textLength({ config }: CLIPTextModel, tokenizers: readonly TokenizerFiles[]): number {
-  const told = tokenizers.map((files) => {
-    if (files.config === undefined) return Infinity;
-    const { model_max_length: length } = parseJsonObject(files.config, TOKENIZER_FILES.config);
-    return Number.isSafeInteger(length) ? (length as number) : Infinity;
-  });
+  const told = tokenizers.map((files) => modelMaxLength(files) ?? Infinity);
   return Math.min(config.max_position_embeddings, ...told);
 }
 

@@ -25,7 +25,9 @@ const jobs = {
     const rgb = new Uint8Array(width * height * 3);
     for (let from = 0, to = 0; from < rgba.length; from += 4, to += 3) {
       if (rgba[from + 3] !== 255) throw new Error(transparent);
-      rgb.set(rgba.subarray(from, from + 3), to);
+      rgb[to] = rgba[from];
+      rgb[to + 1] = rgba[from + 1];
+      rgb[to + 2] = rgba[from + 2];
     }
     return { width, height, data: rgb };
   },

@@ -15,19 +15,21 @@ export function single(word: string, read: (text: string) => unknown): Flag {
   return { form: "value", word, repeatable: false, read: (typed) => read(typed.at(-1)!) };
 }
 
-/** A finite number. @param range `from` and `to` are allowed, `above` is not */
+/** A finite number. @param range `from` and `to` are allowed, `above` and `below` are not */
 export function number(
   initial: number,
   help: string,
-  range: { from?: number; to?: number; above?: number } = {},
+  range: { from?: number; to?: number; above?: number; below?: number } = {},
 ): Option<number> {
-  const { from, to, above } = range;
+  const { from, to, above, below } = range;
   return {
     default: initial,
     help,
     check(name, value) {
-      const checked = finite(name, value, from ?? above, to);
+      const checked = finite(name, value, from ?? above, to ?? below);
       if (checked === above) throw invalid(name, `a number > ${above}`, value);
+      if (checked === below)
+        throw invalid(name, `a number${from === undefined ? "" : ` >= ${from} and`} < ${below}`, value);
       return checked;
     },
     flag: single("n", readNumber),
@@ -157,6 +159,17 @@ export function wordList(help: string): Option<string | readonly string[]> {
       word: "file|text",
       repeatable: true,
       read: (typed) => (typed.length === 1 ? typed[0] : [...typed]),
+    },
+  };
+}
+
+/** A text with "{}" in it. */
+export function template(initial: string, help: string): Option<string> {
+  return {
+    ...text(initial, help),
+    check(name, value) {
+      checkTemplates([value], name);
+      return value as string;
     },
   };
 }

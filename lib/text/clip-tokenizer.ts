@@ -59,7 +59,10 @@ export class CLIPTokenizer {
   readonly vocabSize: number;
 
   readonly #encoder: BytePairEncoder;
-  readonly #tokens: string[];
+  /** Shared with other tokenizers of the same files. */
+  readonly #tokens: readonly string[];
+  /** Added tokens by id, which come before those. */
+  readonly #added: ReadonlyMap<number, string>;
   readonly #special = new Set<number>();
   readonly #literal: AddedTokenFinder;
   readonly #normalized: AddedTokenFinder;
@@ -77,12 +80,10 @@ export class CLIPTokenizer {
     this.eosTokenId = model.eosId;
     this.padTokenId = model.padId;
     this.#encoder = new BytePairEncoder(model.tables, model.unknownId);
-    this.#tokens = model.tables.tokens.slice();
-    for (const { content, id, special } of model.added) {
-      this.#tokens[id] = content;
-      if (special) this.#special.add(id);
-    }
-    this.vocabSize = this.#tokens.length;
+    this.#tokens = model.tables.tokens;
+    this.#added = new Map(model.added.map(({ content, id }) => [id, content]));
+    for (const { id, special } of model.added) if (special) this.#special.add(id);
+    this.vocabSize = model.added.reduce((size, { id }) => Math.max(size, id + 1), this.#tokens.length);
     this.#literal = new AddedTokenFinder(model.added.filter((token) => !token.normalized));
     this.#normalized = new AddedTokenFinder(
       model.added
@@ -139,7 +140,7 @@ export class CLIPTokenizer {
 
   /** The tokens of the text alone, without start and end, as the vocabulary writes them. @throws INVALID_ARGUMENT */
   tokenize(text: string): string[] {
-    return this.#textIds(wellFormed(text), Infinity).map((id) => this.#tokens[id]!);
+    return this.#textIds(wellFormed(text), Infinity).map((id) => this.#tokenOf(id)!);
   }
 
   /**
@@ -153,7 +154,7 @@ export class CLIPTokenizer {
     if (!Array.isArray(ids)) throw invalid("ids", "an array of token ids", ids);
     const bytes: number[] = [];
     for (const id of ids as readonly number[]) {
-      const token = Number.isInteger(id) ? this.#tokens[id] : undefined;
+      const token = Number.isInteger(id) ? this.#tokenOf(id) : undefined;
       if (token === undefined) throw invalid("each id", `a token id below ${this.vocabSize}`, id);
       if (!(skip && this.#special.has(id))) bytes.push(...tokenBytes(token));
     }
@@ -161,6 +162,10 @@ export class CLIPTokenizer {
       .decode(Uint8Array.from(bytes))
       .replaceAll(END_OF_WORD, " ")
       .replace(EDGES, "");
+  }
+
+  #tokenOf(id: number): string | undefined {
+    return this.#added.get(id) ?? this.#tokens[id];
   }
 
   /** At most `room` ids; the text behind them is not looked at. */

@@ -75,7 +75,6 @@ export function parseTokenizer(contents: TokenizerFiles): TokenizerModel {
     ids[name] = id;
   }
 
-  const length = config["model_max_length"];
   return {
     tables,
     added: [...added.values()],
@@ -83,8 +82,21 @@ export function parseTokenizer(contents: TokenizerFiles): TokenizerModel {
     eosId: ids["eos_token"]!,
     padId: ids["pad_token"]!,
     unknownId: ids["unk_token"]!,
-    modelMaxLength: Number.isSafeInteger(length) ? (length as number) : undefined,
+    modelMaxLength: lengthIn(config),
   };
+}
+
+/** `model_max_length` of tokenizer_config.json; undefined where it gives none. @throws INVALID_CHECKPOINT */
+export function modelMaxLength({ config }: TokenizerFiles): number | undefined {
+  if (config === undefined) return undefined;
+  const length = lengthIn(parseJsonObject(config, TOKENIZER_FILES.config));
+  if (length !== undefined && length < 2)
+    bad(`Expected model_max_length to leave room for the start and end tokens but it is ${length}`);
+  return length;
+}
+
+function lengthIn({ model_max_length: length }: Json): number | undefined {
+  return Number.isSafeInteger(length) ? (length as number) : undefined;
 }
 
 function* listedTokens(

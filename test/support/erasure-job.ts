@@ -13,7 +13,7 @@ import type { UNet2DConditionModel } from "../../lib/models/unet";
 import { Tensor } from "../../lib/runtime/tensor";
 import type { JobSettings } from "../../lib/training/job";
 
-/** What a stub network gives for (B, 1, 1, 1) latents and texts that are one number each, (B, 1, 1). */
+/** What a network of a test gives for (B, 1, 1, 1) latents and texts that are one number each, (B, 1, 1). */
 type Forward = (latents: Tensor, timesteps: number | readonly number[], context: Tensor) => Promise<Tensor>;
 
 /** Latents as often as it takes to have one for each text, as the network has them behind its first cross-attention. */
@@ -52,7 +52,7 @@ export function numbersAsTexts(numbers: readonly number[]): Condition {
 /** What a test may say of a job. */
 export type StubFields = Partial<ErasureParts> & Partial<Omit<JobSettings, "device">>;
 
-/** A job over stub networks, without a state of its own. Evaluations count in what `job.evaluations.run` runs. */
+/** A job over networks of a test, without a state of its own. Evaluations count in what `job.evaluations.run` runs. */
 export function stubJob(fields: StubFields = {}): ErasureJob {
   const {
     base = stubModel(),
@@ -76,7 +76,7 @@ export function stubJob(fields: StubFields = {}): ErasureJob {
       onPrepare: undefined,
       checkpoint: undefined,
       resume: false,
-      identity: () => Promise.resolve("stub"),
+      identity: () => Promise.resolve("none"),
       ...settings,
     },
   );

@@ -1,8 +1,7 @@
-import { finite, invalid } from "../../check";
+import { invalid } from "../../check";
 import { KpopError } from "../../errors";
 import { selectParameters } from "../../models/parameter-selector";
 import { integer, number, selectorAmong, steps as stepCount, templates, texts } from "../../options/kinds";
-import type { Option } from "../../options/option";
 import { Tensor } from "../../runtime/tensor";
 import { defineMethod, type OptionsOf } from "../method";
 import { InputNorms, type StepNorms } from "../shared/input-norms";
@@ -14,15 +13,6 @@ const PLACES = [
   ...["road", "garden", "beach", "room", "park", "street"],
   ...["shelter", "chair", "table", "bag", "tree", "forest"],
 ];
-
-const AGREEMENT: Option<number> = {
-  ...number(0, "share of those steps that a weight has to be skilled at more often than, below 1"),
-  check(name, value) {
-    // No weight is skilled at more than all steps.
-    if (finite(name, value, 0, 1) === 1) throw invalid(name, "a number >= 0 and < 1", value);
-    return value as number;
-  },
-};
 
 /**
  * ConceptPrune: pruning of skilled neurons (Chavhan et al. 2024, arXiv 2405.19237), without training.
@@ -61,7 +51,8 @@ export const conceptPrune = defineMethod({
     /** The first steps of denoising, which are looked at. Default 10, published; 9 for nudity. */
     watchedSteps: integer(10, "first steps of denoising that are looked at", { from: 1 }),
     /** A weight goes that is skilled at more than this share of those steps. >= 0 and < 1, default 0: at any. */
-    agreement: AGREEMENT,
+    // No weight is skilled at more than all steps.
+    agreement: number(0, "share of those steps that a weight has to be skilled at more often than, below 1", { from: 0, below: 1 }), // prettier-ignore
     /** Steps of the trajectories, by the checkpoint's own sampler. Default 50. */
     samplingSteps: stepCount(50, "denoising steps of the trajectories, the first of which are taken"),
     /** Guidance scale of the trajectories. Default 7.5. */

@@ -1,22 +1,14 @@
 import { KpopError } from "../../errors";
 import { sldGuidance, SLD_PRESETS, sldPreset } from "../../diffusion/interventions/sld";
-import { integer, number, text } from "../../options/kinds";
+import { integer, number, template as templateText } from "../../options/kinds";
 import type { Option } from "../../options/option";
 import { defineMethod, type OptionsOf } from "../method";
-import { checkTemplates, longest } from "../shared/texts";
+import { longest } from "../shared/texts";
 
 /** A number in place of the preset's. */
 function ownNumber(help: string, range: { from?: number; to?: number }): Option<number | undefined, number> {
   return { ...number(0, help, range), default: undefined };
 }
-
-const TEMPLATE: Option<string> = {
-  ...text("{}", 'text for the concepts, such as "an image showing {}"'),
-  check(name, value) {
-    checkTemplates([value], name);
-    return value as string;
-  },
-};
 
 /**
  * SLD: safe latent diffusion (Schramowski et al. 2023, arXiv 2211.05105).
@@ -37,7 +29,7 @@ export const sld = defineMethod({
     /** The paper's configuration, which the options below change. Default "medium". */
     preset: sldPreset(),
     /** What the concepts are put into, "{}" standing for their names with commas between. Default "{}". */
-    template: TEMPLATE,
+    template: templateText("{}", 'text for the concepts, such as "an image showing {}"'),
     /** Steps before it begins, δ. Default: the preset's. */
     warmup: integer(undefined, "steps before it begins; the preset's when not given", { from: 0 }),
     /** How strongly, s_S. Default: the preset's. */

@@ -61,6 +61,15 @@ describe("a checkpoint's configs, as diffusers' pipelines take them", () => {
     expect(text.shape[1]).toBe(rows);
   });
 
+  it("refuse a model_max_length that leaves no room for a text", async () => {
+    await expect(
+      load("small", "tokenizer/tokenizer_config.json", { model_max_length: 1 }),
+    ).rejects.toMatchObject({
+      code: "INVALID_CHECKPOINT",
+      message: expect.stringMatching(/model_max_length.* it is 1/) as string,
+    });
+  });
+
   it("have a side of two equal ones, and refuse others", async () => {
     using model = await load("small", "unet/config.json", { sample_size: [24, 24] });
     expect(model.imageSize).toBe(24 * model.vae.downsampling);
